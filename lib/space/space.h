@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * space: which blocks of a store are free, exactly, and when they may be used again.
+ *
+ * Owns the free map: a bitmap (1 = in use), one page per region of 32,768 blocks (128 MiB), under
+ * index pages whose slot for region r is {place, crc: of its bitmap page; kind; sequence: free
+ * blocks of the region | prepared << 32}. Kind HOLE: region all free and never prepared; ZERO: all
+ * free and prepared; RAW: see the bitmap. Index summaries (free count, prepared) are the only RAM
+ * per region; bitmap pages are paged through `page`.
+ *
+ * A freed block is not free at once: it waits in quarantine, its bit still set,
+ *   - a data block until the batch that freed it is durable and no read that began before is
+ *     under way;
+ *   - a page until the checkpoint that no longer needs it is durable.
+ * The live bitmap is exactly: reachable, or in quarantine, or reserved (taken, not yet linked). A
+ * checkpoint's bitmap is the live one at the freeze; the same checkpoint carries the *deferred
+ * list*: every place in quarantine at the freeze, what the checkpoint itself replaced, and what was
+ * left of the run that it took for its pages. So checkpoint = bitmap minus deferred list, exactly,
+ * and no page has to be written because another was.
+ *
+ * Space is given next-fit per class from a current region whose bitmap is in memory; the next
+ * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 1 MiB, rate paced so
+ * that foreground writes do not stall), before the current one runs out.
+ */
+#ifndef SPACE_SPACE_H
+#define SPACE_SPACE_H
+
+#include "page/page.h"
+
+#define REGION_BLOCKS 32768u
+
+struct space;
+
+struct extent {
+    uint64_t place;
+    uint32_t blocks;
+};
+
+/* Who asks decides how deep it may dip. */
+enum space_purpose {
+    SPACE_NEW,       /* New user data: leaves the reserve alone. */
+    SPACE_OVERWRITE, /* Replaces as much as it takes: may dip into the reserve. */
+    SPACE_PAGES,     /* A checkpoint: to the last block. */
+};
+
+struct space_options {
+    struct page_cache *cache;
+    struct device_set *devices;
+    struct clock *clock;
+    struct pointer index;       /* Root of the free map's index, from the superblock; hole: all free. */
+    uint64_t deferred_place;    /* First page of the deferred list; 0: none. */
+    uint32_t deferred_crc;
+    uint64_t reserve_blocks;    /* Recorded at init. */
+    uint32_t quarantine_max;    /* Entries (blocks) that may wait at once, pages apart. */
+    bool discard;               /* Give freed runs back to the device (prepare again before reuse). */
+    /* Freed blocks wait for a flush: the store should flush soon. */
+    void (*want_flush)(void *context);
+    void *context;
+};
+
+int space_open(const struct space_options *options, struct space **ret_space);
+void space_close(struct space *space);
+
+/* Loads the index and the deferred list and clears the bits of the latter. Asynchronous: `done`
+ * once. A deferred list or index page that fails its CRC is IOMESH_CORRUPT. */
+void space_load_start(struct space *space, void (*done)(void *context, int result), void *context);
+
+/* A fresh store: nothing is in use but what is marked. Only before first use. */
+void space_format(struct space *space);
+
+/* --- Taking ------------------------------------------------------------------------------ */
+
+/*
+ * One run of 1 .. blocks_max free blocks of the class, or of another if that has none (fast to
+ * slow, then back). 0; -EAGAIN: waiter woken when it may go on (a region is being fetched or
+ * prepared, or quarantined blocks will come free); -ENOSPC: not for this purpose.
+ * The blocks are then reserved: link them into the tree, or space_give_back().
+ */
+int space_take(struct space *space, enum device_class class, enum space_purpose purpose,
+               uint32_t blocks_max, struct page_waiter *waiter, struct extent *ret_extent);
+/* Taken, never linked, nothing durable shows it: free again at once. */
+void space_give_back(struct space *space, struct extent extent);
+
+/* --- Freeing ----------------------------------------------------------------------------- */
+
+/* Room in quarantine for `blocks` to come: 0, or -EAGAIN (woken after the next flush). */
+int space_quarantine_reserve(struct space *space, uint32_t blocks, struct page_waiter *waiter);
+void space_quarantine_unreserve(struct space *space, uint32_t blocks);
+/* Data blocks that batch `batch` freed. Uses up a reservation of as many. */
+void space_free(struct space *space, struct extent extent, uint64_t batch);
+/* A page version that the next checkpoint to freeze will no longer need. */
+void space_free_page(struct space *space, uint64_t place);
+/* Every batch up to this one is durable. */
+void space_durable(struct space *space, uint64_t batch);
+
+/* A read that looks up pointers and then reads blocks stands between these two. */
+uint64_t space_read_enter(struct space *space);
+void space_read_leave(struct space *space, uint64_t ticket);
+
+/* --- Recovery: asynchronous, in journal order -------------------------------------------- */
+
+/* Make [place, blocks) used (used already: fine) or free (free already: fine) at once. 0, or -EAGAIN. */
+int space_mark(struct space *space, struct extent extent, bool used, struct page_waiter *waiter);
+
+/* --- Checkpoint -------------------------------------------------------------------------- */
+
+/* Pages of the free map that a freeze now would write, and of the deferred list, at most. */
+uint32_t space_checkpoint_pages_max(const struct space *space);
+/* Take `blocks` for the pages of a checkpoint (several runs if need be). 0, -EAGAIN, -ENOSPC (a
+ * bug if the reserve was kept). */
+int space_checkpoint_reserve(struct space *space, uint32_t blocks, struct page_waiter *waiter);
+/* In the same instant as page_freeze() (before it: dirty summaries go to their index pages). */
+void space_freeze(struct space *space);
+/* One block of the reserved run; `replaced` notes a version that this checkpoint ends. These two
+ * are the take/replaced of page_write and tree_checkpoint. context: the space. */
+uint64_t space_checkpoint_take(void *space);
+void space_checkpoint_replaced(void *space, uint64_t place);
+/* After everything else of the checkpoint is written: write the deferred list. */
+struct space_deferred {
+    void (*done)(struct space_deferred *deferred, int result);
+    uint64_t place; /* Result: first page, 0 if the list is empty; and its CRC. */
+    uint32_t crc;
+    void *private;
+};
+void space_deferred_write(struct space *space, struct space_deferred *deferred);
+/* The superblock of this checkpoint is durable (or failed: keep everything in quarantine). */
+void space_checkpoint_done(struct space *space, bool durable);
+struct page_root *space_index_root(struct space *space);
+
+/* --- Turning ----------------------------------------------------------------------------- */
+
+/* Once per engine turn: releases what may be released, prepares, wakes waiters. */
+void space_turn(struct space *space);
+
+struct space_stats {
+    uint64_t total_blocks;      /* Over all devices. */
+    uint64_t free_blocks;       /* May be taken now or once quarantine ends; without the reserve. */
+    uint64_t reserve_blocks;
+    uint64_t used_blocks;       /* Reachable: data and pages and fixed areas. */
+    uint64_t quarantine_blocks; /* Data and pages that wait. */
+    uint64_t prepared_bytes;    /* Zero-filled ahead since open. */
+    uint64_t discarded_bytes;
+    uint64_t regions, regions_prepared;
+};
+void space_stats(const struct space *space, struct space_stats *ret_stats);
+/* For check: whether a block is in use in the live map. 0: *ret_used; -EAGAIN, errors. */
+int space_probe(struct space *space, uint64_t place, struct page_waiter *waiter, bool *ret_used);
+
+#endif
