@@ -52,6 +52,9 @@ static void device_completed(struct disk_io *disk_io, int result)
         if (!MUTANT(20))
             device_fail(io->set, io->device, result);
     }
+    /* Marked now, not when sent: a flush sent in between does not cover it. */
+    if (disk_io->kind == DISK_WRITE || disk_io->kind == DISK_ZERO)
+        io->device->unflushed = true;
     /* What completes after the failure may lie too. */
     if (changes && io->set->failed != 0)
         result = IOMESH_FAILED;
@@ -102,8 +105,6 @@ void device_submit(struct device_set *set, struct device_io *io, enum disk_io_ki
         device_end_later(io, IOMESH_FAILED);
         return;
     }
-    if (kind != DISK_READ)
-        io->device->unflushed = true;
     disk_submit(io->device->disk, &io->io);
 }
 
