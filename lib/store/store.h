@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store: one failure unit of space: its devices, log, tree and free map as one thing.
+ *
+ * Owns everything on its devices. Promises (design sections 1 and 4): a completed write survives
+ * any process crash; after a completed flush, or with STORE_FUA, it survives power loss; a block is
+ * old or new, never a mixture; every block read was checked; a full store answers -ENOSPC and harms
+ * nothing; a device error fails the store for good and harms nothing else.
+ *
+ * It does not order: two operations on one block that are under way at once are the caller's bug
+ * (the volume locks ranges). Of two writes of a block the one with the newer sequence stays.
+ *
+ * Operations live in their waiter (zeroed once, then reused), `done` runs once, from a turn, never
+ * inside the call. Nothing on their way allocates.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "device/device.h"
+#include "format/pointer.h"
+#include "journal/journal.h"
+#include "page/page.h"
+#include "space/space.h"
+#include "tree/tree.h"
+
+struct store;
+
+#define STORE_OP_BLOCKS_MAX 256u /* One map page's worth; an operation never crosses one (1 MiB). */
+#define STORE_OP_EXTENTS 16u
+
+/* --- Opening ----------------------------------------------------------------------------- */
+
+struct store_device {
+    struct disk *disk; /* Borrowed until the store is closed. */
+    enum device_class class;
+};
+
+enum store_event_severity { STORE_DEBUG, STORE_INFO, STORE_WARNING, STORE_ERROR };
+
+struct store_options {
+    struct clock *clock;
+    struct store_device devices[DEVICES_MAX];
+    unsigned device_count;
+
+    uint64_t cache_bytes; /* For pages of every kind; 0: 48 MiB. */
+    bool discard;         /* Give freed space back to what is below. */
+    bool read_only;       /* Nothing is written: for `pool check`. */
+    uint64_t scrub_bytes_per_s; /* 0: no scrub. */
+
+    /* Not older than this incarnation (what the metadata recorded): an old image is refused. */
+    uint64_t incarnation_min;
+
+    /* For tests and small devices; 0: chosen by the size. Used by store_format() only. */
+    uint64_t journal_bytes;
+    uint64_t reserve_bytes;
+    uint32_t batch_blocks_max;
+    uint32_t segments_max;  /* Segment objects in memory; 0: 8192. */
+    uint32_t quarantine_max; /* Freed blocks that may wait for a flush; 0: 131,072. */
+
+    /* The library never logs: it tells. `text` is a whole sentence, valid during the call. */
+    void (*event)(void *context, enum store_event_severity severity, const char *text);
+    void *context;
+};
+
+typedef void store_done_fn(void *context, int result);
+
+/*
+ * Write a new, empty store over the devices (labels, superblocks, prepared journal). Refuses
+ * devices that carry a store already unless `overwrite`. `done(0)` when it is durable.
+ */
+int store_format(const struct store_options *options, const uint8_t uuid[16], bool overwrite,
+                 store_done_fn *done, void *context);
+
+/*
+ * Open and recover. 0: `done` runs once; with 0 *ret_store is set before that and ready.
+ * Sentences (base_last_error) name what is wrong: no store here, a foreign or newer superblock, a
+ * device that is missing, smaller than recorded or out of place, lost journal batches (opened
+ * read-only then: `store_state` says so).
+ */
+int store_open(const struct store_options *options, struct store **ret_store, store_done_fn *done,
+               void *context);
+/* Waits for operations under way, checkpoints (unless failed or read-only), frees. */
+void store_close(struct store *store, store_done_fn *done, void *context);
+/* Forgets everything at once without writing: what a crash does. For tests. */
+void store_abandon(struct store *store);
+
+/* Once per engine turn. */
+void store_turn(struct store *store);
+
+enum store_state { STORE_OPENING, STORE_READY, STORE_READ_ONLY, STORE_FAILED, STORE_CLOSING };
+enum store_state store_state(const struct store *store);
+uint64_t store_incarnation(const struct store *store);
+const uint8_t *store_uuid(const struct store *store);
+
+/* --- Operations -------------------------------------------------------------------------- */
+
+enum store_op_flags { STORE_FUA = 1u };
+
+struct store_op;
+typedef void store_op_fn(struct store_op *op, int result);
+
+enum store_op_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_MAP };
+
+struct store_op {
+    /* Filled by the caller. */
+    enum store_op_kind kind;
+    uint32_t flags;
+    uint64_t volume;
+    uint64_t view;     /* VIEW_HEAD, or a snapshot's cut (reads). */
+    uint64_t block;
+    uint32_t count;    /* 1 .. 256 blocks within one MiB; STORE_ZERO: see store_submit(). */
+    void *data;        /* count * 4096 bytes, 4 KiB aligned; borrowed until done. */
+    uint64_t sequence; /* STORE_WRITE, STORE_ZERO: newer than any before for this volume. */
+    uint64_t epoch;
+    uint64_t watermark;
+    uint32_t generation;
+    store_op_fn *done;
+    void *context;
+
+    /* Answers. STORE_MAP: for each block. */
+    uint8_t kinds[STORE_OP_BLOCKS_MAX]; /* enum pointer_kind; POINTER_RAW for any data. */
+
+    /* The store's own from here on. */
+    struct store *store;
+    struct list node;
+    uint8_t state;
+    int result;
+    uint16_t pending;
+    uint16_t extent_count;
+    uint32_t done_blocks; /* Blocks of earlier rounds (fragmented space takes several). */
+    uint32_t round_blocks;
+    uint64_t ticket;
+    uint64_t queued_ns;
+    struct extent extents[STORE_OP_EXTENTS];
+    struct device_io ios[STORE_OP_EXTENTS];
+    uint32_t io_first[STORE_OP_EXTENTS]; /* Block index, relative to the op, of each read. */
+    uint32_t crcs[STORE_OP_BLOCKS_MAX];
+    uint64_t places[STORE_OP_BLOCKS_MAX];
+    struct tree_path path;
+    struct page_waiter waiter;
+    struct journal_entry entry;
+    bool path_open, applied, quarantined, counted;
+};
+
+/*
+ * Start an operation; `op->done` runs once, later.
+ *   STORE_READ   -EIO and IOMESH_CORRUPT: some block in it cannot be had (counted and told)
+ *   STORE_WRITE  -ENOSPC: nothing was changed
+ *   STORE_ZERO   within one MiB, or a whole segment (block % 65,536 == 0, count 65,536)
+ *   STORE_MAP    what is where, without reading it
+ * Any: IOMESH_FAILED, -EROFS.
+ */
+void store_submit(struct store *store, struct store_op *op);
+
+/* Everything acknowledged before this call is durable when `done(0)` runs. */
+struct store_flush {
+    struct list node;
+    void (*done)(struct store_flush *flush, int result);
+    void *context;
+};
+void store_flush(struct store *store, struct store_flush *flush);
+
+/* Free everything of a volume, in the background, through crashes; the volume takes no operation
+ * any more. `done` when it is durably gone and its number may be forgotten. May allocate. */
+int store_delete_volume(struct store *store, uint64_t volume, store_done_fn *done, void *context);
+
+/* How many more blocks of new data fit now. */
+uint64_t store_room_blocks(const struct store *store);
+
+/* Ask for a checkpoint now (it would come by itself). `done` may be NULL. */
+void store_checkpoint(struct store *store, store_done_fn *done, void *context);
+
+/* --- Check and scrub --------------------------------------------------------------------- */
+
+struct store_check {
+    /* One call per fault, a whole sentence. */
+    void (*fault)(void *context, const char *text);
+    /* Now and then; total is an estimate. */
+    void (*progress)(void *context, uint64_t done, uint64_t total);
+    void (*done)(void *context, int result, uint64_t faults);
+    void *context;
+    bool data; /* Read and check every block too. */
+};
+/* Walks the tree, proves that reachable blocks and the free map agree. Needs an idle store that
+ * was opened read_only; changes nothing. Allocates one bit per block. */
+int store_check_start(struct store *store, const struct store_check *check);
+
+struct store_stats {
+    struct space_stats space;
+    struct page_cache_stats cache;
+    struct tree_stats tree;
+    uint64_t reads, writes, zeroes, flushes, read_blocks, written_blocks, zeroed_blocks;
+    uint64_t journal_blocks, journal_used_blocks, journal_batches, journal_records;
+    uint64_t checkpoints, checkpoint_pages, checkpoint_ns_last, checkpoint_ns_max;
+    uint64_t device_bytes_read, device_bytes_written, device_flushes;
+    uint64_t corrupt_blocks, read_errors;
+    uint64_t scrub_blocks, scrub_passes, scrub_faults, scrub_position_permille;
+    uint64_t replayed_records, recovery_ns;
+    uint64_t operations_waiting;
+};
+void store_stats(struct store *store, struct store_stats *ret_stats);
+
+#endif
