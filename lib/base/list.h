@@ -74,10 +74,10 @@ static inline void list_splice_back(struct list *to, struct list *from)
 }
 
 /* Walk; the node under the hand may be removed when `_SAFE`. */
-#define LIST_EACH(list, node) \
-    for (struct list *node = (list)->next; node != (list); node = node->next)
-#define LIST_EACH_SAFE(list, node, after)                                            \
-    for (struct list *node = (list)->next, *after = node->next; node != (list);      \
+#define LIST_EACH(head, node) \
+    for (struct list *node = (head)->next; node != (head); node = node->next)
+#define LIST_EACH_SAFE(head, node, after)                                       \
+    for (struct list *node = (head)->next, *after = node->next; node != (head); \
          node = after, after = node->next)
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
