@@ -32,6 +32,7 @@ struct page;
 struct page_waiter {
     struct list node; /* list_init() it once. */
     void (*wake)(struct page_waiter *waiter);
+    unsigned frames; /* page's: how many it wants, while it waits for a reservation. */
 };
 
 /* Where a tree begins: in a segment, or in the superblock. Zero it, set `pointer`. */
@@ -47,12 +48,13 @@ struct page_root {
     bool frozen; /* Was dirty when the set froze: frozen_pointer counts. */
     void *owner; /* The owner's. */
     struct list frozen_node; /* In the cache's list of frozen roots, in the order of dirtying. */
+    struct list dirty_node;  /* page's. */
 };
 
 struct page_cache_options {
     struct device_set *devices;
     uint32_t frame_count;    /* At least 64. */
-    uint32_t reserve_frames; /* The most that page_reserve() may hold at once. */
+    uint32_t reserve_frames; /* The most that page_reserve() may hold at once: half at most. */
     /* A written page left the live tree by page_drop(). The current checkpoint still needs it
      * (replay may read it): it is free once the next checkpoint, frozen later, is durable. */
     void (*freed)(void *context, uint64_t place);
@@ -61,6 +63,13 @@ struct page_cache_options {
 
 int page_cache_open(const struct page_cache_options *options, struct page_cache **ret_cache);
 void page_cache_close(struct page_cache *cache);
+
+/* Once per engine turn, after completions: wakes those who wait. Returns how many it woke. */
+unsigned page_turn(struct page_cache *cache);
+/* Somebody can be woken now: the engine turns again before it sleeps. */
+bool page_turn_needed(const struct page_cache *cache);
+/* Wakes a waiter from the next page_turn(): for the rooms above, which wait with the same struct. */
+void page_wake(struct page_cache *cache, struct page_waiter *waiter);
 
 /* --- Reading ------------------------------------------------------------------------------- */
 
@@ -75,8 +84,25 @@ int page_open_root(struct page_cache *cache, struct page_root *root, struct page
                    struct page **ret_page);
 int page_open(struct page_cache *cache, struct page *parent, unsigned slot,
               struct page_waiter *waiter, struct page **ret_page);
+/* The page of bytes that `pointer` leads to, outside any tree and never changed: for the table of
+ * segments. No -ENOENT. */
+int page_open_place(struct page_cache *cache, const struct pointer *pointer,
+                    struct page_waiter *waiter, struct page **ret_page);
+/* What page_open_place() read there is no longer true; it is not pinned. */
+void page_forget_place(struct page_cache *cache, uint64_t place);
 void page_unpin(struct page *page);
 void page_pin(struct page *page);
+uint32_t page_pins(const struct page *page);
+/* The page of a slot, or of a root, if it is in the cache and good; else NULL. Not pinned. */
+struct page *page_cached(struct page *parent, unsigned slot);
+struct page *page_cached_root(const struct page_root *root);
+/* The last written version of a page: a hole if there is none. Its sequence is not filled in. */
+struct pointer page_pointer(const struct page *page);
+/* Lets a clean, unpinned tree leave the cache, so that its root may go. 0; -EBUSY: something is
+ * pinned or dirty; -EAGAIN: a page is being read, woken later. */
+int page_release_root(struct page_cache *cache, struct page_root *root,
+                      struct page_waiter *waiter);
+/* Takes a waiter out of whatever queue it is in. */
 void page_waiter_cancel(struct page_waiter *waiter);
 
 /* The live bytes. Valid while pinned and until the next page_change(). */
@@ -86,8 +112,9 @@ struct pointer page_slot(const struct page *page, unsigned slot);
 
 /* --- Changing ------------------------------------------------------------------------------ */
 
-/* Promise `frames` clones or new pages to come. 0, or -EAGAIN: woken later. Give back with
- * page_unreserve(), the same number, when the change is done. */
+/* Promise `frames` clones or new pages to come, all in one instant (after a freeze a page may need
+ * another clone). 0, or -EAGAIN: woken later. Give back with page_unreserve(), the same number, when
+ * the change is done. */
 int page_reserve(struct page_cache *cache, unsigned frames, struct page_waiter *waiter);
 void page_unreserve(struct page_cache *cache, unsigned frames);
 
@@ -96,6 +123,10 @@ void page_unreserve(struct page_cache *cache, unsigned frames);
  * in the cache is wrong; drop the child first. */
 uint8_t *page_change(struct page *page);
 void page_set_slot(struct page *page, unsigned slot, const struct pointer *pointer);
+/* What a root without a page in the cache says for all that is beneath it. A version that its old
+ * pointer led to is the caller's to free. */
+void page_set_root(struct page_cache *cache, struct page_root *root,
+                   const struct pointer *pointer);
 /* For pages of bytes: the sequence of their pointer is the owner's to use (the free map keeps its
  * summary there). Changes it in the parent's slot; page_write leaves it as it is then. */
 void page_annotate(struct page *page, uint64_t sequence);
@@ -119,6 +150,10 @@ void page_drop(struct page *page, const struct pointer *instead);
 /* Pages dirty now, ancestors included: the most that a freeze would have to write. */
 uint32_t page_dirty_count(const struct page_cache *cache);
 uint32_t page_frame_count(const struct page_cache *cache);
+/* Roots dirty now. */
+uint32_t page_dirty_roots(const struct page_cache *cache);
+/* A third of the frames is dirty, or a reservation waits for frames that are. */
+bool page_wants_checkpoint(const struct page_cache *cache);
 
 /* Everything dirty becomes the frozen set, in one instant. Not while a frozen set exists. */
 void page_freeze(struct page_cache *cache);
@@ -134,7 +169,7 @@ struct page_write {
     void (*done)(struct page_write *write, int result);
     /* From here on page's own. */
     struct page_cache *cache;
-    unsigned in_flight;
+    unsigned depth, in_flight;
     int result;
     uint8_t level;
     bool active;

@@ -43,6 +43,7 @@ struct tree_options {
     struct page_cache *cache;
     struct device_set *devices;
     struct pointer table;   /* Root of the segment table; hole if empty. */
+    uint64_t pages_used;    /* tree_checkpoint.pages_used of the checkpoint that is opened. */
     uint32_t segments_max;  /* Objects in memory; at least 64. */
     /* A block or run of blocks that no pointer shows any more. */
     void (*freed)(void *context, uint64_t place, uint32_t blocks);
@@ -67,6 +68,10 @@ struct tree_path {
     struct pointer above;   /* Hole or zero, if `page` is NULL. */
     bool open;
     void *context;          /* The caller's. */
+    /* tree's. */
+    void (*wake)(struct tree_path *path);
+    struct list node;       /* In segment->paths. */
+    uint8_t reserved;       /* Frames. */
 };
 
 /* `wake` runs when a call that said -EAGAIN should be tried again. */
@@ -132,6 +137,9 @@ void tree_record_drop(struct tree_path *path);
 
 /* --- Checkpoint -------------------------------------------------------------------------- */
 
+/* Half of the segments in memory are dirty: the pool will run out before long. */
+bool tree_wants_checkpoint(const struct tree *tree);
+
 /* An upper bound of the table pages that a checkpoint would write now (tree pages proper are
  * counted by page_dirty_count()). */
 uint32_t tree_table_pages_max(const struct tree *tree);
@@ -143,6 +151,7 @@ struct tree_checkpoint {
     void *context;
     void (*done)(struct tree_checkpoint *checkpoint, int result);
     struct pointer table; /* The result: root of the new table. */
+    uint64_t pages_used;  /* The result: what the checkpoint reaches, for the superblock. */
     void *private;
 };
 /* With page_freeze(), in the same instant: which segments' roots are dirty is remembered. */
