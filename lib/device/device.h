@@ -45,6 +45,7 @@ struct device_io {
     struct device *device;
     device_done_fn *done;
     struct device_flush *flush; /* Whose part it is, if it flushes. */
+    void *owner;                /* The caller's. */
     int result;
 };
 

@@ -96,6 +96,13 @@ const uint8_t *store_uuid(const struct store *store);
 
 enum store_op_flags { STORE_FUA = 1u };
 
+/* A wait for a flush; lives in its waiter. */
+struct store_flush {
+    struct list node;
+    void (*done)(struct store_flush *flush, int result);
+    void *context;
+};
+
 struct store_op;
 typedef void store_op_fn(struct store_op *op, int result);
 
@@ -122,42 +129,40 @@ struct store_op {
 
     /* The store's own from here on. */
     struct store *store;
-    struct list node;
+    struct list node; /* In one of: waiting for admission, for the journal, or finished. */
     uint8_t state;
+    uint8_t purpose;       /* enum space_purpose of what is being taken. */
+    bool path_wanted;      /* Its path is still to be opened. */
+    bool append_wanted;    /* Its record is still to be appended. */
     int result;
-    uint16_t pending;
-    uint16_t extent_count;
-    uint32_t done_blocks; /* Blocks of earlier rounds (fragmented space takes several). */
-    uint32_t round_blocks;
-    uint64_t ticket;
-    uint64_t queued_ns;
+    uint32_t pending;      /* What flies: device requests and the journal entry. */
+    uint32_t base;         /* Blocks that earlier rounds dealt with. */
+    uint32_t round;        /* Blocks of this round. */
+    uint32_t reserved;     /* Places in quarantine reserved. */
+    uint32_t extent_count; /* Of this round. */
+    uint64_t ticket;       /* Of a read. */
     struct extent extents[STORE_OP_EXTENTS];
+    uint32_t first[STORE_OP_EXTENTS]; /* First block of each request, from op->block. */
     struct device_io ios[STORE_OP_EXTENTS];
-    uint32_t io_first[STORE_OP_EXTENTS]; /* Block index, relative to the op, of each read. */
     uint32_t crcs[STORE_OP_BLOCKS_MAX];
     uint64_t places[STORE_OP_BLOCKS_MAX];
     struct tree_path path;
     struct page_waiter waiter;
     struct journal_entry entry;
-    bool path_open, applied, quarantined, counted;
+    struct store_flush flush;
 };
 
 /*
  * Start an operation; `op->done` runs once, later.
  *   STORE_READ   -EIO and IOMESH_CORRUPT: some block in it cannot be had (counted and told)
- *   STORE_WRITE  -ENOSPC: nothing was changed
+ *   STORE_WRITE  -ENOSPC: nothing written before is harmed; each block of it is old or new
  *   STORE_ZERO   within one MiB, or a whole segment (block % 65,536 == 0, count 65,536)
  *   STORE_MAP    what is where, without reading it
  * Any: IOMESH_FAILED, -EROFS.
  */
 void store_submit(struct store *store, struct store_op *op);
 
-/* Everything acknowledged before this call is durable when `done(0)` runs. */
-struct store_flush {
-    struct list node;
-    void (*done)(struct store_flush *flush, int result);
-    void *context;
-};
+/* Everything acknowledged before this call is durable when `flush->done(0)` runs. */
 void store_flush(struct store *store, struct store_flush *flush);
 
 /* Free everything of a volume, in the background, through crashes; the volume takes no operation
@@ -167,8 +172,13 @@ int store_delete_volume(struct store *store, uint64_t volume, store_done_fn *don
 /* How many more blocks of new data fit now. */
 uint64_t store_room_blocks(const struct store *store);
 
-/* Ask for a checkpoint now (it would come by itself). `done` may be NULL. */
-void store_checkpoint(struct store *store, store_done_fn *done, void *context);
+/* Ask for a checkpoint now (it would come by itself): one that begins after this call. */
+struct checkpoint_waiter {
+    struct list node;
+    store_done_fn *done;
+    void *context;
+};
+void store_checkpoint(struct store *store, struct checkpoint_waiter *waiter);
 
 /* --- Check and scrub --------------------------------------------------------------------- */
 

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records of a store's journal, format 1. Little-endian; byte 0 is the type.
+ *
+ * WRITE (1): blocks of a volume moved to new places
+ *    0  type u8 | 1  extents u8 | 2  blocks u16 (1 .. 256) | 4  generation u32
+ *    8  volume u64 | 16  block u48 | 22  sequence u48 | 28  watermark u48 | 34  epoch u48
+ *   40  extents x 8: place u48, blocks u16, in the order of the blocks
+ *    .  blocks x 4: CRC32C of each block
+ * ZERO (2): blocks became zeros
+ *    0  type u8 | 1  0 | 2  0 u16 | 4  generation u32
+ *    8  volume u64 | 16  block u48 | 22  sequence u48 | 28  watermark u48 | 34  epoch u48
+ *   40  count u32 (within one MiB, or 65,536: a whole segment)
+ * RETIRE (3), DROP_SEGMENT (4), FORGET (5): the steps of deleting a volume
+ *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 | 8  volume u64 | 16  view u48 | 22  0 u16
+ */
+#ifndef FORMAT_RECORD_H
+#define FORMAT_RECORD_H
+
+#include "base/base.h"
+
+#define RECORD_BLOCKS_MAX 256u
+#define RECORD_EXTENTS_MAX 16u
+#define RECORD_HEAD_BYTES 40u
+#define RECORD_BYTES_MAX (RECORD_HEAD_BYTES + RECORD_EXTENTS_MAX * 8u + RECORD_BLOCKS_MAX * 4u)
+
+enum record_type {
+    RECORD_WRITE = 1,
+    RECORD_ZERO = 2,
+    RECORD_RETIRE = 3,       /* The volume takes no write any more. */
+    RECORD_DROP_SEGMENT = 4, /* A segment's pages and blocks are free. */
+    RECORD_FORGET = 5,       /* No record of the volume can be replayed any more. */
+};
+
+struct record_extent {
+    uint64_t place;
+    uint16_t blocks;
+};
+
+struct record {
+    enum record_type type;
+    uint64_t volume;
+    uint64_t block;
+    uint32_t count;
+    uint64_t sequence;
+    uint64_t watermark;
+    uint64_t epoch;
+    uint32_t generation;
+    uint32_t segment;
+    uint64_t view;
+    uint8_t extent_count;
+    struct record_extent extents[RECORD_EXTENTS_MAX];
+    uint32_t crcs[RECORD_BLOCKS_MAX];
+};
+
+/* Bytes written, at most RECORD_BYTES_MAX. */
+uint32_t record_encode(uint8_t *to, const struct record *record);
+/* Total: 0, or IOMESH_CORRUPT. */
+int record_decode(const uint8_t *from, uint32_t length, struct record *ret_record);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of store/ share. */
+#ifndef STORE_INTERNAL_H
+#define STORE_INTERNAL_H
+
+#include "format/record.h"
+#include "format/superblock.h"
+#include "store/store.h"
+
+#define STORE_FLUSH_EVERY_NS NS_PER_S
+#define STORE_FLUSH_EVERY_RECORDS 8192u
+#define STORE_MARK_AFTER_NS (100 * NS_PER_MS)
+/* Page writes of a checkpoint in flight: enough to keep the device busy, few enough for others. */
+#define STORE_CHECKPOINT_DEPTH 8u
+
+/*
+ * The one flush at a time.
+ *
+ *   IDLE ──▶ FLYING ──▶ IDLE, or FLYING again if somebody joined meanwhile
+ *
+ * Who joins while one flies waits for the next: the one that flies may not cover it.
+ */
+struct flusher {
+    struct list joined; /* Covered by the next. */
+    struct list flying;
+    bool busy;
+    bool wanted; /* Space waits for it. */
+    uint64_t covers; /* Batch that the flying one makes durable. */
+    uint64_t records_at; /* Records appended when the last one began. */
+    struct device_flush flush;
+    struct timer timer; /* Every second. */
+    struct timer mark;  /* 100 ms after a flush: name it. */
+};
+
+/* Writes both copies of one generation. */
+struct super_write {
+    struct device_io ios[2];
+    uint8_t *bytes;
+    unsigned pending;
+    int result;
+    void (*done)(struct super_write *write, int result);
+    struct store *store;
+};
+
+#define CHECKPOINT_STATES(X) \
+    X(IDLE)                  \
+    X(FLUSHING)              \
+    X(RESERVING)             \
+    X(PAGES)                 \
+    X(TABLE)                 \
+    X(DEFERRED)              \
+    X(SETTLING)              \
+    X(SUPER)                 \
+    X(SEALING)
+#define CHECKPOINT_STATE(name) CHECKPOINT_##name,
+enum checkpoint_state { CHECKPOINT_STATES(CHECKPOINT_STATE) };
+#undef CHECKPOINT_STATE
+
+struct checkpoint {
+    enum checkpoint_state state;
+    bool wanted;           /* Somebody asked while one ran, or since. */
+    bool clean;            /* The last of its store: nothing will follow. */
+    uint64_t incarnation;  /* To be recorded. */
+    bool keep_replay;      /* During recovery: replay begins where it began. */
+    struct journal_position replay;
+    uint32_t reserved;
+    struct store_flush flush;
+    struct page_waiter waiter;
+    struct page_write pages;
+    struct tree_checkpoint table;
+    struct space_deferred deferred;
+    uint64_t began_ns;
+    struct list waiting; /* struct checkpoint_waiter: covered by the next to begin. */
+    struct list running; /* Covered by the one under way. */
+};
+
+struct store {
+    struct store_options options;
+    struct clock *clock;
+    struct device_set devices;
+    enum store_state state;
+    struct superblock super;
+    struct page_cache *cache;
+    struct tree *tree;
+    struct space *space;
+    struct journal *journal;
+
+    /* While a record is applied: its batch, and what its operation may still free. */
+    uint64_t applying_batch;
+    uint32_t *applying_reserved;
+    struct replay *replay;   /* While records are replayed. */
+    struct opening *opening;
+    struct closing *closing;
+
+    struct flusher flusher;
+    struct checkpoint checkpoint;
+    struct super_write super_write;
+
+    struct list admission; /* Changes that wait until a checkpoint has cleaned pages. */
+    struct list appending; /* Operations whose record found no room in the journal. */
+    struct list finished;  /* To be told in the next turn. */
+    struct list deletions; /* struct deletion. */
+    uint64_t active;       /* Operations accepted and not told yet. */
+    struct scrub *scrub;
+    struct check *check;
+    struct store_stats stats;
+};
+
+/* op.c */
+void store_op_finish(struct store_op *op, int result);
+void store_op_retry_admission(struct store *store);
+/* Appends op's record, or queues the op until there is room. False: it queued or failed. */
+void store_op_append(struct store_op *op);
+bool store_must_throttle(const struct store *store);
+void store_event(struct store *store, enum store_event_severity severity, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void store_fail(struct store *store, int error, const char *what);
+
+/* write.c, read.c, zero.c: one step each, from wherever the operation stands. */
+void store_write_step(struct store_op *op);
+void store_read_step(struct store_op *op);
+void store_zero_step(struct store_op *op);
+/* A record of the operation is in the journal, and every one before it. */
+void store_write_logged(struct store_op *op, int result);
+void store_zero_logged(struct store_op *op, int result);
+uint32_t store_write_record(const struct store_op *op, uint8_t *to);
+uint32_t store_zero_record(const struct store_op *op, uint8_t *to);
+
+/* flush.c */
+void store_flusher_open(struct store *store);
+void store_flusher_close(struct store *store);
+void store_flusher_turn(struct store *store);
+void store_want_flush(void *store);
+
+/* checkpoint.c */
+void store_checkpoint_turn(struct store *store);
+bool store_checkpoint_busy(const struct store *store);
+
+/* super.c */
+void store_super_write(struct store *store, void (*done)(struct super_write *write, int result));
+
+/* delete.c */
+void store_deletions_turn(struct store *store);
+void store_deletions_abandon(struct store *store);
+
+/* scrub.c */
+void store_scrub_turn(struct store *store);
+void store_scrub_close(struct store *store);
+int store_scrub_open(struct store *store);
+
+/* open.c */
+void store_free(struct store *store);
+void store_opening_turn(struct store *store);
+void store_closing_turn(struct store *store);
+
+/* replay.c: between journal scan and the checkpoint that ends recovery. */
+int store_replay_start(struct store *store, store_done_fn *done, void *context);
+void store_replay_turn(struct store *store);
+/* While replaying, what the tree frees goes here. */
+void store_replay_freed(struct store *store, uint64_t place, uint32_t blocks);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations: accepting, waiting for room, finishing. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "store/internal.h"
+
+void store_event(struct store *store, enum store_event_severity severity, const char *format, ...)
+{
+    if (store->options.event == NULL)
+        return;
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    store->options.event(store->options.context, severity, text);
+}
+
+void store_fail(struct store *store, int error, const char *what)
+{
+    if (store->state == STORE_FAILED)
+        return;
+    store->state = STORE_FAILED;
+    store_event(store, STORE_ERROR,
+                "%s: %s; the store has stopped and answers errors until it is opened again", what,
+                base_error_text(error));
+    if (store->devices.failed == 0)
+        device_fail(&store->devices, &store->devices.devices[0], error);
+}
+
+/* Ends an operation: later, from a turn, as every operation ends. */
+void store_op_finish(struct store_op *op, int result)
+{
+    tree_path_close(&op->path);
+    if (op->reserved > 0)
+        space_quarantine_unreserve(op->store->space, op->reserved);
+    op->reserved = 0;
+    op->result = result;
+    list_remove(&op->node);
+    list_push_back(&op->store->finished, &op->node);
+}
+
+/*
+ * Changes wait while most of the cache is dirty: what a checkpoint is writing and what came since
+ * must both fit, with room for pages that are only read.
+ */
+bool store_must_throttle(const struct store *store)
+{
+    uint32_t frames = page_frame_count(store->cache);
+    return page_dirty_count(store->cache) > frames / 8 * 5 ||
+           journal_used_blocks(store->journal) > journal_blocks(store->journal) / 8 * 7;
+}
+
+static void op_step(struct store_op *op)
+{
+    switch (op->kind) {
+    case STORE_READ:
+    case STORE_MAP:
+        store_read_step(op);
+        break;
+    case STORE_WRITE:
+        store_write_step(op);
+        break;
+    case STORE_ZERO:
+        store_zero_step(op);
+        break;
+    }
+}
+
+static void op_path_woken(struct tree_path *path)
+{
+    op_step(CONTAINER_OF(path, struct store_op, path));
+}
+
+static void op_waiter_woken(struct page_waiter *waiter)
+{
+    op_step(CONTAINER_OF(waiter, struct store_op, waiter));
+}
+
+void store_op_retry_admission(struct store *store)
+{
+    struct list waiting;
+    list_init(&waiting);
+    list_splice_back(&waiting, &store->admission);
+    for (struct list *node; (node = list_pop_front(&waiting)) != NULL;)
+        op_step(LIST_ENTRY(node, struct store_op, node));
+}
+
+static void op_logged(struct journal_entry *entry, int result)
+{
+    struct store_op *op = CONTAINER_OF(entry, struct store_op, entry);
+    if (op->kind == STORE_WRITE)
+        store_write_logged(op, result);
+    else
+        store_zero_logged(op, result);
+}
+
+void store_op_append(struct store_op *op)
+{
+    struct store *store = op->store;
+    /* Behind those that found no room before: the log is fair. */
+    if (!list_empty(&store->appending)) {
+        op->append_wanted = true;
+        list_push_back(&store->appending, &op->node);
+        return;
+    }
+    uint8_t record[RECORD_BYTES_MAX];
+    uint32_t length = op->kind == STORE_WRITE ? store_write_record(op, record)
+                                              : store_zero_record(op, record);
+    op->append_wanted = false;
+    int error = journal_append(store->journal, &op->entry, record, length, op_logged);
+    if (error == -EAGAIN) {
+        op->append_wanted = true;
+        list_push_back(&store->appending, &op->node);
+    } else if (error != 0) {
+        op_logged(&op->entry, error);
+    }
+}
+
+static bool op_sane(const struct store_op *op)
+{
+    if (op->count == SEGMENT_BLOCKS)
+        return op->kind == STORE_ZERO && op->block % SEGMENT_BLOCKS == 0;
+    return op->count >= 1 && op->block % MAP_BLOCKS + op->count <= MAP_BLOCKS;
+}
+
+static int op_refused(const struct store *store, const struct store_op *op)
+{
+    bool changes = op->kind == STORE_WRITE || op->kind == STORE_ZERO;
+    switch (store->state) {
+    case STORE_READY:
+        return 0;
+    case STORE_READ_ONLY:
+        return changes ? -EROFS : 0;
+    case STORE_FAILED:
+        return IOMESH_FAILED;
+    default:
+        return -ESHUTDOWN;
+    }
+}
+
+void store_submit(struct store *store, struct store_op *op)
+{
+    assert(op_sane(op));
+    assert(op->done != NULL);
+    op->store = store;
+    op->state = 0;
+    op->result = 0;
+    op->pending = 0;
+    op->base = 0;
+    op->round = 0;
+    op->reserved = 0;
+    op->extent_count = 0;
+    op->path_wanted = op->append_wanted = false;
+    list_init(&op->node);
+    list_init(&op->waiter.node);
+    op->waiter.wake = op_waiter_woken;
+    tree_path_init(&op->path, store->tree, op_path_woken);
+    store->active++;
+    int error = op_refused(store, op);
+    if (error != 0)
+        store_op_finish(op, error);
+    else
+        op_step(op);
+}
+
+static void ops_tell(struct store *store)
+{
+    struct list finished;
+    list_init(&finished);
+    list_splice_back(&finished, &store->finished);
+    for (struct list *node; (node = list_pop_front(&finished)) != NULL;) {
+        struct store_op *op = LIST_ENTRY(node, struct store_op, node);
+        store->active--;
+        op->done(op, op->result);
+    }
+}
+
+static void ops_append(struct store *store)
+{
+    struct list waiting;
+    list_init(&waiting);
+    list_splice_back(&waiting, &store->appending);
+    for (struct list *node; (node = list_pop_front(&waiting)) != NULL;)
+        store_op_append(LIST_ENTRY(node, struct store_op, node));
+}
+
+/* Order matters for latency only: what has ended is told first, and what the callers then ask for
+ * joins the batch that this very turn sends. */
+void store_turn(struct store *store)
+{
+    (void)device_turn(&store->devices);
+    if (store->state == STORE_OPENING) {
+        store_opening_turn(store);
+        return;
+    }
+    if (store->devices.failed != 0 && store->state != STORE_CLOSING)
+        store_fail(store, store->devices.failed, "a device failed");
+    space_turn(store->space);
+    ops_tell(store);
+    if (!list_empty(&store->admission) && !store_must_throttle(store))
+        store_op_retry_admission(store);
+    ops_append(store);
+    store_deletions_turn(store);
+    store_checkpoint_turn(store);
+    store_flusher_turn(store);
+    store_scrub_turn(store);
+    journal_turn(store->journal);
+    if (store->closing != NULL)
+        store_closing_turn(store);
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One write of up to 256 blocks within one map page.
+ *
+ *   ADMIT ──▶ RESERVE ──▶ TAKE ──▶ FLY ──▶ (apply) ──▶ FLUSH ──▶ finished
+ *                          │ ▲      │          │ no FUA     ▲
+ *                          ▼ │      │          └────────────┘
+ *                         PROBE     └──▶ TAKE again: free space was in too many pieces
+ *
+ * FLY is three things at once: the data goes to its new places, the record to the journal, and the
+ * map page is fetched if it is not in memory. When all three are there, pointers move. PROBE: no
+ * space for new data; if every block of the write has a place already it may dip into the reserve,
+ * for it gives back as much as it takes.
+ */
+#include <string.h>
+
+#include "codec/codec.h"
+#include "store/internal.h"
+
+enum write_state { WRITE_ADMIT, WRITE_RESERVE, WRITE_TAKE, WRITE_PROBE, WRITE_FLY, WRITE_FLUSH };
+
+static void write_land(struct store_op *op);
+
+uint32_t store_write_record(const struct store_op *op, uint8_t *to)
+{
+    struct record record;
+    record.type = RECORD_WRITE;
+    record.volume = op->volume;
+    record.block = op->block + op->base;
+    record.count = op->round;
+    record.sequence = op->sequence;
+    record.watermark = op->watermark;
+    record.epoch = op->epoch;
+    record.generation = op->generation;
+    record.extent_count = (uint8_t)op->extent_count;
+    for (unsigned i = 0; i < op->extent_count; i++) {
+        record.extents[i].place = op->extents[i].place;
+        record.extents[i].blocks = (uint16_t)op->extents[i].blocks;
+    }
+    memcpy(record.crcs, op->crcs + op->base, op->round * sizeof op->crcs[0]);
+    return record_encode(to, &record);
+}
+
+/* Blocks taken for a write that will not happen, never shown by anything durable. */
+static void write_give_back(struct store_op *op)
+{
+    for (unsigned i = 0; i < op->extent_count; i++)
+        space_give_back(op->store->space, op->extents[i]);
+    op->extent_count = 0;
+    op->round = 0;
+}
+
+static void write_flushed(struct store_flush *flush, int result)
+{
+    store_op_finish(CONTAINER_OF(flush, struct store_op, flush), result);
+}
+
+static void write_done(struct store_op *op)
+{
+    struct store *store = op->store;
+    store->stats.writes++;
+    store->stats.written_blocks += op->count;
+    tree_path_close(&op->path);
+    if ((op->flags & STORE_FUA) == 0 || MUTANT(81)) {
+        store_op_finish(op, 0);
+        return;
+    }
+    op->state = WRITE_FLUSH;
+    op->flush.done = write_flushed;
+    store_flush(store, &op->flush);
+}
+
+/*
+ * The record is in the log but its map page cannot be read: the blocks stay away from everybody
+ * until no replay can meet the record any more.
+ */
+static void write_strand(struct store_op *op)
+{
+    REACH(write_stranded);
+    for (unsigned i = 0; i < op->extent_count; i++) {
+        for (uint32_t j = 0; j < op->extents[i].blocks; j++)
+            space_free_page(op->store->space, op->extents[i].place + j);
+    }
+}
+
+static void write_apply(struct store_op *op)
+{
+    struct store *store = op->store;
+    unsigned index = (unsigned)((op->block + op->base) % MAP_BLOCKS);
+    store->applying_batch = op->entry.batch;
+    store->applying_reserved = &op->reserved;
+    uint32_t block = op->base;
+    for (unsigned i = 0; i < op->extent_count; i++) {
+        for (uint32_t j = 0; j < op->extents[i].blocks; j++, block++, index++) {
+            struct pointer pointer = {
+                .place = op->extents[i].place + j,
+                .kind = POINTER_RAW,
+                .sequence = op->sequence,
+                .crc = op->crcs[block],
+            };
+            if (!tree_set(&op->path, index, &pointer))
+                space_free_page(store->space, pointer.place);
+        }
+    }
+    store->applying_reserved = NULL;
+}
+
+/* All that flew has landed. */
+static void write_land(struct store_op *op)
+{
+    struct store *store = op->store;
+    if (op->pending > 0 || op->append_wanted || op->path_wanted)
+        return;
+    if (store->devices.failed != 0) {
+        store_op_finish(op, IOMESH_FAILED);
+        return;
+    }
+    if (op->result != 0)
+        write_strand(op);
+    else
+        write_apply(op);
+    if (!MUTANT(80))
+        journal_applied(store->journal, &op->entry);
+    tree_path_close(&op->path);
+    if (op->result != 0) {
+        store_op_finish(op, op->result);
+        return;
+    }
+    /* What replaced something used up its places in quarantine; the rest of the round had none. */
+    op->base += op->round;
+    op->round = 0;
+    op->extent_count = 0;
+    if (op->base == op->count) {
+        write_done(op);
+        return;
+    }
+    REACH(write_in_rounds);
+    op->state = WRITE_TAKE;
+    store_write_step(op);
+}
+
+void store_write_logged(struct store_op *op, int result)
+{
+    op->pending--;
+    if (result != 0 && op->result == 0)
+        op->result = result;
+    write_land(op);
+}
+
+static void write_data_done(struct device_io *io, int result)
+{
+    struct store_op *op = io->owner;
+    op->pending--;
+    if (result == -ENOSPC) {
+        /* Space was prepared before it was given out: below us something is not as it was. */
+        store_fail(op->store, result, "the file system below lost space that it had given");
+        result = IOMESH_FAILED;
+    }
+    if (result != 0 && op->result == 0)
+        op->result = result;
+    write_land(op);
+}
+
+static void write_fly(struct store_op *op)
+{
+    struct store *store = op->store;
+    uint8_t *data = (uint8_t *)op->data + (size_t)op->base * BLOCK_BYTES;
+    for (uint32_t i = 0; i < op->round; i++)
+        op->crcs[op->base + i] = crc32c(data + (size_t)i * BLOCK_BYTES, BLOCK_BYTES);
+    op->state = WRITE_FLY;
+    op->path_wanted = true;
+    for (unsigned i = 0; i < op->extent_count; i++) {
+        op->pending++;
+        op->ios[i].owner = op;
+        device_submit(&store->devices, &op->ios[i], DISK_WRITE, op->extents[i].place,
+                      op->extents[i].blocks, data, write_data_done);
+        data += (size_t)op->extents[i].blocks * BLOCK_BYTES;
+    }
+    if (MUTANT(80))
+        return;
+    op->pending++;
+    store_op_append(op);
+}
+
+/* 0, or what space_take() said once nothing more is to be had. */
+static int write_take(struct store_op *op)
+{
+    while (op->base + op->round < op->count && op->extent_count < STORE_OP_EXTENTS) {
+        struct extent *extent = &op->extents[op->extent_count];
+        int error = space_take(op->store->space, DEVICE_NVME, op->purpose,
+                               op->count - op->base - op->round, &op->waiter, extent);
+        if (error != 0)
+            return error;
+        op->extent_count++;
+        op->round += extent->blocks;
+    }
+    return 0;
+}
+
+/* 0: every block of the write has a place that it will give back. */
+static int write_probe(struct store_op *op)
+{
+    int error = tree_path_open(&op->path, op->volume, VIEW_HEAD, op->block, false);
+    if (error != 0)
+        return error;
+    for (uint32_t i = op->base; i < op->count; i++) {
+        struct pointer pointer = tree_get(&op->path, (unsigned)((op->block + i) % MAP_BLOCKS));
+        if (!pointer_has_place(&pointer))
+            return -ENOSPC;
+    }
+    tree_path_close(&op->path);
+    return 0;
+}
+
+static void write_refuse(struct store_op *op, int error)
+{
+    write_give_back(op);
+    store_op_finish(op, error);
+}
+
+void store_write_step(struct store_op *op)
+{
+    struct store *store = op->store;
+    int error = 0;
+    if (op->state == WRITE_ADMIT) {
+        if (store_must_throttle(store)) {
+            list_push_back(&store->admission, &op->node);
+            return;
+        }
+        op->purpose = SPACE_NEW;
+        op->state = WRITE_RESERVE;
+    }
+    if (op->state == WRITE_RESERVE) {
+        error = space_quarantine_reserve(store->space, op->count, &op->waiter);
+        if (error == -EAGAIN)
+            return;
+        if (error != 0) {
+            store_op_finish(op, error);
+            return;
+        }
+        op->reserved = op->count;
+        op->state = WRITE_TAKE;
+    }
+    while (op->state == WRITE_TAKE || op->state == WRITE_PROBE) {
+        error = op->state == WRITE_TAKE ? write_take(op) : write_probe(op);
+        if (error == -EAGAIN)
+            return;
+        if (error == -ENOSPC && op->state == WRITE_TAKE && op->purpose == SPACE_NEW) {
+            REACH(write_probes_for_overwrite);
+            op->state = WRITE_PROBE;
+        } else if (error != 0) {
+            write_refuse(op, error);
+            return;
+        } else if (op->state == WRITE_PROBE) {
+            op->purpose = SPACE_OVERWRITE;
+            op->state = WRITE_TAKE;
+        } else {
+            write_fly(op);
+        }
+    }
+    if (op->state == WRITE_FLY && op->path_wanted) {
+        error = tree_path_open(&op->path, op->volume, VIEW_HEAD, op->block + op->base, true);
+        if (error == -EAGAIN)
+            return;
+        op->path_wanted = false;
+        if (error != 0 && op->result == 0)
+            op->result = error;
+        write_land(op);
+    }
+}
