@@ -66,22 +66,25 @@ typedef void store_done_fn(void *context, int result);
 
 /*
  * Write a new, empty store over the devices (labels, superblocks, prepared journal). Refuses
- * devices that carry a store already unless `overwrite`. `done(0)` when it is durable.
+ * devices that carry a store already unless `overwrite`. 0: *ret_store is set at once and wants
+ * store_turn() until `done` ran; then it is gone. `done(0)`: durable, open it with store_open().
  */
 int store_format(const struct store_options *options, const uint8_t uuid[16], bool overwrite,
-                 store_done_fn *done, void *context);
+                 struct store **ret_store, store_done_fn *done, void *context);
 
 /*
- * Open and recover. 0: `done` runs once; with 0 *ret_store is set before that and ready.
- * Sentences (base_last_error) name what is wrong: no store here, a foreign or newer superblock, a
- * device that is missing, smaller than recorded or out of place, lost journal batches (opened
- * read-only then: `store_state` says so).
+ * Open and recover. 0: *ret_store is set at once and wants store_turn(); `done` runs once. After
+ * done(0) it is ready; after done(<0) it is gone, and base_last_error() says why: no store here, a
+ * foreign or newer superblock, a device that is missing, smaller than recorded or of another store,
+ * too old an image. Lost journal batches are not an error: the store opens read-only, and
+ * store_state() and an event say so.
  */
 int store_open(const struct store_options *options, struct store **ret_store, store_done_fn *done,
                void *context);
-/* Waits for operations under way, checkpoints (unless failed or read-only), frees. */
+/* Waits for operations under way, checkpoints (unless failed or read-only), frees: the store is
+ * gone when `done` runs, whatever the result. Wants store_turn() until then. */
 void store_close(struct store *store, store_done_fn *done, void *context);
-/* Forgets everything at once without writing: what a crash does. For tests. */
+/* Forgets everything at once without writing: what a crash does. For tests; no I/O may fly. */
 void store_abandon(struct store *store);
 
 /* Once per engine turn. */
