@@ -20,8 +20,13 @@ struct meta {
     bool polling;
 };
 
-enum meta_compare_kind { META_IF_ABSENT, META_IF_PRESENT, META_IF_MODIFIED, META_IF_CREATED,
-                         META_IF_VALUE };
+enum meta_compare_kind {
+    META_IF_ABSENT,
+    META_IF_PRESENT,
+    META_IF_MODIFIED,
+    META_IF_CREATED,
+    META_IF_VALUE
+};
 
 struct meta_compare {
     enum meta_compare_kind kind;
@@ -32,8 +37,8 @@ struct meta_compare {
 
 struct meta_op {
     enum meta_op_kind kind;
-    uint32_t limit; /* META_LIST. */
-    uint64_t lease; /* META_PUT. */
+    uint32_t limit;          /* META_LIST. */
+    uint64_t lease;          /* META_PUT. */
     struct meta_slice key;   /* Or the prefix. */
     struct meta_slice value; /* META_LIST: the key to begin after. */
 };

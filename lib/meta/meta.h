@@ -3,7 +3,7 @@
  * meta: small truths, changed by transactions, with leases and watches.
  *
  * One asynchronous interface, shaped for etcd v3. Every change of the metadata raises one counter,
- * the revision, by one; every key remembers the revisions at which it was created and last modified.
+ * the revision, by one; a key remembers the revisions at which it was created and last modified.
  * A transaction compares, then does one of two lists of operations, all or nothing.
  *
  * Owns: nothing but what an implementation opens. A request and a watch live inside whatever waits
@@ -14,7 +14,7 @@
  *   - A completion other than 0 and IOMESH_UNKNOWN: nothing of it happened. IOMESH_UNKNOWN: all of
  *     it or nothing; read before acting on either.
  *   - No order is promised between two requests in flight, nor between a completion and an event.
- *   - Callbacks run from meta_poll() and from nowhere else, never inside the call that started them.
+ *   - Callbacks run from meta_poll() and from nowhere else, never in the call that started them.
  *     Each may call back in: submit again, cancel, free its own request or watch.
  *
  * Thread: every function here belongs to the engine's thread, and none blocks unless it says so.
@@ -29,11 +29,11 @@
 
 #define META_KEY_BYTES_MAX 512u
 #define META_VALUE_BYTES_MAX (512u << 10)
-#define META_COMPARES_MAX 128u          /* Per transaction. */
-#define META_OPS_MAX 128u               /* Per branch of a transaction. */
+#define META_COMPARES_MAX 128u             /* Per transaction. */
+#define META_OPS_MAX 128u                  /* Per branch of a transaction. */
 #define META_REQUEST_BYTES_MAX (1u << 20)  /* Keys and values of one transaction together. */
 #define META_RESPONSE_BYTES_MAX (4u << 20) /* A list stops before it and says `more`. */
-#define META_LIST_ENTRIES_MAX 1000u     /* Per page. */
+#define META_LIST_ENTRIES_MAX 1000u        /* Per page. */
 #define META_LEASES_MAX 4096u
 #define META_LEASE_TTL_NS_MIN NS_PER_S
 #define META_LEASE_TTL_NS_MAX (86400 * NS_PER_S)
@@ -90,8 +90,8 @@ struct meta_request {
 
     struct meta_body *body; /* The builder's; see meta/implement.h. */
     meta_done_fn *done;
-    struct list node;  /* The implementation's. */
-    int result;        /* The implementation's. */
+    struct list node; /* The implementation's. */
+    int result;       /* The implementation's. */
     bool flying;
 };
 
@@ -197,6 +197,7 @@ struct meta_watch {
     uint64_t cursor; /* The number of the next event to look at. */
     struct list node;
     bool active;
+    bool begun; /* The cursor stands. */
     uint16_t prefix_length;
     uint8_t prefix[META_KEY_BYTES_MAX];
 };
@@ -214,7 +215,7 @@ struct meta_watch {
  * @from    the first revision of interest; 0: whatever becomes known after this call
  * @ended   runs at most once, never after meta_watch_cancel()
  *
- * Returns 0, -E2BIG for a prefix over META_KEY_BYTES_MAX, IOMESH_FAILED.
+ * Returns 0, or -E2BIG for a prefix over META_KEY_BYTES_MAX.
  */
 int meta_watch_start(struct meta *meta, struct meta_watch *watch, struct meta_slice prefix,
                      uint64_t from, meta_event_fn *event, meta_watch_ended_fn *ended);

@@ -108,7 +108,8 @@ void meta_request_reset(struct meta_request *request)
 int meta_answer_begin(struct meta_request *request, uint32_t count)
 {
     request->response_count = 0;
-    request->responses = arena_allocate(&request->body->answers, count * sizeof *request->responses);
+    request->responses =
+        arena_allocate(&request->body->answers, count * sizeof *request->responses);
     if (request->responses == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++)
