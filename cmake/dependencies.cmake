@@ -51,6 +51,7 @@ function(protobuf_c ret_sources root proto)
         VERBATIM)
     set_source_files_properties(${out}/${stem}.pb-c.c TARGET_DIRECTORY iomesh_objects
         PROPERTIES COMPILE_OPTIONS -w)
+    set_property(GLOBAL APPEND PROPERTY GENERATED_HEADERS ${out}/${stem}.pb-c.h)
     list(APPEND ${ret_sources} ${out}/${stem}.pb-c.c ${out}/${stem}.pb-c.h)
     set(${ret_sources} ${${ret_sources}} PARENT_SCOPE)
 endfunction()
