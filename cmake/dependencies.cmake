@@ -49,8 +49,7 @@ function(protobuf_c ret_sources root proto)
         WORKING_DIRECTORY ${root}
         DEPENDS ${proto}
         VERBATIM)
-    set_source_files_properties(${out}/${stem}.pb-c.c TARGET_DIRECTORY iomesh_objects
-        PROPERTIES COMPILE_OPTIONS -w)
+    set_source_files_properties(${out}/${stem}.pb-c.c PROPERTIES COMPILE_OPTIONS -w)
     set_property(GLOBAL APPEND PROPERTY GENERATED_HEADERS ${out}/${stem}.pb-c.h)
     list(APPEND ${ret_sources} ${out}/${stem}.pb-c.c ${out}/${stem}.pb-c.h)
     set(${ret_sources} ${${ret_sources}} PARENT_SCOPE)
