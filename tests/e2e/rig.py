@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the end-to-end tests are built from: programs, processes, a pool served over NBD, a drive
+whose power can be cut, a verifier, a file system on a volume, certificates.
+
+Everything started here is ended by `Rig.close()`, in reverse order, whatever happened."""
+
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def bin_directory():
+    """$IOMESH_BIN, else the bin directory of the build whose tools are the newest."""
+    if "IOMESH_BIN" in os.environ:
+        return pathlib.Path(os.environ["IOMESH_BIN"])
+    builds = sorted(ROOT.glob("build/*/bin/e2e-verify"), key=lambda path: path.stat().st_mtime)
+    if not builds:
+        raise FileNotFoundError("no build/*/bin/e2e-verify: build first, or set IOMESH_BIN")
+    return builds[-1].parent
+
+
+def program(name):
+    path = bin_directory() / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not built")
+    return str(path)
+
+
+def count_from(variable, otherwise):
+    return int(os.environ.get(variable, otherwise))
+
+
+def run(*words, check=True, timeout=60, **options):
+    """Runs to the end. A failure shows what the program said."""
+    words = [str(word) for word in words]
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=timeout, **options)
+    if check and done.returncode != 0:
+        raise AssertionError(f"{' '.join(words)}: exit {done.returncode}\n{done.stdout}")
+    return done
+
+
+def wait_until(what, condition, timeout=20.0):
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout} s in vain: {what}")
+        time.sleep(0.01)
+
+
+def connects(path):
+    with socket.socket(socket.AF_UNIX) as peer:
+        try:
+            peer.connect(str(path))
+            return True
+        except OSError:
+            return False
+
+
+def connects_tcp(port):
+    with socket.socket() as peer:
+        return peer.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Process:
+    """A program that runs beside the test, its output in a file."""
+
+    def __init__(self, words, log, **options):
+        self.words = [str(word) for word in words]
+        self.log = pathlib.Path(log)
+        with open(log, "ab") as out:
+            self.popen = subprocess.Popen(self.words, stdin=subprocess.DEVNULL, stdout=out,
+                                          stderr=subprocess.STDOUT, **options)
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+    def running(self):
+        return self.popen.poll() is None
+
+    def kill(self):
+        """kill -9, and wait until it is gone."""
+        if self.running():
+            self.popen.kill()
+        self.popen.wait()
+
+    def terminate(self, timeout=20):
+        """SIGTERM; the exit status."""
+        if self.running():
+            self.popen.send_signal(signal.SIGTERM)
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.words[0]} did not end within {timeout} s of SIGTERM")
+
+    def must_run(self, what, condition, timeout=20.0):
+        """Waits for a condition, and says why if the program ends instead."""
+        wait_until(f"{self.words[0]}: {what}\n{self.output()}",
+                   lambda: condition() or not self.running(), timeout)
+        if not condition():
+            raise AssertionError(f"{' '.join(self.words)} ended: {self.output()}")
+
+
+class Rig:
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.endings = []
+        self.names = 0
+
+    def path(self, name):
+        return self.directory / name
+
+    def fresh(self, stem):
+        self.names += 1
+        return self.directory / f"{stem}{self.names}"
+
+    def at_end(self, action):
+        self.endings.append(action)
+
+    def start(self, *words, **options):
+        log = self.fresh(pathlib.Path(str(words[0])).name + ".log")
+        process = Process(words, log, **options)
+        self.at_end(process.kill)
+        return process
+
+    def close(self):
+        while self.endings:
+            try:
+                self.endings.pop()()
+            except Exception as error:  # The others must end as well.
+                print(f"while cleaning up: {error}")
+
+    def sparse(self, name, size):
+        path = self.path(name)
+        with open(path, "wb") as file:
+            file.truncate(size)
+        return path
+
+
+class Drive:
+    """The powercut plugin, seen as a file through nbdfuse: O_DIRECT works on it."""
+
+    def __init__(self, rig, size, seed=None, fuse=True):
+        self.rig = rig
+        self.seed = seed if seed is not None else random.randrange(1, 1 << 62)
+        self.platter = rig.sparse("platter", size)
+        self.socket = rig.path("drive.socket")
+        self.control_path = rig.path("drive.control")
+        self.process = rig.start("nbdkit", "-f", "-U", self.socket, program("powercut.so"),
+                                 f"file={self.platter}", f"control={self.control_path}",
+                                 f"seed={self.seed}")
+        self.process.must_run("its sockets",
+                              lambda: connects(self.socket) and connects(self.control_path))
+        self.path = fuse_file(rig, f"nbd+unix:///?socket={self.socket}") if fuse else None
+
+    def control(self, line):
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.connect(str(self.control_path))
+            peer.sendall(line.encode() + b"\n")
+            answer = peer.recv(1024).decode().strip()
+        assert not answer.startswith("error"), f"{line}: {answer}"
+        return answer
+
+    def counts(self):
+        words = self.control("status").split()
+        return {name: int(value) for name, value in zip(words[::2], words[1::2])}
+
+
+def fuse_file(rig, uri, connections=1):
+    """A volume as a file, by nbdfuse. Returns its path."""
+    mount = rig.fresh("fuse")
+    mount.mkdir()
+    process = rig.start("nbdfuse", "-C", connections, mount / "disk", uri)
+    rig.at_end(lambda: run("fusermount3", "-u", "-z", "-q", mount, check=False))
+    process.must_run("its file", (mount / "disk").exists)
+    return mount / "disk"
+
+
+class Pool:
+    """An embedded pool and the iomesh-nbd that serves it."""
+
+    def __init__(self, rig, size, device=None):
+        self.rig = rig
+        self.directory = rig.fresh("pool")
+        self.url = f"file:{self.directory}"
+        self.socket = rig.path("nbd.socket")
+        self.server = None
+        words = ["pool", "init", "--size", str(size)]
+        self.cli(*words, *(["--device", str(device)] if device else []))
+
+    def cli(self, *words, check=True, timeout=60):
+        return run(program("iomesh-cli"), "--pool", self.url, *words, check=check, timeout=timeout)
+
+    def create(self, volume, size, sector=None):
+        self.cli("volume", "create", volume, "--size", str(size),
+                 *(["--sector", str(sector)] if sector else []))
+
+    def serve(self, *words, wait=True, **options):
+        """Starts iomesh-nbd on the unix socket."""
+        if self.socket.exists():
+            self.socket.unlink()
+        self.server = self.rig.start(program("iomesh-nbd"), "--pool", self.url, "--socket",
+                                     self.socket, *words, **options)
+        if wait:
+            self.server.must_run("its socket", lambda: connects(self.socket))
+        return self.server
+
+    def uri(self, volume):
+        return f"nbd+unix:///{volume}?socket={self.socket}"
+
+    def check(self):
+        self.cli("pool", "check")
+
+
+class Verifier:
+    """e2e-verify with the side file of one volume."""
+
+    def __init__(self, rig, uri, *options):
+        self.rig = rig
+        self.uri = uri
+        self.options = options
+        self.side = rig.fresh("side")
+
+    def start(self, *options):
+        return self.rig.start(program("e2e-verify"), "--uri", self.uri, "--side", self.side,
+                              *self.options, *options)
+
+    @staticmethod
+    def result(process, timeout=60):
+        process.popen.wait(timeout)
+        return process.popen.returncode, process.output()
+
+    def run(self, *options, timeout=60):
+        return self.result(self.start(*options), timeout)
+
+    def finish(self, process):
+        """The server has kept its word, or the test ends with the verifier's sentence."""
+        status, said = self.result(process)
+        history = pathlib.Path(str(self.side) + ".history")
+        if status != 0:
+            raise AssertionError(said + (history.read_text() if history.exists() else ""))
+        return said
+
+
+class FileSystem:
+    """A file system on a volume: nbdfuse, a loop device over its file, mount."""
+
+    def __init__(self, rig, uri, kind):
+        self.rig, self.uri, self.kind = rig, uri, kind
+        self.mount_point = rig.fresh("mnt")
+        self.mount_point.mkdir()
+        self.loop = self.fuse = None
+        self.mounted = False
+        rig.at_end(self.detach)
+
+    def attach(self):
+        self.fuse = fuse_file(self.rig, self.uri)
+        self.loop = run("losetup", "--show", "--direct-io=on", "-f", self.fuse).stdout.strip()
+
+    def format(self):
+        if self.kind == "ext4":
+            run("mkfs.ext4", "-q", "-E", "nodiscard", self.loop)
+        else:
+            run("mkfs.xfs", "-q", "-K", self.loop)
+
+    def mount(self):
+        run("mount", "-t", self.kind, self.loop, self.mount_point)
+        self.mounted = True
+
+    def unmount(self):
+        if self.mounted:
+            self.mounted = False
+            run("umount", self.mount_point, check=False, timeout=120)
+
+    def check(self):
+        """Replays the journal, then nothing may be wrong."""
+        if self.kind == "ext4":
+            replayed = run("e2fsck", "-p", self.loop, check=False, timeout=120)
+            assert replayed.returncode in (0, 1), replayed.stdout
+            run("e2fsck", "-f", "-n", self.loop, timeout=120)
+        else:
+            self.mount()
+            self.unmount()
+            run("xfs_repair", "-n", self.loop, timeout=120)
+
+    def detach(self):
+        self.unmount()
+        if self.loop:
+            run("losetup", "-d", self.loop, check=False)
+            self.loop = None
+        if self.fuse:
+            run("fusermount3", "-u", "-z", "-q", self.fuse.parent, check=False)
+            self.fuse = None
+
+
+def certificates(directory):
+    """A CA, and a server's and a client's certificate by it. Returns the directory."""
+    directory = pathlib.Path(directory)
+    directory.mkdir()
+    for who in ("ca", "server", "client"):
+        run("openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out",
+            directory / f"{who}-key.pem")
+    run("openssl", "req", "-x509", "-new", "-key", directory / "ca-key.pem", "-days", 2, "-subj",
+        "/CN=test CA", "-out", directory / "ca-cert.pem")
+    (directory / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    for who in ("server", "client"):
+        run("openssl", "req", "-new", "-key", directory / f"{who}-key.pem", "-subj",
+            f"/CN={who}", "-out", directory / f"{who}.csr")
+        run("openssl", "x509", "-req", "-in", directory / f"{who}.csr", "-CA",
+            directory / "ca-cert.pem", "-CAkey", directory / "ca-key.pem", "-CAcreateserial",
+            "-days", 2, "-extfile", directory / "names", "-out", directory / f"{who}-cert.pem")
+    return directory
+
+
+def remove(directory):
+    shutil.rmtree(directory, ignore_errors=True)
