@@ -12,7 +12,7 @@ import rig as rigs  # noqa: E402
 
 @pytest.fixture
 def rig():
-    """A directory on a real disk ($IOMESH_E2E_DIR, else /var/tmp), and whatever the test starts."""
+    """A directory below $IOMESH_E2E_DIR or /var/tmp (a real disk), and whatever the test starts."""
     base = os.environ.get("IOMESH_E2E_DIR", "/var/tmp")
     directory = tempfile.mkdtemp(prefix="iomesh-e2e-", dir=base)
     made = rigs.Rig(directory)

@@ -11,7 +11,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -19,9 +22,11 @@ GIB = 1 << 30
 
 
 def bin_directory():
-    """$IOMESH_BIN, else the bin directory of the build whose tools are the newest."""
+    """$IOMESH_BIN, $IOMESH_BUILD/bin, or the bin directory of the build last made."""
     if "IOMESH_BIN" in os.environ:
         return pathlib.Path(os.environ["IOMESH_BIN"])
+    if "IOMESH_BUILD" in os.environ:
+        return pathlib.Path(os.environ["IOMESH_BUILD"]) / "bin"
     builds = sorted(ROOT.glob("build/*/bin/e2e-verify"), key=lambda path: path.stat().st_mtime)
     if not builds:
         raise FileNotFoundError("no build/*/bin/e2e-verify: build first, or set IOMESH_BIN")
@@ -335,3 +340,28 @@ def certificates(directory):
 
 def remove(directory):
     shutil.rmtree(directory, ignore_errors=True)
+
+
+class Tally:
+    """pytest plugin: how many passed and failed, for ./dev test. A skipped test has failed."""
+
+    def __init__(self):
+        self.good = self.bad = 0
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" and report.passed:
+            self.good += 1
+        elif report.failed or report.skipped:
+            self.bad += 1
+
+
+def main(file):
+    """Runs the tests of one file, as a program. Options of pytest go through."""
+    sys.dont_write_bytecode = True
+    tally = Tally()
+    status = pytest.main(["-q", "-p", "no:cacheprovider", "--durations=5", "--durations-min=3",
+                          file, *sys.argv[1:]], plugins=[tally])
+    if "TALLY" in os.environ:
+        with open(os.environ["TALLY"], "a", encoding="utf-8") as said:
+            said.write(f"{tally.good} {tally.bad}\n")
+    sys.exit(int(status) or (1 if tally.bad else 0))

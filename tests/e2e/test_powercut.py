@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The drive whose power can be cut: it loses what was not flushed, and only that."""
 
@@ -123,3 +124,7 @@ def test_without_power_every_request_fails_until_it_is_armed(drive):
     drive.control("arm")
     handle.pwrite(b"y" * BLOCK, 0, nbd.CMD_FLAG_FUA)
     assert handle.pread(BLOCK, 0) == b"y" * BLOCK
+
+
+if __name__ == "__main__":
+    rigs.main(__file__)

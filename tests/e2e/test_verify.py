@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The verifier itself: it believes an honest server, and finds each way of lying."""
 
@@ -152,3 +153,7 @@ def test_a_changed_block_is_found(rig, what, sentence):
     qemu_nbd(rig, disk, "none")
     status, said = verifier.run("--seconds", "0")
     assert status == 1 and sentence in said
+
+
+if __name__ == "__main__":
+    rigs.main(__file__)

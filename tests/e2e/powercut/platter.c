@@ -209,7 +209,7 @@ static int persist_torn(struct platter *platter, const struct platter_write *wri
 
 static struct platter_write **shuffled(struct platter *platter, uint64_t count, uint64_t *state)
 {
-    struct platter_write **order = calloc(count + 1, sizeof *order);
+    struct platter_write **order = calloc(count + 1, sizeof(struct platter_write *));
     if (order == NULL)
         return NULL;
     for (uint64_t i = 0; i < count; i++)

@@ -170,7 +170,7 @@ static int powercut_after_fork(void)
         nbdkit_error("%s: too long for a socket", control_path);
         return -1;
     }
-    strcpy(address.sun_path, control_path);
+    memcpy(address.sun_path, control_path, strlen(control_path) + 1);
     unlink(control_path);
     control_socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (control_socket < 0 ||
