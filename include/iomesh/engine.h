@@ -72,6 +72,8 @@ IOMESH_API int iomesh_engine_close(struct iomesh_engine *engine);
  * A descriptor that becomes readable when a turn is due. An eventfd, the engine's own: poll it,
  * never read or close it.
  *
+ * Returns the descriptor.
+ *
  * Thread: the engine's. Blocks: never. Allocates: never. Since: 0.1.
  */
 IOMESH_API int iomesh_fd(const struct iomesh_engine *engine);

@@ -186,7 +186,7 @@ IOMESH_API uint64_t iomesh_volume_bytes(const struct iomesh_volume *volume);
 IOMESH_API uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volume);
 /** The name; valid until the handle is closed. Thread: the engine's. Since: 0.1. */
 IOMESH_API const char *iomesh_volume_name(const struct iomesh_volume *volume);
-/** Whether writes are refused. Thread: the engine's. Since: 0.1. */
+/** Returns 1 if writes are refused, else 0. Thread: the engine's. Since: 0.1. */
 IOMESH_API int iomesh_volume_is_read_only(const struct iomesh_volume *volume);
 
 #endif
