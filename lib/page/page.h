@@ -45,8 +45,8 @@ struct page_root {
     /* Set by page_write() when the frozen root was written; the owner stores it, e.g. in the
      * segment table of the same checkpoint. */
     struct pointer frozen_pointer;
-    bool frozen; /* Was dirty when the set froze: frozen_pointer counts. */
-    void *owner; /* The owner's. */
+    bool frozen;             /* Was dirty when the set froze: frozen_pointer counts. */
+    void *owner;             /* The owner's. */
     struct list frozen_node; /* In the cache's list of frozen roots, in the order of dirtying. */
     struct list dirty_node;  /* page's. */
 };
@@ -100,8 +100,7 @@ struct page *page_cached_root(const struct page_root *root);
 struct pointer page_pointer(const struct page *page);
 /* Lets a clean, unpinned tree leave the cache, so that its root may go. 0; -EBUSY: something is
  * pinned or dirty; -EAGAIN: a page is being read, woken later. */
-int page_release_root(struct page_cache *cache, struct page_root *root,
-                      struct page_waiter *waiter);
+int page_release_root(struct page_cache *cache, struct page_root *root, struct page_waiter *waiter);
 /* Takes a waiter out of whatever queue it is in. */
 void page_waiter_cancel(struct page_waiter *waiter);
 
@@ -125,8 +124,7 @@ uint8_t *page_change(struct page *page);
 void page_set_slot(struct page *page, unsigned slot, const struct pointer *pointer);
 /* What a root without a page in the cache says for all that is beneath it. A version that its old
  * pointer led to is the caller's to free. */
-void page_set_root(struct page_cache *cache, struct page_root *root,
-                   const struct pointer *pointer);
+void page_set_root(struct page_cache *cache, struct page_root *root, const struct pointer *pointer);
 /* For pages of bytes: the sequence of their pointer is the owner's to use (the free map keeps its
  * summary there). Changes it in the parent's slot; page_write leaves it as it is then. */
 void page_annotate(struct page *page, uint64_t sequence);

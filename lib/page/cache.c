@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Frames, descriptors, who goes next and who waits.
+ *
+ * Eviction is by two queues, each in order of last use: cold pages came once, hot ones were asked
+ * for again after a quarter of the cache had passed by. Cold pages go first while they are more
+ * than a quarter, so a scan passes through without washing out what is used. Only pages that may
+ * go are in a queue: a page leaves it when pinned, and its parent enters when its last child left.
+ */
+#include <stdlib.h>
+
+#include "page/cache.h"
+
+uint64_t page_key_child(const struct page *parent, unsigned slot)
+{
+    return (uint64_t)parent->index << 16 | slot;
+}
+
+uint64_t page_key_place(uint64_t place)
+{
+    return 1ull << 63 | place;
+}
+
+static uint32_t hash_of(const struct page_cache *cache, uint64_t key)
+{
+    /* By index and place, never by address: the order of things must not depend on it. */
+    key *= 0x9e3779b97f4a7c15u;
+    return (uint32_t)(key >> 32) & cache->hash_mask;
+}
+
+struct page *page_find(struct page_cache *cache, uint64_t key)
+{
+    struct page *page = cache->hash[hash_of(cache, key)];
+    while (page != NULL && page->key != key)
+        page = page->hash_next;
+    return page;
+}
+
+void page_hash_add(struct page *page)
+{
+    struct page **bucket = &page->cache->hash[hash_of(page->cache, page->key)];
+    page->hash_next = *bucket;
+    *bucket = page;
+}
+
+static void hash_remove(struct page *page)
+{
+    struct page **link = &page->cache->hash[hash_of(page->cache, page->key)];
+    while (*link != page)
+        link = &(*link)->hash_next;
+    *link = page->hash_next;
+    page->hash_next = NULL;
+}
+
+void page_settle(struct page *page)
+{
+    struct page_cache *cache = page->cache;
+    bool may_go = (page->state == PAGE_READY || page->state == PAGE_BROKEN) && page->pins == 0 &&
+                  page->children == 0 && !page->set[0] && !page->set[1];
+    if (may_go == page->queued)
+        return;
+    page->queued = may_go;
+    if (may_go) {
+        list_push_back(&cache->queue[page->hot], &page->node);
+        cache->queue_count[page->hot]++;
+    } else {
+        list_remove(&page->node);
+        cache->queue_count[page->hot]--;
+    }
+}
+
+void page_attach(struct page *page, struct page_root *root, struct page *parent, unsigned slot)
+{
+    page->root = root;
+    page->parent = parent;
+    if (parent == NULL) {
+        assert(root->page == NULL && root->level < PAGE_LEVELS);
+        root->page = page;
+        page->level = root->level;
+    } else {
+        assert(parent->level > 0);
+        page->level = parent->level - 1;
+        page->slot = (uint16_t)slot;
+        page->key = page_key_child(parent, slot);
+        page_hash_add(page);
+        list_push_back(&parent->offspring, &page->sibling);
+        parent->children++;
+        page_settle(parent);
+    }
+    page->bytes = root->leaf_is_bytes && page->level == 0;
+}
+
+void page_detach(struct page *page)
+{
+    struct page *parent = page->parent;
+    if (parent != NULL) {
+        hash_remove(page);
+        list_remove(&page->sibling);
+        assert(parent->children > 0);
+        parent->children--;
+        page_settle(parent);
+    } else if (page->root != NULL) {
+        assert(page->root->page == page);
+        page->root->page = NULL;
+    } else if (!page->forgotten) {
+        hash_remove(page);
+    }
+}
+
+void page_give_frame(struct page_cache *cache, uint8_t *frame)
+{
+    assert(cache->frames_free_count < cache->frame_count);
+    cache->frames_free[cache->frames_free_count++] = frame;
+}
+
+void page_gone(struct page *page)
+{
+    struct page_cache *cache = page->cache;
+    assert(!page->set[0] && !page->set[1] && page->pins == 0 && page->children == 0);
+    assert(list_empty(&page->waiters));
+    if (page->queued) {
+        list_remove(&page->node);
+        cache->queue_count[page->hot]--;
+        page->queued = false;
+    }
+    if (page->live != NULL)
+        page_give_frame(cache, page->live);
+    if (page->frozen != NULL)
+        page_give_frame(cache, page->frozen);
+    page->live = NULL;
+    page->frozen = NULL;
+    page->state = PAGE_FREE;
+    list_push_back(&cache->pages_free, &page->node);
+}
+
+struct page *page_new(struct page_cache *cache)
+{
+    struct list *node = list_pop_front(&cache->pages_free);
+    assert(node != NULL); /* Each page has a frame, and there are as many of both. */
+    struct page *page = LIST_ENTRY(node, struct page, node);
+    page->parent = NULL;
+    page->root = NULL;
+    page->place = 0;
+    page->crc = 0;
+    page->answers = 0;
+    page->error = 0;
+    page->written = false;
+    page->hot = false;
+    page->forgotten = false;
+    page->arrived = cache->stats.misses;
+    return page;
+}
+
+static void evict(struct page_cache *cache)
+{
+    bool hot = cache->queue_count[0] <= cache->frame_count / 4 && cache->queue_count[1] > 0;
+    struct list *node = list_first(&cache->queue[hot]);
+    assert(node != NULL);
+    struct page *page = LIST_ENTRY(node, struct page, node);
+    cache->stats.evictions++;
+    page_detach(page);
+    page_gone(page);
+}
+
+uint8_t *page_take_frame(struct page_cache *cache)
+{
+    if (cache->frames_free_count == 0)
+        evict(cache);
+    assert(cache->frames_free_count > 0);
+    return cache->frames_free[--cache->frames_free_count];
+}
+
+int page_wait(struct list *queue, struct page_waiter *waiter)
+{
+    if (waiter != NULL) {
+        list_remove(&waiter->node);
+        list_push_back(queue, &waiter->node);
+    }
+    return -EAGAIN;
+}
+
+void page_waiter_cancel(struct page_waiter *waiter)
+{
+    list_remove(&waiter->node);
+}
+
+void page_wake(struct page_cache *cache, struct page_waiter *waiter)
+{
+    list_remove(&waiter->node);
+    list_push_back(&cache->ready, &waiter->node);
+}
+
+void page_wake_all(struct page_cache *cache, struct list *queue)
+{
+    list_splice_back(&cache->ready, queue);
+}
+
+static bool wake_first(struct list *queue)
+{
+    struct list *node = list_pop_front(queue);
+    if (node == NULL)
+        return false;
+    struct page_waiter *waiter = LIST_ENTRY(node, struct page_waiter, node);
+    waiter->wake(waiter);
+    return true;
+}
+
+static bool reserve_fits(const struct page_cache *cache, uint32_t frames)
+{
+    return cache->reserved + frames <= cache->reserve_max &&
+           page_available(cache) >= cache->reserved + frames + cache->floor;
+}
+
+/* The first in the queue of reservations could be served, besides `promised` frames. */
+static struct page_waiter *reserve_next(const struct page_cache *cache, uint32_t promised)
+{
+    struct list *node = list_first(&cache->reserve_waiters);
+    if (node == NULL)
+        return NULL;
+    struct page_waiter *waiter = LIST_ENTRY(node, struct page_waiter, node);
+    return reserve_fits(cache, promised + waiter->frames) ? waiter : NULL;
+}
+
+/* Those who are woken may wait again at once; they then stand behind, for a later turn. */
+unsigned page_wake_now(struct page_cache *cache)
+{
+    if (cache->waking)
+        return 0;
+    cache->waking = true;
+    unsigned woken = 0;
+    while (woken < WAKES_PER_TURN && wake_first(&cache->ready))
+        woken++;
+
+    struct list queue;
+    list_init(&queue);
+    list_splice_back(&queue, &cache->frame_waiters);
+    for (uint32_t spare = page_spare(cache) ? page_available(cache) - cache->reserved : 0;
+         spare > 0 && page_spare(cache) && wake_first(&queue); spare--)
+        woken++;
+    /* The rest keeps its turn. */
+    list_splice_back(&queue, &cache->frame_waiters);
+    list_splice_back(&cache->frame_waiters, &queue);
+
+    uint32_t promised = 0;
+    struct page_waiter *waiter;
+    while ((waiter = reserve_next(cache, promised)) != NULL) {
+        promised += waiter->frames;
+        wake_first(&cache->reserve_waiters);
+        woken++;
+    }
+    cache->waking = false;
+    return woken;
+}
+
+unsigned page_turn(struct page_cache *cache)
+{
+    return page_wake_now(cache);
+}
+
+bool page_turn_needed(const struct page_cache *cache)
+{
+    return !list_empty(&cache->ready) ||
+           (!list_empty(&cache->frame_waiters) && page_spare(cache)) ||
+           reserve_next(cache, 0) != NULL;
+}
+
+int page_reserve(struct page_cache *cache, unsigned frames, struct page_waiter *waiter)
+{
+    assert(frames <= cache->reserve_max);
+    if (reserve_fits(cache, frames)) {
+        cache->reserved += frames;
+        return 0;
+    }
+    REACH(page_reserve_waits);
+    cache->stats.waits++;
+    if (waiter != NULL)
+        waiter->frames = frames;
+    return page_wait(&cache->reserve_waiters, waiter);
+}
+
+void page_unreserve(struct page_cache *cache, unsigned frames)
+{
+    assert(cache->reserved >= frames);
+    cache->reserved -= frames;
+}
+
+bool page_wants_checkpoint(const struct page_cache *cache)
+{
+    uint32_t dirty = cache->sets[cache->now].count;
+    return dirty >= cache->frame_count / 3 || (dirty > 0 && !list_empty(&cache->reserve_waiters));
+}
+
+uint32_t page_frame_count(const struct page_cache *cache)
+{
+    return cache->frame_count;
+}
+
+static uint32_t pinned_count(const struct page_cache *cache)
+{
+    uint32_t pinned = 0;
+    for (uint32_t i = 0; i < cache->frame_count; i++)
+        pinned += cache->pages[i].state != PAGE_FREE && cache->pages[i].pins > 0;
+    return pinned;
+}
+
+void page_cache_stats(const struct page_cache *cache, struct page_cache_stats *ret_stats)
+{
+    *ret_stats = cache->stats;
+    ret_stats->frames = cache->frame_count;
+    ret_stats->used = cache->frame_count - cache->frames_free_count;
+    ret_stats->dirty = cache->sets[cache->now].count;
+    ret_stats->frozen = cache->sets[cache->now ^ 1u].count;
+    ret_stats->pinned = pinned_count(cache);
+}
+
+static void page_descriptor_init(struct page_cache *cache, uint32_t index)
+{
+    struct page *page = &cache->pages[index];
+    page->cache = cache;
+    page->index = index;
+    list_init(&page->node);
+    list_init(&page->set_node[0]);
+    list_init(&page->set_node[1]);
+    list_init(&page->offspring);
+    list_init(&page->sibling);
+    list_init(&page->waiters);
+    list_push_back(&cache->pages_free, &page->node);
+    cache->frames_free[index] =
+        cache->arena + (size_t)(cache->frame_count - 1 - index) * BLOCK_BYTES;
+}
+
+static void page_lists_init(struct page_cache *cache)
+{
+    list_init(&cache->pages_free);
+    list_init(&cache->ready);
+    list_init(&cache->frame_waiters);
+    list_init(&cache->reserve_waiters);
+    list_init(&cache->dirty_roots);
+    list_init(&cache->frozen_roots);
+    for (unsigned i = 0; i < 2; i++) {
+        list_init(&cache->queue[i]);
+        list_init(&cache->sets[i].flying);
+        for (unsigned level = 0; level < PAGE_LEVELS; level++)
+            list_init(&cache->sets[i].level[level]);
+    }
+}
+
+void page_cache_close(struct page_cache *cache)
+{
+    if (cache == NULL)
+        return;
+    assert(cache->flying == 0);
+    free(cache->arena);
+    free(cache->pages);
+    free(cache->hash);
+    free(cache->frames_free);
+    free(cache);
+}
+
+int page_cache_open(const struct page_cache_options *options, struct page_cache **ret_cache)
+{
+    uint32_t count = options->frame_count;
+    if (count < 64 || count > 1u << 30 || options->reserve_frames > count / 2)
+        return FAIL(-EINVAL, "a page cache of %u frames, %u of them reserved", count,
+                    options->reserve_frames);
+    struct page_cache *cache = calloc(1, sizeof *cache);
+    if (cache == NULL)
+        return FAIL(-ENOMEM, "page cache: no memory");
+    uint32_t buckets = 64;
+    while (buckets < count)
+        buckets *= 2;
+    cache->arena = aligned_alloc(BLOCK_BYTES, (size_t)count * BLOCK_BYTES);
+    cache->pages = calloc(count, sizeof *cache->pages);
+    cache->hash = calloc(buckets, sizeof *cache->hash);
+    cache->frames_free = calloc(count, sizeof *cache->frames_free);
+    if (cache->arena == NULL || cache->pages == NULL || cache->hash == NULL ||
+        cache->frames_free == NULL) {
+        page_cache_close(cache);
+        return FAIL(-ENOMEM, "page cache of %u frames: no memory", count);
+    }
+    cache->devices = options->devices;
+    cache->freed = options->freed;
+    cache->context = options->context;
+    cache->hash_mask = buckets - 1;
+    cache->frame_count = count;
+    cache->frames_free_count = count;
+    cache->reserve_max = options->reserve_frames;
+    cache->floor = count / 8;
+    page_lists_init(cache);
+    for (uint32_t i = 0; i < count; i++)
+        page_descriptor_init(cache, i);
+    *ret_cache = cache;
+    return 0;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changing pages. Who changes a page makes its ancestors dirty in the same call, so the dirty set
+ * is closed upwards at any instant, and so is the frozen one. What a frozen page must keep stays in
+ * its frame (it may be on its way to the disk); the live bytes go on in another.
+ */
+#include <string.h>
+
+#include "page/cache.h"
+
+static void root_dirty(struct page_cache *cache, struct page_root *root)
+{
+    if (root->dirty)
+        return;
+    root->dirty = true;
+    list_init(&root->dirty_node);
+    list_push_back(&cache->dirty_roots, &root->dirty_node);
+    cache->dirty_root_count++;
+}
+
+static void page_clone(struct page *page)
+{
+    if (MUTANT(40))
+        return;
+    REACH(page_cloned);
+    uint8_t *frame = page_take_frame(page->cache);
+    memcpy(frame, page->live, BLOCK_BYTES);
+    page->frozen = page->live;
+    page->live = frame;
+    page->cache->stats.clones++;
+}
+
+static void set_add(struct page *page)
+{
+    struct page_cache *cache = page->cache;
+    struct page_set *set = &cache->sets[cache->now];
+    page->set[cache->now] = true;
+    list_push_back(&set->level[page->level], &page->set_node[cache->now]);
+    set->count++;
+    page_settle(page);
+}
+
+static void set_remove(struct page *page)
+{
+    struct page_cache *cache = page->cache;
+    page->set[cache->now] = false;
+    list_remove(&page->set_node[cache->now]);
+    cache->sets[cache->now].count--;
+}
+
+uint8_t *page_change(struct page *page)
+{
+    assert(page->pins > 0 || page->children > 0);
+    assert(page->root != NULL);
+    for (struct page *changed = page; changed != NULL; changed = changed->parent) {
+        assert(changed->state == PAGE_READY);
+        if (page_is_dirty(changed))
+            return page->live; /* And so is everything above. */
+        if (page_is_frozen(changed) && changed->frozen == NULL)
+            page_clone(changed);
+        set_add(changed);
+    }
+    root_dirty(page->cache, page->root);
+    return page->live;
+}
+
+/* A slot may be set over a page that could not be read, not over one that is in use. */
+static void slot_clear(struct page *page, unsigned slot)
+{
+    struct page *child = page_find(page->cache, page_key_child(page, slot));
+    if (child == NULL)
+        return;
+    assert(child->state == PAGE_BROKEN);
+    page_detach(child);
+    page_gone(child);
+}
+
+void page_set_slot(struct page *page, unsigned slot, const struct pointer *pointer)
+{
+    assert(!page->bytes && slot < POINTERS_PER_PAGE);
+    if (page->level > 0)
+        slot_clear(page, slot);
+    pointer_put(page_change(page) + slot * POINTER_BYTES, pointer);
+}
+
+void page_set_root(struct page_cache *cache, struct page_root *root, const struct pointer *pointer)
+{
+    assert(root->page == NULL);
+    root->pointer = *pointer;
+    root_dirty(cache, root);
+}
+
+void page_annotate(struct page *page, uint64_t sequence)
+{
+    assert(page->bytes && page->root != NULL);
+    if (page->parent == NULL) {
+        page->root->pointer.sequence = sequence;
+        root_dirty(page->cache, page->root);
+        return;
+    }
+    struct pointer pointer = page_slot(page->parent, page->slot);
+    pointer.sequence = sequence;
+    pointer_put(page_change(page->parent) + page->slot * POINTER_BYTES, &pointer);
+}
+
+static void page_fill(struct page *page, const struct pointer *fill)
+{
+    memset(page->live, 0, BLOCK_BYTES);
+    if (fill == NULL)
+        return;
+    assert(!page->bytes);
+    for (unsigned i = 0; i < POINTERS_PER_PAGE; i++)
+        pointer_put(page->live + i * POINTER_BYTES, fill);
+}
+
+static struct page *page_born(struct page_cache *cache, struct page_root *root, struct page *parent,
+                              unsigned slot, const struct pointer *fill)
+{
+    uint8_t *frame = page_take_frame(cache);
+    struct page *page = page_new(cache);
+    page->live = frame;
+    page->state = PAGE_READY;
+    page->pins = 1;
+    page_attach(page, root, parent, slot);
+    page_fill(page, fill);
+    page_change(page);
+    return page;
+}
+
+struct page *page_create(struct page_cache *cache, struct page *parent, unsigned slot,
+                         const struct pointer *fill)
+{
+    assert(parent->pins > 0 && parent->state == PAGE_READY);
+    assert(page_slot(parent, slot).kind != POINTER_RAW);
+    assert(page_find(cache, page_key_child(parent, slot)) == NULL);
+    return page_born(cache, parent->root, parent, slot, fill);
+}
+
+struct page *page_create_root(struct page_cache *cache, struct page_root *root,
+                              const struct pointer *fill)
+{
+    assert(root->page == NULL && root->pointer.kind != POINTER_RAW);
+    return page_born(cache, root, NULL, 0, fill);
+}
+
+/* The frozen version is still to be written, for the checkpoint's parent to point to. */
+static void page_become_ghost(struct page *page)
+{
+    REACH(page_ghost);
+    if (page->frozen != NULL)
+        page_give_frame(page->cache, page->live);
+    else
+        page->frozen = page->live;
+    page->live = NULL;
+    page->state = PAGE_GHOST;
+}
+
+void page_drop(struct page *page, const struct pointer *instead)
+{
+    struct page_cache *cache = page->cache;
+    assert(page->state == PAGE_READY && page->pins == 1 && page->children == 0);
+    assert(instead->kind != POINTER_RAW);
+    struct page *parent = page->parent;
+    struct page_root *root = page->root;
+    page_detach(page);
+    if (page_is_dirty(page))
+        set_remove(page);
+    page->pins = 0;
+    if (parent != NULL) {
+        assert(parent->pins > 0);
+        pointer_put(page_change(parent) + page->slot * POINTER_BYTES, instead);
+    } else {
+        root->pointer = *instead;
+        root_dirty(cache, root);
+    }
+    if (page_is_frozen(page) && !MUTANT(43)) {
+        page_become_ghost(page);
+        return;
+    }
+    if (page_is_frozen(page)) { /* Mutant 43: as if nothing needed the frozen version. */
+        page->set[cache->now ^ 1u] = false;
+        list_remove(&page->set_node[cache->now ^ 1u]);
+        cache->sets[cache->now ^ 1u].count--;
+    }
+    bool written = page->written;
+    uint64_t place = page->place;
+    page_gone(page);
+    if (written)
+        cache->freed(cache->context, place);
+}
