@@ -30,15 +30,17 @@ struct journal_position {
 
 struct journal_options {
     struct device_set *devices;
-    uint64_t place;             /* Of the region. */
-    uint64_t blocks;            /* At least 4 * batch_blocks_max. */
-    uint64_t incarnation;       /* Of the store, this time. */
+    uint64_t place;                /* Of the region. */
+    uint64_t blocks;               /* At least 4 * batch_blocks_max. */
+    uint64_t incarnation;          /* Of the store, this time. */
     struct journal_position start; /* The first batch to be written now, or to be scanned. */
-    uint32_t batch_blocks_max;  /* 2 .. 64. */
-    uint32_t in_flight_max;     /* Batches, 1 .. 8. */
+    uint32_t batch_blocks_max;     /* 2 .. 64; the same whenever this region is opened. */
+    uint32_t in_flight_max;        /* Batches, 1 .. 8. */
+    uint32_t read_blocks;          /* Of one read of a scan; 0: 256 (1 MiB). */
 };
 
 int journal_open(const struct journal_options *options, struct journal **ret_journal);
+/* Nothing may be in flight, unless its completion will never come. */
 void journal_close(struct journal *journal);
 
 /* --- Appending --------------------------------------------------------------------------- */
@@ -57,8 +59,9 @@ struct journal_entry {
 uint32_t journal_record_bytes_max(const struct journal *journal);
 
 /*
- * Add a record, copied at once. 0: `entry->done` runs once, later. -EAGAIN: no room in the open
- * batch while all others fly, or the region is full until a trim: try again when `on_room` runs.
+ * Add a record of at least one byte, copied at once. 0: `entry->done` runs once, later. -EAGAIN:
+ * no room in the open batch while all others fly, the region is full until a trim, or 1,024 batches
+ * wait for journal_applied(): try again when `on_room` runs.
  * IOMESH_FAILED. After done(0), apply the record to memory and call journal_applied() exactly
  * once; on done(<0) don't.
  */
@@ -66,7 +69,7 @@ int journal_append(struct journal *journal, struct journal_entry *entry, const v
                    uint32_t length, journal_done_fn *done);
 void journal_applied(struct journal *journal, struct journal_entry *entry);
 
-/* Called from a completion when appends that were refused may go on. */
+/* Called from a completion or from journal_turn() when an append that was refused may go on. */
 void journal_on_room(struct journal *journal, void (*on_room)(void *context), void *context);
 
 /* Once per engine turn, after all appends: sends the open batch if it may go. */
@@ -97,23 +100,33 @@ bool journal_idle(const struct journal *journal);
 
 /* --- Recovery ---------------------------------------------------------------------------- */
 
-/* What a scan found. Batches of another incarnation than options.incarnation are not batches. */
+/*
+ * What a scan found. Batches of another incarnation than options.incarnation are not batches.
+ * A block that cannot be read (each is tried again, alone) is a hole; if it is where the chain
+ * ends, nobody knows what was there, and that is damage too.
+ */
 struct journal_scan {
     struct journal_position end; /* One past the last good batch of the unbroken chain. */
-    uint64_t durable;            /* The highest durable number that any valid batch names. */
-    bool damaged;                /* The chain ends at or below `durable`: batches were lost. */
-    uint64_t batches, records;   /* In the chain. */
-    uint64_t beyond;             /* Valid batches found after the chain's end. */
+    uint64_t last; /* The highest number of any valid batch: the next incarnation goes on above. */
+    uint64_t durable;          /* The highest durable number that any valid batch names. */
+    bool damaged;              /* The chain ends at or below `durable`: batches were lost. */
+    uint64_t batches, records; /* In the chain. */
+    uint64_t beyond;           /* Valid batches numbered at or above the chain's end. */
+    uint64_t unreadable;       /* Blocks. */
 };
-/* Reads from options.start; the whole region is looked at for batches beyond a hole. */
-void journal_scan_start(struct journal *journal, void (*done)(void *context, int result),
-                        void *context);
+/*
+ * Reads from options.start; the whole region is looked at for batches beyond a hole. Allocates the
+ * buffers of its reads, kept until journal_close(). -ENOMEM: then `done` never runs.
+ */
+int journal_scan_start(struct journal *journal, void (*done)(void *context, int result),
+                       void *context);
 const struct journal_scan *journal_scanned(const struct journal *journal);
 
 /*
  * After a scan: give every record of the chain in order. `visit` answers 0 to go on, or 1 to be
- * continued later by journal_replay_continue(); the record's bytes stay put meanwhile. `certain`:
- * the batch is at or below the scan's durable number. Then `done`.
+ * continued behind it by journal_replay_continue(); the record's bytes stay put meanwhile.
+ * `certain`: the batch is at or below the scan's durable number. Then `done`: 0, or IOMESH_CORRUPT
+ * if a batch that the scan saw whole is not any more.
  */
 typedef int journal_visit_fn(void *context, uint64_t batch, bool certain, const uint8_t *record,
                              uint32_t length);
