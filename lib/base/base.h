@@ -59,7 +59,11 @@ uint64_t reach_seen(const char *name);
  * Leave a sentence for iomesh_last_error() with its birthplace and return the
  * code. For setup calls and refused arguments; completions carry a code only.
  */
+#ifndef __clang_analyzer__
 #define FAIL(code, ...) base_fail((code), __FILE__, __LINE__, __VA_ARGS__)
+#else /* It cannot see that what is returned is what was passed. */
+#define FAIL(code, ...) ((void)base_fail((code), __FILE__, __LINE__, __VA_ARGS__), (code))
+#endif
 int base_fail(int code, const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 

@@ -366,7 +366,7 @@ static void cut_one(struct sim_disk *disk, const struct sim_op *op, enum cut_moo
         op->fault == FAULT_FULL)
         return;
     if (mood == CUT_MIXED)
-        mood = CUT_KEEPS + prng_below(&disk->chance, CUT_MOODS - CUT_KEEPS);
+        mood = (enum cut_mood)(CUT_KEEPS + prng_below(&disk->chance, CUT_MOODS - CUT_KEEPS));
     if (mood == CUT_KEEPS) {
         disk->counts.survived++;
         op_apply_whole(op, &disk->platter);
