@@ -64,7 +64,7 @@ IOMESH_API int iomesh_engine_open(const struct iomesh_engine_options *options,
  *
  * Returns 0, -EBUSY if something is still open (nothing happened), -EDEADLK inside a callback.
  *
- * Thread: the engine's, or any once no other uses it. Blocks: briefly. Since: 0.1.
+ * Thread: the engine's. Blocks: briefly. Since: 0.1.
  */
 IOMESH_API int iomesh_engine_close(struct iomesh_engine *engine);
 
@@ -76,7 +76,7 @@ IOMESH_API int iomesh_engine_close(struct iomesh_engine *engine);
  *
  * Thread: the engine's. Blocks: never. Allocates: never. Since: 0.1.
  */
-IOMESH_API int iomesh_fd(const struct iomesh_engine *engine);
+IOMESH_API int iomesh_fd(struct iomesh_engine *engine);
 
 /**
  * How long the engine can do without a turn if its descriptor stays quiet.
@@ -128,7 +128,7 @@ IOMESH_API int iomesh_spin(struct iomesh_engine *engine);
  *
  * Returns 0, or -EAGAIN when posts_max functions are waiting.
  *
- * Thread: any; not from a signal handler. Blocks: for a lock held for nanoseconds. Allocates: never. Since: 0.1.
+ * Thread: any; not from a signal handler. Blocks: never. Allocates: never. Since: 0.1.
  */
 IOMESH_API int iomesh_post(struct iomesh_engine *engine, iomesh_post_fn *post, void *context);
 

@@ -12,7 +12,7 @@
  *   - Accepted means that `done` runs exactly once; refused means never. `done` always runs from
  *     iomesh_turn(), never inside the call that asked for it, and may call anything but the
  *     calls that wait (…_sync, iomesh_wait, iomesh_turn): those answer -EDEADLK there.
- *   - An engine, and all that was opened on it, belongs to one thread at a time: only
+ *   - An engine, and all that was opened on it, belongs to the thread that opened it: only
  *     iomesh_post() may be called from others.
  *   - Options begin with their size: begin with the _INIT macro. 0 in a field means the default.
  *   - Sizes and offsets are bytes, times are nanoseconds.

@@ -159,7 +159,7 @@ struct iomesh_send {
  * @send  stays in place until its `done` has run: 0, or -EPIPE, -ECONNRESET, -ECANCELED, …; after
  *        an error nothing more is sent on the stream and every later send fails the same way
  *
- * Returns 0 once accepted, or -EINVAL.
+ * Returns 0 once accepted, or -EINVAL, -EPIPE (the stream is being closed).
  *
  * Thread: the engine's. Blocks: never. Allocates: never. Since: 0.1.
  */

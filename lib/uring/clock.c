@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <time.h>
+
+#include "uring/ring.h"
+
+static uint64_t clock_read(clockid_t id)
+{
+    struct timespec now;
+    int failed = clock_gettime(id, &now);
+    assert(failed == 0);
+    (void)failed;
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+uint64_t uring_now_ns(void)
+{
+    return clock_read(CLOCK_BOOTTIME);
+}
+
+static uint64_t clock_now(struct clock *clock)
+{
+    (void)clock;
+    return uring_now_ns();
+}
+
+static uint64_t clock_wall(struct clock *clock)
+{
+    (void)clock;
+    return clock_read(CLOCK_REALTIME);
+}
+
+const struct clock_ops uring_clock_ops = {.now_ns = clock_now, .wall_ns = clock_wall};
