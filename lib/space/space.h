@@ -78,6 +78,8 @@ void space_format(struct space *space);
  */
 int space_take(struct space *space, enum device_class class, enum space_purpose purpose,
                uint32_t blocks_max, struct page_waiter *waiter, struct extent *ret_extent);
+/* How many blocks SPACE_NEW could still get, exactly, once quarantine has ended. */
+uint64_t space_new_room(const struct space *space);
 /* Taken, never linked, nothing durable shows it: free again at once. */
 void space_give_back(struct space *space, struct extent extent);
 

@@ -12,6 +12,8 @@
 #define STORE_MARK_AFTER_NS (100 * NS_PER_MS)
 /* Page writes of a checkpoint in flight: enough to keep the device busy, few enough for others. */
 #define STORE_CHECKPOINT_DEPTH 8u
+/* Journal batches in flight: two keep the device busy and let the third gather records. */
+#define STORE_BATCHES_IN_FLIGHT 2u
 
 /*
  * The one flush at a time.
@@ -112,6 +114,7 @@ void store_op_retry_admission(struct store *store);
 /* Appends op's record, or queues the op until there is room. False: it queued or failed. */
 void store_op_append(struct store_op *op);
 bool store_must_throttle(const struct store *store);
+bool store_must_throttle_pages(const struct store *store);
 void store_event(struct store *store, enum store_event_severity severity, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 void store_fail(struct store *store, int error, const char *what);
@@ -140,6 +143,9 @@ bool store_checkpoint_busy(const struct store *store);
 void store_super_write(struct store *store, void (*done)(struct super_write *write, int result));
 
 /* delete.c */
+/* One map page, then the segment itself. 0: the segment is gone; -EINPROGRESS: call again (whatever
+ * was freed has been handed on); -EAGAIN and errors as of the tree. *map starts at 0. */
+int store_drop_step(struct tree_path *path, const struct segment_key *key, uint32_t *map);
 void store_deletions_turn(struct store *store);
 void store_deletions_abandon(struct store *store);
 

@@ -45,10 +45,14 @@ void store_op_finish(struct store_op *op, int result)
  * Changes wait while most of the cache is dirty: what a checkpoint is writing and what came since
  * must both fit, with room for pages that are only read.
  */
+bool store_must_throttle_pages(const struct store *store)
+{
+    return page_dirty_count(store->cache) > page_frame_count(store->cache) / 8 * 5;
+}
+
 bool store_must_throttle(const struct store *store)
 {
-    uint32_t frames = page_frame_count(store->cache);
-    return page_dirty_count(store->cache) > frames / 8 * 5 ||
+    return store_must_throttle_pages(store) ||
            journal_used_blocks(store->journal) > journal_blocks(store->journal) / 8 * 7;
 }
 

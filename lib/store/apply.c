@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Applying replayed records in order: see replay.c. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/volume_record.h"
+#include "store/replay.h"
+
+static void apply_mark(struct replay *replay, uint64_t place, uint32_t blocks, bool used)
+{
+    assert(replay->mark_count < REPLAY_MARKS_MAX);
+    struct replay_mark *mark = &replay->marks[replay->mark_count++];
+    mark->extent = (struct extent){.place = place, .blocks = blocks};
+    mark->used = used;
+}
+
+void store_replay_freed(struct store *store, uint64_t place, uint32_t blocks)
+{
+    apply_mark(store->replay, place, blocks, false);
+}
+
+/* --- Retired volumes ------------------------------------------------------------------------ */
+
+static int retired_find(const struct replay *replay, uint64_t volume)
+{
+    for (size_t i = 0; i < replay->retired_count; i++) {
+        if (replay->retired[i] == volume)
+            return (int)i;
+    }
+    return -1;
+}
+
+static int retired_add(struct replay *replay, uint64_t volume)
+{
+    if (retired_find(replay, volume) >= 0)
+        return 0;
+    if (replay->retired_count == replay->retired_room) {
+        size_t room = replay->retired_room == 0 ? 64 : 2 * replay->retired_room;
+        uint64_t *grown = realloc(replay->retired, room * sizeof *grown);
+        if (grown == NULL)
+            return FAIL(-ENOMEM, "recovery: no memory");
+        replay->retired = grown;
+        replay->retired_room = room;
+    }
+    replay->retired[replay->retired_count++] = volume;
+    return 0;
+}
+
+/* 1: retired, 0: not, or a negative error. */
+static int apply_is_retired(struct replay *replay, uint64_t volume)
+{
+    if (retired_find(replay, volume) >= 0)
+        return 1;
+    if (replay->alive_known && replay->alive == volume)
+        return 0;
+    int error = tree_record_open(&replay->path, volume, false);
+    if (error != 0 && error != -ENOENT)
+        return error;
+    bool retired = error == 0 && volume_record_retired(page_bytes(replay->path.page));
+    tree_path_close(&replay->path);
+    if (retired) {
+        error = retired_add(replay, volume);
+        return error != 0 ? error : 1;
+    }
+    replay->alive = volume;
+    replay->alive_known = true;
+    return 0;
+}
+
+/* --- One record ----------------------------------------------------------------------------- */
+
+static void apply_write_blocks(struct replay *replay, const struct replay_slot *slot)
+{
+    const struct record *record = &slot->record;
+    unsigned index = (unsigned)(record->block % MAP_BLOCKS);
+    uint32_t block = 0;
+    for (unsigned i = 0; i < record->extent_count; i++) {
+        for (uint32_t j = 0; j < record->extents[i].blocks; j++, block++) {
+            struct pointer pointer = {
+                .place = record->extents[i].place + j,
+                .kind = POINTER_RAW,
+                .sequence = record->sequence,
+                .crc = record->crcs[block],
+            };
+            if (slot->missing[block])
+                continue;
+            if (tree_set(&replay->path, index + block, &pointer))
+                apply_mark(replay, pointer.place, 1, true);
+        }
+    }
+}
+
+static int apply_write(struct replay *replay, const struct replay_slot *slot)
+{
+    int error = tree_path_open(&replay->path, slot->record.volume, VIEW_HEAD, slot->record.block,
+                               true);
+    if (error != 0)
+        return error;
+    apply_write_blocks(replay, slot);
+    tree_path_close(&replay->path);
+    replay->applied = true;
+    return 0;
+}
+
+static int apply_zero(struct replay *replay, const struct record *record)
+{
+    if (record->count == SEGMENT_BLOCKS && replay->base == 0) {
+        uint32_t segment = (uint32_t)(record->block / SEGMENT_BLOCKS);
+        int error = tree_zero_segment(&replay->path, record->volume, segment, record->sequence);
+        if (error != -ENOENT) {
+            replay->applied = error == 0;
+            return error;
+        }
+    }
+    uint32_t count = MIN(record->count - replay->base, MAP_BLOCKS);
+    uint64_t block = record->block + replay->base;
+    int error = tree_path_open(&replay->path, record->volume, VIEW_HEAD, block, true);
+    if (error != 0)
+        return error;
+    tree_zero(&replay->path, (unsigned)(block % MAP_BLOCKS), count, record->sequence);
+    tree_path_close(&replay->path);
+    replay->base += count;
+    replay->applied = replay->base == record->count;
+    return 0;
+}
+
+static int apply_drop(struct replay *replay, const struct record *record)
+{
+    struct segment_key key = {
+        .volume = record->volume, .segment = record->segment, .view = record->view};
+    int error = store_drop_step(&replay->path, &key, &replay->base);
+    replay->applied = error == 0;
+    return error == -EINPROGRESS ? 0 : error;
+}
+
+static int apply_retire(struct replay *replay, const struct record *record)
+{
+    int error = tree_record_open(&replay->path, record->volume, true);
+    if (error != 0)
+        return error;
+    volume_record_retire(page_change(replay->path.page));
+    tree_path_close(&replay->path);
+    replay->alive_known = false;
+    replay->applied = true;
+    return retired_add(replay, record->volume);
+}
+
+static int apply_forget(struct replay *replay, const struct record *record)
+{
+    int error = tree_record_open(&replay->path, record->volume, true);
+    if (error != 0)
+        return error;
+    tree_record_drop(&replay->path);
+    replay->applied = true;
+    return 0;
+}
+
+static int apply_record(struct replay *replay, const struct replay_slot *slot)
+{
+    switch (slot->record.type) {
+    case RECORD_WRITE:
+        return apply_write(replay, slot);
+    case RECORD_ZERO:
+        return apply_zero(replay, &slot->record);
+    case RECORD_RETIRE:
+        return apply_retire(replay, &slot->record);
+    case RECORD_DROP_SEGMENT:
+        return apply_drop(replay, &slot->record);
+    case RECORD_FORGET:
+        return apply_forget(replay, &slot->record);
+    }
+    return IOMESH_FORMAT;
+}
+
+/* --- The head ------------------------------------------------------------------------------- */
+
+/* A map that cannot be read keeps its volume's mebibyte from being recovered, not the store: what
+ * it covers answers errors, and says so. */
+static int apply_broken(struct replay *replay, const struct replay_slot *slot, int error)
+{
+    if (error != IOMESH_CORRUPT && error != -EIO)
+        return error;
+    REACH(replay_broken_map);
+    tree_path_close(&replay->path);
+    store_event(replay->store, STORE_ERROR,
+                "recovery: volume %llu block %llu: its map cannot be read (%s), a newer write to it "
+                "is lost",
+                (unsigned long long)slot->record.volume, (unsigned long long)slot->record.block,
+                base_error_text(error));
+    replay->store->stats.corrupt_blocks++;
+    replay->applied = true;
+    return 0;
+}
+
+static bool apply_needs_alive(const struct record *record)
+{
+    return record->type == RECORD_WRITE || record->type == RECORD_ZERO;
+}
+
+/* 0: marks are all made. */
+static int apply_marks(struct replay *replay)
+{
+    struct space *space = replay->store->space;
+    for (; replay->mark_done < replay->mark_count; replay->mark_done++) {
+        const struct replay_mark *mark = &replay->marks[replay->mark_done];
+        int error = space_mark(space, mark->extent, mark->used, &replay->waiter);
+        if (error != 0)
+            return error;
+    }
+    replay->mark_count = replay->mark_done = 0;
+    return 0;
+}
+
+/* One step of the head. 0: go on; -EAGAIN: woken later. */
+static int apply_step(struct replay *replay, struct replay_slot *slot)
+{
+    int error = 0;
+    switch (replay->state) {
+    case APPLY_NEXT:
+        if (slot->state != SLOT_READY)
+            return -EAGAIN;
+        replay->base = 0;
+        replay->applied = false;
+        replay->state = APPLY_RETIRED;
+        break;
+    case APPLY_RETIRED:
+        if (apply_needs_alive(&slot->record) && !MUTANT(87)) {
+            error = apply_is_retired(replay, slot->record.volume);
+            replay->waits = error == -EAGAIN;
+            if (error < 0)
+                return error;
+            if (error == 1) {
+                REACH(replay_skips_retired);
+                replay->applied = true;
+                replay->skipped++;
+            }
+        }
+        replay->state = replay->applied ? APPLY_MARK : APPLY_RECORD;
+        break;
+    case APPLY_RECORD:
+        error = apply_record(replay, slot);
+        replay->waits = error == -EAGAIN;
+        if (error != 0 && error != -EAGAIN)
+            error = apply_broken(replay, slot, error);
+        if (error != 0)
+            return error;
+        replay->state = APPLY_MARK;
+        break;
+    case APPLY_MARK:
+        error = apply_marks(replay);
+        replay->waits = error == -EAGAIN;
+        if (error != 0)
+            return error;
+        replay->state = replay->applied ? APPLY_NEXT : APPLY_RECORD;
+        if (replay->applied) {
+            tree_path_close(&slot->ahead);
+            replay->head = (replay->head + 1) % REPLAY_SLOTS;
+            replay->count--;
+        }
+        break;
+    }
+    return 0;
+}
+
+static void apply_checkpointed(void *context, int result)
+{
+    struct replay *replay = context;
+    replay->checkpointing = false;
+    if (result != 0 && replay->result == 0)
+        replay->result = FAIL(result, "a checkpoint during recovery failed: %s",
+                              base_error_text(result));
+}
+
+/* More is dirty than the cache likes: some of it must be written before recovery goes on. A store
+ * that must not be written cannot do that. */
+static bool apply_must_wait(struct replay *replay)
+{
+    struct store *store = replay->store;
+    if (replay->checkpointing)
+        return true;
+    if (!store_must_throttle_pages(store) || replay->result != 0)
+        return false;
+    if (store->options.read_only) {
+        replay->result = FAIL(-ENOMEM, "recovery for reading only: more pages change than the cache "
+                                       "holds; give it more (--cache)");
+        return false;
+    }
+    REACH(replay_checkpoints);
+    replay->checkpointing = true;
+    replay->checkpoint.done = apply_checkpointed;
+    replay->checkpoint.context = replay;
+    store_checkpoint(store, &replay->checkpoint);
+    return true;
+}
+
+/* After an error slots are only let go. */
+static void apply_discard(struct replay *replay)
+{
+    tree_path_close(&replay->path);
+    while (replay->count > 0) {
+        struct replay_slot *slot = &replay->slots[replay->head];
+        if (slot->busy)
+            return;
+        tree_path_close(&slot->ahead);
+        slot->state = SLOT_READY;
+        replay->head = (replay->head + 1) % REPLAY_SLOTS;
+        replay->count--;
+    }
+}
+
+void replay_apply(struct replay *replay)
+{
+    while (replay->count > 0 && !replay->waits) {
+        if (replay->state == APPLY_NEXT && apply_must_wait(replay))
+            return;
+        if (replay->result != 0) {
+            apply_discard(replay);
+            return;
+        }
+        int error = apply_step(replay, &replay->slots[replay->head]);
+        if (error == -EAGAIN)
+            return;
+        if (error != 0)
+            replay->result = FAIL(error, "recovery failed: %s", base_error_text(error));
+    }
+}
+
+/* The next turn goes on. */
+static void apply_path_woken(struct tree_path *path)
+{
+    CONTAINER_OF(path, struct replay, path)->waits = false;
+}
+
+static void apply_waiter_woken(struct page_waiter *waiter)
+{
+    CONTAINER_OF(waiter, struct replay, waiter)->waits = false;
+}
+
+void replay_apply_init(struct replay *replay)
+{
+    list_init(&replay->waiter.node);
+    replay->waiter.wake = apply_waiter_woken;
+    tree_path_init(&replay->path, replay->store->tree, apply_path_woken);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ends of a store's life: the turn of one that is opening, closing, letting go.
+ *
+ *   READY, READ_ONLY, FAILED ──▶ CLOSING ──▶ (operations end) ──▶ (last checkpoint) ──▶ gone
+ */
+#include <stdlib.h>
+
+#include "store/opening.h"
+
+enum closing_state { CLOSING_DRAIN, CLOSING_CHECKPOINT, CLOSING_ENDED };
+
+struct closing {
+    store_done_fn *done;
+    void *context;
+    enum closing_state state;
+    bool writes; /* There is something to write, and leave to. */
+    int result;
+    struct checkpoint_waiter checkpoint;
+};
+
+void store_free(struct store *store)
+{
+    store_flusher_close(store);
+    store_scrub_close(store);
+    tree_close(store->tree);
+    space_close(store->space);
+    page_cache_close(store->cache);
+    journal_close(store->journal);
+    if (store->opening != NULL)
+        free(store->opening->blocks);
+    free(store->opening);
+    free(store->closing);
+    free(store->super_write.bytes);
+    free(store);
+}
+
+/* What the parts of an opening store need to go on: the same turns as when it is ready, without
+ * operations. */
+void store_opening_turn(struct store *store)
+{
+    struct opening *opening = store->opening;
+    if (store->space != NULL)
+        space_turn(store->space);
+    if (store->replay != NULL)
+        store_replay_turn(store);
+    if (store->journal != NULL) {
+        store_checkpoint_turn(store);
+        store_flusher_turn(store);
+        journal_turn(store->journal);
+    }
+    if (!opening->ended)
+        return;
+    store_done_fn *done = opening->done;
+    void *context = opening->context;
+    int result = opening->result;
+    if (result != 0 || opening->fresh) {
+        store_free(store);
+    } else {
+        store->state = store->options.read_only ? STORE_READ_ONLY : STORE_READY;
+        store->opening = NULL;
+        free(opening->blocks);
+        free(opening);
+        store_event(store, STORE_INFO, "store open%s, incarnation %llu",
+                    store->state == STORE_READ_ONLY ? " for reading only" : "",
+                    (unsigned long long)store->super.incarnation);
+    }
+    done(context, result);
+}
+
+static void closing_checkpointed(void *context, int result)
+{
+    struct closing *closing = context;
+    closing->result = result;
+    closing->state = CLOSING_ENDED;
+}
+
+void store_closing_turn(struct store *store)
+{
+    struct closing *closing = store->closing;
+    if (store->devices.failed != 0)
+        closing->writes = false;
+    if (closing->state == CLOSING_DRAIN) {
+        bool drained = store->active == 0 && list_empty(&store->deletions) &&
+                       !store_checkpoint_busy(store) && !store->flusher.busy &&
+                       (journal_idle(store->journal) || store->devices.failed != 0);
+        if (!drained)
+            return;
+        closing->state = closing->writes ? CLOSING_CHECKPOINT : CLOSING_ENDED;
+        if (closing->writes) {
+            store->checkpoint.clean = true;
+            closing->checkpoint.done = closing_checkpointed;
+            closing->checkpoint.context = closing;
+            store_checkpoint(store, &closing->checkpoint);
+        }
+    }
+    if (closing->state != CLOSING_ENDED || store->flusher.busy)
+        return;
+    store_done_fn *done = closing->done;
+    void *context = closing->context;
+    int result = closing->result;
+    store_free(store);
+    done(context, result);
+}
+
+void store_close(struct store *store, store_done_fn *done, void *context)
+{
+    assert(store->state != STORE_OPENING && store->closing == NULL);
+    struct closing *closing = calloc(1, sizeof *closing);
+    assert(closing != NULL);
+    closing->done = done;
+    closing->context = context;
+    closing->writes = store->state == STORE_READY;
+    closing->result = store->state == STORE_FAILED ? IOMESH_FAILED : 0;
+    store->closing = closing;
+    store->state = STORE_CLOSING;
+    store_scrub_close(store);
+}
+
+void store_abandon(struct store *store)
+{
+    store_deletions_abandon(store);
+    store_free(store);
+}
+
+enum store_state store_state(const struct store *store)
+{
+    return store->state;
+}
+
+uint64_t store_incarnation(const struct store *store)
+{
+    return store->super.incarnation;
+}
+
+const uint8_t *store_uuid(const struct store *store)
+{
+    return store->super.uuid;
+}
+
+uint64_t store_room_blocks(const struct store *store)
+{
+    return space_new_room(store->space);
+}
+
+void store_stats(struct store *store, struct store_stats *ret_stats)
+{
+    struct store_stats stats = store->stats;
+    struct journal_stats journal;
+    journal_stats(store->journal, &journal);
+    space_stats(store->space, &stats.space);
+    page_cache_stats(store->cache, &stats.cache);
+    tree_stats(store->tree, &stats.tree);
+    stats.journal_blocks = journal_blocks(store->journal);
+    stats.journal_used_blocks = journal_used_blocks(store->journal);
+    stats.journal_batches = journal.batches;
+    stats.journal_records = journal.records;
+    stats.device_bytes_read = store->devices.bytes_read;
+    stats.device_bytes_written = store->devices.bytes_written;
+    stats.device_flushes = store->devices.flushes;
+    stats.read_errors += store->devices.read_errors;
+    stats.operations_waiting = store->active;
+    *ret_stats = stats;
+}

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a store, after a clean close or after a crash. The drawing is in opening.h. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/opening.h"
+
+static void device_has_failed(struct device_set *set, const struct device *device, int error)
+{
+    struct store *store = CONTAINER_OF(set, struct store, devices);
+    store_event(store, STORE_ERROR, "%s: a write or flush failed: %s", device->disk->name,
+                base_error_text(error));
+}
+
+static void store_lists_init(struct store *store)
+{
+    list_init(&store->admission);
+    list_init(&store->appending);
+    list_init(&store->finished);
+    list_init(&store->deletions);
+    list_init(&store->checkpoint.waiting);
+    list_init(&store->checkpoint.running);
+    device_set_init(&store->devices);
+    store->devices.on_failed = device_has_failed;
+}
+
+int opening_begin(const struct store_options *options, store_done_fn *done, void *context,
+                  struct opening **ret_opening)
+{
+    if (options->device_count == 0 || options->device_count > DEVICES_MAX)
+        return FAIL(-EINVAL, "a store has 1 to %u devices, not %u", DEVICES_MAX,
+                    options->device_count);
+    struct store *store = calloc(1, sizeof *store);
+    struct opening *opening = calloc(1, sizeof *opening);
+    uint8_t *blocks = aligned_alloc(BLOCK_BYTES, (size_t)DEVICES_MAX * BLOCK_BYTES);
+    uint8_t *super = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
+    if (store == NULL || opening == NULL || blocks == NULL || super == NULL) {
+        free(store);
+        free(opening);
+        free(blocks);
+        free(super);
+        return FAIL(-ENOMEM, "opening a store: no memory");
+    }
+    store->options = *options;
+    if (store->options.segments_max == 0)
+        store->options.segments_max = 8192;
+    if (store->options.quarantine_max == 0)
+        store->options.quarantine_max = 131072;
+    store->clock = options->clock;
+    store->state = STORE_OPENING;
+    store->super_write.bytes = super;
+    store->opening = opening;
+    store_lists_init(store);
+    opening->store = store;
+    opening->done = done;
+    opening->context = context;
+    opening->blocks = blocks;
+    opening->began_ns = clock_now_ns(store->clock);
+    *ret_opening = opening;
+    return 0;
+}
+
+void opening_end(struct opening *opening, int result)
+{
+    assert(!opening->ended);
+    opening->result = result;
+    opening->ended = true;
+}
+
+/* --- Labels --------------------------------------------------------------------------------- */
+
+static void block_read(struct disk_io *io, int result)
+{
+    struct opening_read *read = CONTAINER_OF(io, struct opening_read, io);
+    struct opening *opening = read->opening;
+    read->result = result;
+    if (--opening->pending == 0)
+        opening->next(opening);
+}
+
+/* One raw block into opening->blocks[index], before there are devices to speak of. */
+static void block_submit(struct opening *opening, unsigned index, struct disk *disk, uint64_t block)
+{
+    struct opening_read *read = &opening->reads[index];
+    read->opening = opening;
+    read->io.kind = DISK_READ;
+    read->io.offset_bytes = block * BLOCK_BYTES;
+    read->io.length_bytes = BLOCK_BYTES;
+    read->io.data = opening->blocks + (size_t)index * BLOCK_BYTES;
+    read->io.done = block_read;
+    disk_submit(disk, &read->io);
+}
+
+void opening_read_labels(struct opening *opening, void (*next)(struct opening *opening))
+{
+    struct store *store = opening->store;
+    opening->next = next;
+    opening->pending = store->options.device_count;
+    for (unsigned i = 0; i < store->options.device_count; i++)
+        block_submit(opening, i, store->options.devices[i].disk, 0);
+}
+
+static int label_refuse(const struct disk *disk, int error, const struct label *label)
+{
+    if (error == IOMESH_FORMAT && label->version != 0)
+        return FAIL(error,
+                    "%s: written in format %u, this program reads format %u; open it with the "
+                    "version that wrote it",
+                    disk->name, label->version, STORE_FORMAT);
+    if (error == IOMESH_FORMAT)
+        return FAIL(error, "%s: no store here (no label); name the right device, or make a pool",
+                    disk->name);
+    if (error == IOMESH_CORRUPT)
+        return FAIL(error, "%s: its label is damaged; is it the right device?", disk->name);
+    return FAIL(error, "%s: its label cannot be read: %s", disk->name, base_error_text(error));
+}
+
+/* Puts the disk where its label says. */
+static int label_place(struct store *store, struct disk *disk, const struct label *label)
+{
+    struct device *device = &store->devices.devices[label->index];
+    if (label->index >= store->options.device_count)
+        return FAIL(-EINVAL, "%s: is device %u of its store, but only %u devices were named",
+                    disk->name, label->index + 1, store->options.device_count);
+    if (device->disk != NULL)
+        return FAIL(-EINVAL, "%s and %s are both device %u of a store", disk->name,
+                    device->disk->name, label->index + 1);
+    if (disk->size_bytes / BLOCK_BYTES < label->blocks)
+        return FAIL(-EINVAL,
+                    "%s: %llu bytes long, but %llu bytes were recorded; it was cut short or is not "
+                    "the same device",
+                    disk->name, (unsigned long long)disk->size_bytes,
+                    (unsigned long long)label->blocks * BLOCK_BYTES);
+    device->disk = disk;
+    device->base = label->base;
+    device->blocks = label->blocks;
+    device->class = (enum device_class)label->class;
+    return 0;
+}
+
+static int labels_check(struct opening *opening)
+{
+    struct store *store = opening->store;
+    uint8_t *uuid = opening->uuid;
+    for (unsigned i = 0; i < store->options.device_count; i++) {
+        struct disk *disk = store->options.devices[i].disk;
+        struct label label = {.version = 0};
+        int error = opening->reads[i].result;
+        if (error == 0)
+            error = label_decode(opening->blocks + (size_t)i * BLOCK_BYTES, &label);
+        if (error != 0)
+            return label_refuse(disk, error, &label);
+        if (i > 0 && memcmp(uuid, label.store_uuid, STORE_UUID_BYTES) != 0)
+            return FAIL(-EINVAL, "%s and %s belong to different stores",
+                        store->options.devices[0].disk->name, disk->name);
+        memcpy(uuid, label.store_uuid, STORE_UUID_BYTES);
+        error = label_place(store, disk, &label);
+        if (error != 0)
+            return error;
+    }
+    store->devices.count = store->options.device_count;
+    return 0;
+}
+
+/* --- Superblocks ---------------------------------------------------------------------------- */
+
+/* The newest valid of the four, or why there is none. */
+static int supers_choose(struct opening *opening, struct superblock *ret_super)
+{
+    const struct disk *disk = opening->store->devices.devices[0].disk;
+    struct superblock candidate;
+    uint32_t version = 0;
+    bool found = false;
+    for (unsigned i = 0; i < SUPERBLOCK_COPIES; i++) {
+        int error = opening->reads[i].result;
+        if (error == 0)
+            error = superblock_decode(opening->blocks + (size_t)i * BLOCK_BYTES, &candidate);
+        if (error == IOMESH_FORMAT && candidate.version > version)
+            version = candidate.version;
+        if (error != 0)
+            continue;
+        if (!found || candidate.generation > ret_super->generation)
+            *ret_super = candidate;
+        found = true;
+    }
+    if (version > STORE_FORMAT)
+        return FAIL(IOMESH_FORMAT,
+                    "%s: written in format %u, this program reads format %u; open it with the "
+                    "version that wrote it",
+                    disk->name, version, STORE_FORMAT);
+    if (!found)
+        return FAIL(IOMESH_CORRUPT,
+                    "%s: all four superblocks are damaged; restore the device from a copy",
+                    disk->name);
+    return 0;
+}
+
+static int super_check(struct opening *opening, const struct superblock *super)
+{
+    struct store *store = opening->store;
+    const struct disk *disk = store->devices.devices[0].disk;
+    if (memcmp(super->uuid, opening->uuid, sizeof super->uuid) != 0)
+        return FAIL(IOMESH_CORRUPT, "%s: its label and its superblock name different stores",
+                    disk->name);
+    if (super->device_count != store->devices.count)
+        return FAIL(-EINVAL, "the store on %s has %u devices, but %u were named", disk->name,
+                    super->device_count, store->devices.count);
+    for (unsigned i = 0; i < super->device_count; i++) {
+        const struct device *device = &store->devices.devices[i];
+        if (device->base != super->devices[i].base || device->blocks != super->devices[i].blocks)
+            return FAIL(IOMESH_CORRUPT, "%s: its label and the superblock on %s do not agree",
+                        device->disk->name, disk->name);
+    }
+    if (super->incarnation < store->options.incarnation_min) {
+        REACH(open_refuses_old_image);
+        return FAIL(IOMESH_CORRUPT,
+                    "%s: incarnation %llu, but the pool has seen %llu: an old image was put back; "
+                    "what was written since is not in it",
+                    disk->name, (unsigned long long)super->incarnation,
+                    (unsigned long long)store->options.incarnation_min);
+    }
+    return 0;
+}
+
+static void supers_read(struct opening *opening);
+
+static void labels_read(struct opening *opening)
+{
+    int error = labels_check(opening);
+    if (error != 0) {
+        opening_end(opening, error);
+        return;
+    }
+    opening->next = supers_read;
+    opening->pending = SUPERBLOCK_COPIES;
+    for (unsigned i = 0; i < SUPERBLOCK_COPIES; i++)
+        block_submit(opening, i, opening->store->devices.devices[0].disk,
+                     superblock_block(i / 2, i % 2));
+}
+
+/* --- Components ----------------------------------------------------------------------------- */
+
+static void tree_freed(void *context, uint64_t place, uint32_t blocks)
+{
+    struct store *store = context;
+    if (store->replay != NULL) {
+        store_replay_freed(store, place, blocks);
+        return;
+    }
+    assert(store->applying_reserved != NULL && *store->applying_reserved >= blocks);
+    *store->applying_reserved -= blocks;
+    space_free(store->space, (struct extent){.place = place, .blocks = blocks},
+               store->applying_batch);
+}
+
+static void page_freed(void *context, uint64_t place)
+{
+    struct store *store = context;
+    space_free_page(store->space, place);
+}
+
+int opening_components(struct opening *opening)
+{
+    struct store *store = opening->store;
+    uint32_t frames = sizes_frames(store);
+    struct page_cache_options cache = {
+        .devices = &store->devices,
+        .frame_count = frames,
+        .reserve_frames = frames / 8,
+        .freed = page_freed,
+        .context = store,
+    };
+    int error = page_cache_open(&cache, &store->cache);
+    if (error != 0)
+        return error;
+    struct tree_options tree = {
+        .cache = store->cache,
+        .devices = &store->devices,
+        .table = store->super.table,
+        .segments_max = store->options.segments_max,
+        .pages_used = store->super.pages_used,
+        .freed = tree_freed,
+        .context = store,
+    };
+    error = tree_open(&tree, &store->tree);
+    if (error != 0)
+        return error;
+    struct space_options space = {
+        .cache = store->cache,
+        .devices = &store->devices,
+        .clock = store->clock,
+        .index = store->super.index,
+        .deferred_place = store->super.deferred_place,
+        .deferred_crc = store->super.deferred_crc,
+        .reserve_blocks = store->super.reserve_blocks,
+        .quarantine_max = store->options.quarantine_max,
+        .discard = store->options.discard,
+        .want_flush = store_want_flush,
+        .context = store,
+    };
+    return space_open(&space, &store->space);
+}
+
+int opening_journal(struct store *store, uint64_t incarnation, struct journal_position start)
+{
+    journal_close(store->journal);
+    store->journal = NULL;
+    struct journal_options options = {
+        .devices = &store->devices,
+        .place = store->super.journal_place,
+        .blocks = store->super.journal_blocks,
+        .incarnation = incarnation,
+        .start = start,
+        .batch_blocks_max = store->super.batch_blocks_max,
+        .in_flight_max = STORE_BATCHES_IN_FLIGHT,
+    };
+    return journal_open(&options, &store->journal);
+}
+
+void opening_checkpoint(struct opening *opening, bool clean, store_done_fn *done)
+{
+    struct store *store = opening->store;
+    store->checkpoint.clean = clean;
+    opening->checkpoint.done = done;
+    opening->checkpoint.context = opening;
+    store_checkpoint(store, &opening->checkpoint);
+}
+
+/* --- Recovery ------------------------------------------------------------------------------- */
+
+static void recovery_checkpointed(void *context, int result)
+{
+    struct opening *opening = context;
+    struct store *store = opening->store;
+    store->checkpoint.clean = false;
+    opening_end(opening, result == 0 ? 0
+                                     : FAIL(result, "the checkpoint that ends recovery failed: %s",
+                                            base_error_text(result)));
+}
+
+static void recovery_replayed(void *context, int result)
+{
+    struct opening *opening = context;
+    struct store *store = opening->store;
+    const struct journal_scan scan = *journal_scanned(store->journal);
+    if (result != 0) {
+        opening_end(opening, result);
+        return;
+    }
+    store->stats.recovery_ns = clock_now_ns(store->clock) - opening->began_ns;
+    if (scan.damaged || store->options.read_only) {
+        opening_end(opening, 0);
+        return;
+    }
+    /* From here on a new incarnation: no batch of the old one counts any more. */
+    store->checkpoint.incarnation = store->super.incarnation + 1;
+    store->checkpoint.keep_replay = false;
+    int error = opening_journal(store, store->checkpoint.incarnation, scan.end);
+    if (error != 0)
+        opening_end(opening, error);
+    else
+        opening_checkpoint(opening, false, recovery_checkpointed);
+}
+
+static void recovery_scanned(void *context, int result)
+{
+    struct opening *opening = context;
+    struct store *store = opening->store;
+    if (result != 0) {
+        opening_end(opening, FAIL(result, "the journal cannot be read: %s",
+                                  base_error_text(result)));
+        return;
+    }
+    const struct journal_scan *scan = journal_scanned(store->journal);
+    if (scan->damaged) {
+        REACH(recovery_damaged);
+        store_event(store, STORE_ERROR,
+                    "the journal lost batches that were durable (it ends before %llu, but %llu was "
+                    "named): opened read-only; copy what can be read and restore the rest",
+                    (unsigned long long)scan->end.batch, (unsigned long long)scan->durable);
+        store->options.read_only = true;
+    }
+    if (scan->batches > 0)
+        store_event(store, STORE_INFO, "recovering: %llu records in %llu batches",
+                    (unsigned long long)scan->records, (unsigned long long)scan->batches);
+    int error = store_replay_start(store, recovery_replayed, opening);
+    if (error != 0)
+        opening_end(opening, error);
+}
+
+/* --- After a clean close -------------------------------------------------------------------- */
+
+static void name_sealed(struct store_flush *flush, int result)
+{
+    opening_end(CONTAINER_OF(flush, struct opening, flush), result);
+}
+
+static void name_written(struct super_write *write, int result)
+{
+    struct opening *opening = write->store->opening;
+    if (result != 0) {
+        opening_end(opening, FAIL(result, "the superblock cannot be written: %s",
+                                  base_error_text(result)));
+        return;
+    }
+    opening->flush.done = name_sealed;
+    store_flush(write->store, &opening->flush);
+}
+
+/* --- Space, then whichever way -------------------------------------------------------------- */
+
+static void space_loaded(void *context, int result)
+{
+    struct opening *opening = context;
+    struct store *store = opening->store;
+    struct superblock *super = &store->super;
+    if (result != 0) {
+        opening_end(opening,
+                    FAIL(result, "the map of free space cannot be read: %s; run pool check",
+                         base_error_text(result)));
+        return;
+    }
+    struct journal_position start = {.batch = super->replay_batch, .block = super->replay_block};
+    bool clean = super->clean && !MUTANT(89);
+    uint64_t incarnation = super->incarnation + (clean && !store->options.read_only ? 1 : 0);
+    int error = opening_journal(store, incarnation, start);
+    if (error != 0) {
+        opening_end(opening, error);
+    } else if (!clean) {
+        store->checkpoint.incarnation = super->incarnation;
+        store->checkpoint.keep_replay = true;
+        journal_scan_start(store->journal, recovery_scanned, opening);
+    } else if (store->options.read_only) {
+        opening_end(opening, 0);
+    } else {
+        REACH(open_after_clean_close);
+        super->clean = false;
+        super->incarnation = incarnation;
+        store->checkpoint.incarnation = incarnation;
+        store_super_write(store, name_written);
+    }
+}
+
+static void supers_read(struct opening *opening)
+{
+    struct store *store = opening->store;
+    int error = supers_choose(opening, &store->super);
+    if (error == 0)
+        error = super_check(opening, &store->super);
+    if (error == 0)
+        error = opening_components(opening);
+    if (error != 0) {
+        opening_end(opening, error);
+        return;
+    }
+    /* What a killed process wrote and did not flush is in the device's cache: the first flush
+     * makes durable what recovery is about to believe. */
+    for (unsigned i = 0; i < store->devices.count; i++)
+        store->devices.devices[i].unflushed = true;
+    store_flusher_open(store);
+    space_load_start(store->space, space_loaded, opening);
+}
+
+int store_open(const struct store_options *options, struct store **ret_store, store_done_fn *done,
+               void *context)
+{
+    struct opening *opening;
+    int error = opening_begin(options, done, context, &opening);
+    if (error != 0)
+        return error;
+    opening_read_labels(opening, labels_read);
+    *ret_store = opening->store;
+    return 0;
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Recovery: journal records become pointers again, in the order of the log.
+ *
+ * Records pass through a row of slots. What can be done out of order is done ahead, many at a time:
+ * fetching the map page, and, for a record above the highest durable batch, reading its data and
+ * comparing CRCs: a block whose data did not arrive did not happen. Applying is strictly in order,
+ * one record at a time, with the sequence rule: replay over newer state changes nothing.
+ *
+ *   visit ──▶ [CHECK ──▶ FETCH ──▶ READY] ... ──▶ head: RETIRED? ──▶ APPLY ──▶ MARK ──▶ free slot
+ *
+ * Nothing is given out while replaying, so what a record frees is free at once.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/codec.h"
+#include "store/replay.h"
+
+static void slot_step(struct replay_slot *slot);
+
+/* --- Ahead: check and fetch ----------------------------------------------------------------- */
+
+static void slot_checked(struct device_io *io, int result)
+{
+    struct replay_slot *slot = io->owner;
+    uint32_t blocks = io->io.length_bytes / BLOCK_BYTES;
+    for (uint32_t i = 0; i < blocks; i++) {
+        const uint8_t *data = slot->data + (size_t)i * BLOCK_BYTES;
+        bool good = result == 0 && crc32c(data, BLOCK_BYTES) == slot->record.crcs[slot->checked + i];
+        if (!good && !MUTANT(82)) {
+            REACH(replay_data_missing);
+            slot->missing[slot->checked + i] = true;
+        }
+    }
+    slot->checked += blocks;
+    slot->extent_done += blocks;
+    if (slot->extent_done == slot->record.extents[slot->extent].blocks) {
+        slot->extent++;
+        slot->extent_done = 0;
+    }
+    slot->busy = false;
+    slot_step(slot);
+}
+
+/* Reads the next piece of an uncertain write. False: all of it is checked. */
+static bool slot_check_next(struct replay_slot *slot)
+{
+    if (slot->certain || slot->record.type != RECORD_WRITE ||
+        slot->checked == slot->record.count)
+        return false;
+    struct store *store = slot->replay->store;
+    const struct record_extent *extent = &slot->record.extents[slot->extent];
+    uint64_t place = extent->place + slot->extent_done;
+    uint32_t blocks = MIN(extent->blocks - slot->extent_done, REPLAY_CHECK_BLOCKS);
+    if (!device_holds(&store->devices, extent->place, extent->blocks)) {
+        /* A record that names places we do not have: nothing of it can have happened. */
+        memset(slot->missing, true, sizeof slot->missing);
+        slot->checked = slot->record.count;
+        return false;
+    }
+    slot->busy = true;
+    slot->io.owner = slot;
+    device_submit(&store->devices, &slot->io, DISK_READ, place, blocks, slot->data, slot_checked);
+    return true;
+}
+
+static void slot_ahead_woken(struct tree_path *path)
+{
+    slot_step(CONTAINER_OF(path, struct replay_slot, ahead));
+}
+
+static void slot_step(struct replay_slot *slot)
+{
+    if (slot->state == SLOT_CHECK) {
+        if (slot->busy || slot_check_next(slot))
+            return;
+        slot->state = SLOT_FETCH;
+    }
+    if (slot->state == SLOT_FETCH) {
+        bool fetches = slot->record.type == RECORD_WRITE ||
+                       (slot->record.type == RECORD_ZERO && slot->record.count <= MAP_BLOCKS);
+        int error = !fetches ? 0
+                             : tree_path_open(&slot->ahead, slot->record.volume, VIEW_HEAD,
+                                              slot->record.block, false);
+        /* An error is met again, and told, when the record is applied. */
+        if (error == -EAGAIN)
+            return;
+        slot->state = SLOT_READY;
+    }
+}
+
+/* --- Visiting ------------------------------------------------------------------------------- */
+
+static int replay_visit(void *context, uint64_t batch, bool certain, const uint8_t *bytes,
+                        uint32_t length)
+{
+    struct replay *replay = context;
+    struct store *store = replay->store;
+    if (replay->count == REPLAY_SLOTS) {
+        replay->paused = true;
+        return 1;
+    }
+    struct replay_slot *slot = &replay->slots[(replay->head + replay->count) % REPLAY_SLOTS];
+    if (record_decode(bytes, length, &slot->record) != 0) {
+        replay->result = FAIL(IOMESH_FORMAT,
+                              "the journal has a record that this version does not know; open the "
+                              "pool with the version that wrote it, and close it there");
+        return 0;
+    }
+    slot->batch = batch;
+    slot->certain = certain;
+    slot->state = SLOT_CHECK;
+    slot->busy = false;
+    slot->checked = slot->extent = slot->extent_done = 0;
+    memset(slot->missing, false, sizeof slot->missing);
+    tree_path_init(&slot->ahead, store->tree, slot_ahead_woken);
+    replay->count++;
+    store->stats.replayed_records++;
+    slot_step(slot);
+    return 0;
+}
+
+static void replay_visited(void *context, int result)
+{
+    struct replay *replay = context;
+    if (result != 0 && replay->result == 0)
+        replay->result = result;
+    replay->visited = true;
+}
+
+/* --- The end -------------------------------------------------------------------------------- */
+
+static void replay_settle(struct replay *replay)
+{
+    struct store *store = replay->store;
+    store_done_fn *done = replay->done;
+    void *context = replay->context;
+    int result = replay->result;
+    tree_path_close(&replay->path);
+    store->replay = NULL;
+    for (unsigned i = 0; i < REPLAY_SLOTS; i++)
+        free(replay->slots[i].data);
+    free(replay->slots);
+    free(replay->retired);
+    free(replay);
+    done(context, result);
+}
+
+void store_replay_turn(struct store *store)
+{
+    struct replay *replay = store->replay;
+    replay_apply(replay);
+    if (replay->paused && replay->count < REPLAY_SLOTS / 2) {
+        replay->paused = false;
+        journal_replay_continue(replay->journal);
+    }
+    if (replay->visited && replay->count == 0)
+        replay_settle(replay);
+}
+
+int store_replay_start(struct store *store, store_done_fn *done, void *context)
+{
+    struct replay *replay = calloc(1, sizeof *replay);
+    struct replay_slot *slots = calloc(REPLAY_SLOTS, sizeof *slots);
+    bool whole = replay != NULL && slots != NULL;
+    for (unsigned i = 0; whole && i < REPLAY_SLOTS; i++) {
+        slots[i].replay = replay;
+        slots[i].data = aligned_alloc(BLOCK_BYTES, (size_t)REPLAY_CHECK_BLOCKS * BLOCK_BYTES);
+        whole = slots[i].data != NULL;
+    }
+    if (!whole) {
+        for (unsigned i = 0; slots != NULL && i < REPLAY_SLOTS; i++)
+            free(slots[i].data);
+        free(slots);
+        free(replay);
+        return FAIL(-ENOMEM, "recovery: no memory");
+    }
+    replay->slots = slots;
+    replay->store = store;
+    replay->journal = store->journal;
+    replay->done = done;
+    replay->context = context;
+    replay_apply_init(replay);
+    store->replay = replay;
+    journal_replay_start_visit(store->journal, replay_visit, replay_visited, replay);
+    return 0;
+}
