@@ -28,7 +28,7 @@
 #define NS_PER_S 1000000000ull
 
 #define CONTAINER_OF(pointer, type, member) \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define COUNT_OF(array) (sizeof(array) / sizeof(array)[0])
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))

@@ -40,14 +40,10 @@ void base_clear_error(void)
 const char *base_error_text(int code)
 {
 #define ERROR_TEXT(name, value, posix, text) \
-    case value:                              \
-        return text;
+    case value: return text;
     switch (code) {
-    case 0:
-        return "done";
-        IOMESH_ERRORS(ERROR_TEXT)
-    default:
-        return strerror(code < 0 ? -code : code);
+    case 0: return "done"; IOMESH_ERRORS(ERROR_TEXT)
+    default: return strerror(code < 0 ? -code : code);
     }
 #undef ERROR_TEXT
 }
@@ -55,12 +51,10 @@ const char *base_error_text(int code)
 int base_error_posix(int code)
 {
 #define ERROR_POSIX(name, value, posix, text) \
-    case value:                               \
-        return posix;
+    case value: return posix;
     switch (code) {
         IOMESH_ERRORS(ERROR_POSIX)
-    default:
-        return code < 0 ? -code : code;
+    default: return code < 0 ? -code : code;
     }
 #undef ERROR_POSIX
 }

@@ -26,7 +26,6 @@ void reach_count(const char *name)
     }
 }
 
-
 uint64_t reach_seen(const char *name)
 {
     for (size_t i = 0; i < REACH_NAMES_MAX && reached[i].name != NULL; i++) {

@@ -45,8 +45,8 @@ static void device_completed(struct disk_io *disk_io, int result)
     struct device_io *io = CONTAINER_OF(disk_io, struct device_io, io);
     device_count(io->set, disk_io, result);
     /* Discarding is advice: its failure changes nothing that was promised. */
-    bool changes = disk_io->kind == DISK_WRITE || disk_io->kind == DISK_FLUSH ||
-                   disk_io->kind == DISK_ZERO;
+    bool changes =
+        disk_io->kind == DISK_WRITE || disk_io->kind == DISK_FLUSH || disk_io->kind == DISK_ZERO;
     if (changes && result != 0 && result != -ENOSPC) {
         REACH(device_write_failed);
         if (!MUTANT(20))

@@ -73,8 +73,8 @@ static int device_decode(const uint8_t *from, struct superblock_device *ret_devi
     ret_device->base = get64(from + 16);
     ret_device->blocks = get64(from + 24);
     ret_device->class = get32(from + 32);
-    bool sane = ret_device->class < 3 && ret_device->base <= PLACE_MAX &&
-                ret_device->blocks <= PLACE_MAX;
+    bool sane =
+        ret_device->class < 3 && ret_device->base <= PLACE_MAX && ret_device->blocks <= PLACE_MAX;
     return sane ? 0 : IOMESH_CORRUPT;
 }
 

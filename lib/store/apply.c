@@ -92,8 +92,8 @@ static void apply_write_blocks(struct replay *replay, const struct replay_slot *
 
 static int apply_write(struct replay *replay, const struct replay_slot *slot)
 {
-    int error = tree_path_open(&replay->path, slot->record.volume, VIEW_HEAD, slot->record.block,
-                               true);
+    int error =
+        tree_path_open(&replay->path, slot->record.volume, VIEW_HEAD, slot->record.block, true);
     if (error != 0)
         return error;
     apply_write_blocks(replay, slot);
@@ -158,16 +158,11 @@ static int apply_forget(struct replay *replay, const struct record *record)
 static int apply_record(struct replay *replay, const struct replay_slot *slot)
 {
     switch (slot->record.type) {
-    case RECORD_WRITE:
-        return apply_write(replay, slot);
-    case RECORD_ZERO:
-        return apply_zero(replay, &slot->record);
-    case RECORD_RETIRE:
-        return apply_retire(replay, &slot->record);
-    case RECORD_DROP_SEGMENT:
-        return apply_drop(replay, &slot->record);
-    case RECORD_FORGET:
-        return apply_forget(replay, &slot->record);
+    case RECORD_WRITE: return apply_write(replay, slot);
+    case RECORD_ZERO: return apply_zero(replay, &slot->record);
+    case RECORD_RETIRE: return apply_retire(replay, &slot->record);
+    case RECORD_DROP_SEGMENT: return apply_drop(replay, &slot->record);
+    case RECORD_FORGET: return apply_forget(replay, &slot->record);
     }
     return IOMESH_FORMAT;
 }
@@ -182,11 +177,12 @@ static int apply_broken(struct replay *replay, const struct replay_slot *slot, i
         return error;
     REACH(replay_broken_map);
     tree_path_close(&replay->path);
-    store_event(replay->store, STORE_ERROR,
-                "recovery: volume %llu block %llu: its map cannot be read (%s), a newer write to it "
-                "is lost",
-                (unsigned long long)slot->record.volume, (unsigned long long)slot->record.block,
-                base_error_text(error));
+    store_event(
+        replay->store, STORE_ERROR,
+        "recovery: volume %llu block %llu: its map cannot be read (%s), a newer write to it "
+        "is lost",
+        (unsigned long long)slot->record.volume, (unsigned long long)slot->record.block,
+        base_error_text(error));
     replay->store->stats.corrupt_blocks++;
     replay->applied = true;
     return 0;
@@ -267,8 +263,8 @@ static void apply_checkpointed(void *context, int result)
     struct replay *replay = context;
     replay->checkpointing = false;
     if (result != 0 && replay->result == 0)
-        replay->result = FAIL(result, "a checkpoint during recovery failed: %s",
-                              base_error_text(result));
+        replay->result =
+            FAIL(result, "a checkpoint during recovery failed: %s", base_error_text(result));
 }
 
 /* More is dirty than the cache likes: some of it must be written before recovery goes on. A store
@@ -281,8 +277,9 @@ static bool apply_must_wait(struct replay *replay)
     if (!store_must_throttle_pages(store) || replay->result != 0)
         return false;
     if (store->options.read_only) {
-        replay->result = FAIL(-ENOMEM, "recovery for reading only: more pages change than the cache "
-                                       "holds; give it more (--cache)");
+        replay->result =
+            FAIL(-ENOMEM, "recovery for reading only: more pages change than the cache "
+                          "holds; give it more (--cache)");
         return false;
     }
     REACH(replay_checkpoints);

@@ -40,8 +40,8 @@ struct deletion {
     store_done_fn *done;
     void *context;
     enum deletion_state state;
-    bool waits;    /* For a wake, a log entry, a checkpoint or a flush. */
-    bool logged;   /* The record of this state is in the log. */
+    bool waits;  /* For a wake, a log entry, a checkpoint or a flush. */
+    bool logged; /* The record of this state is in the log. */
     bool appended;
     uint32_t map;
     uint32_t reserved;
@@ -192,8 +192,7 @@ static int deletion_retire(struct deletion *deletion)
 {
     int error = deletion_log(deletion, RECORD_RETIRE);
     if (error == 0)
-        error = deletion_waits(deletion,
-                               tree_record_open(&deletion->path, deletion->volume, true));
+        error = deletion_waits(deletion, tree_record_open(&deletion->path, deletion->volume, true));
     if (error != 0)
         return error;
     volume_record_retire(page_change(deletion->path.page));
@@ -232,8 +231,7 @@ static int deletion_forget(struct deletion *deletion)
 {
     int error = deletion_log(deletion, RECORD_FORGET);
     if (error == 0)
-        error = deletion_waits(deletion,
-                               tree_record_open(&deletion->path, deletion->volume, true));
+        error = deletion_waits(deletion, tree_record_open(&deletion->path, deletion->volume, true));
     if (error != 0)
         return error;
     tree_record_drop(&deletion->path);
@@ -263,26 +261,19 @@ static int deletion_step(struct deletion *deletion)
 {
     switch (deletion->state) {
     case DELETION_LOOK:
-    case DELETION_NEXT:
-        return deletion_next(deletion);
-    case DELETION_RETIRE:
-        return deletion_retire(deletion);
+    case DELETION_NEXT: return deletion_next(deletion);
+    case DELETION_RETIRE: return deletion_retire(deletion);
     case DELETION_DROP: {
         int error = deletion_log(deletion, RECORD_DROP_SEGMENT);
         if (error == 0)
             deletion->state = DELETION_APPLY;
         return error;
     }
-    case DELETION_APPLY:
-        return deletion_apply(deletion);
-    case DELETION_SETTLE:
-        return deletion_settle(deletion);
-    case DELETION_FORGET:
-        return deletion_forget(deletion);
-    case DELETION_SEAL:
-        return deletion_seal(deletion);
-    case DELETION_TOLD:
-        break;
+    case DELETION_APPLY: return deletion_apply(deletion);
+    case DELETION_SETTLE: return deletion_settle(deletion);
+    case DELETION_FORGET: return deletion_forget(deletion);
+    case DELETION_SEAL: return deletion_seal(deletion);
+    case DELETION_TOLD: break;
     }
     return -EAGAIN;
 }
@@ -316,8 +307,7 @@ static void deletion_turn(struct deletion *deletion)
 void store_deletions_turn(struct store *store)
 {
     unsigned active = 0;
-    LIST_EACH_SAFE(&store->deletions, node, after)
-    {
+    LIST_EACH_SAFE (&store->deletions, node, after) {
         struct deletion *deletion = LIST_ENTRY(node, struct deletion, node);
         deletion_turn(deletion);
         if (deletion->state == DELETION_TOLD && !deletion->waits) {

@@ -7,9 +7,9 @@
 static void format_sealed(struct store_flush *flush, int result)
 {
     opening_end(CONTAINER_OF(flush, struct opening, flush),
-                result == 0 ? 0
-                            : FAIL(result, "the new store cannot be written: %s",
-                                   base_error_text(result)));
+                result == 0
+                    ? 0
+                    : FAIL(result, "the new store cannot be written: %s", base_error_text(result)));
 }
 
 static void label_written(struct device_io *io, int result)
@@ -54,8 +54,8 @@ static void format_checkpointed(void *context, int result)
 {
     struct opening *opening = context;
     if (result != 0) {
-        opening_end(opening, FAIL(result, "the new store cannot be written: %s",
-                                  base_error_text(result)));
+        opening_end(opening,
+                    FAIL(result, "the new store cannot be written: %s", base_error_text(result)));
         return;
     }
     opening->marked = 0;
@@ -114,9 +114,9 @@ static void format_wiped_piece(struct device_io *io, int result)
 {
     struct opening *opening = io->owner;
     if (result != 0) {
-        opening_end(opening, FAIL(result, "%s: writing the journal failed: %s",
-                                  opening->store->devices.devices[0].disk->name,
-                                  base_error_text(result)));
+        opening_end(opening,
+                    FAIL(result, "%s: writing the journal failed: %s",
+                         opening->store->devices.devices[0].disk->name, base_error_text(result)));
         return;
     }
     format_wipe_next(opening);

@@ -26,8 +26,8 @@ struct flusher {
     struct list joined; /* Covered by the next. */
     struct list flying;
     bool busy;
-    bool wanted; /* Space waits for it. */
-    uint64_t covers; /* Batch that the flying one makes durable. */
+    bool wanted;         /* Space waits for it. */
+    uint64_t covers;     /* Batch that the flying one makes durable. */
     uint64_t records_at; /* Records appended when the last one began. */
     struct device_flush flush;
     struct timer timer; /* Every second. */
@@ -60,10 +60,10 @@ enum checkpoint_state { CHECKPOINT_STATES(CHECKPOINT_STATE) };
 
 struct checkpoint {
     enum checkpoint_state state;
-    bool wanted;           /* Somebody asked while one ran, or since. */
-    bool clean;            /* The last of its store: nothing will follow. */
-    uint64_t incarnation;  /* To be recorded. */
-    bool keep_replay;      /* During recovery: replay begins where it began. */
+    bool wanted;          /* Somebody asked while one ran, or since. */
+    bool clean;           /* The last of its store: nothing will follow. */
+    uint64_t incarnation; /* To be recorded. */
+    bool keep_replay;     /* During recovery: replay begins where it began. */
     struct journal_position replay;
     uint32_t reserved;
     struct store_flush flush;
@@ -90,7 +90,7 @@ struct store {
     /* While a record is applied: its batch, and what its operation may still free. */
     uint64_t applying_batch;
     uint32_t *applying_reserved;
-    struct replay *replay;   /* While records are replayed. */
+    struct replay *replay; /* While records are replayed. */
     struct opening *opening;
     struct closing *closing;
 

@@ -60,15 +60,9 @@ static void op_step(struct store_op *op)
 {
     switch (op->kind) {
     case STORE_READ:
-    case STORE_MAP:
-        store_read_step(op);
-        break;
-    case STORE_WRITE:
-        store_write_step(op);
-        break;
-    case STORE_ZERO:
-        store_zero_step(op);
-        break;
+    case STORE_MAP: store_read_step(op); break;
+    case STORE_WRITE: store_write_step(op); break;
+    case STORE_ZERO: store_zero_step(op); break;
     }
 }
 
@@ -110,8 +104,8 @@ void store_op_append(struct store_op *op)
         return;
     }
     uint8_t record[RECORD_BYTES_MAX];
-    uint32_t length = op->kind == STORE_WRITE ? store_write_record(op, record)
-                                              : store_zero_record(op, record);
+    uint32_t length =
+        op->kind == STORE_WRITE ? store_write_record(op, record) : store_zero_record(op, record);
     op->append_wanted = false;
     int error = journal_append(store->journal, &op->entry, record, length, op_logged);
     if (error == -EAGAIN) {
@@ -133,14 +127,10 @@ static int op_refused(const struct store *store, const struct store_op *op)
 {
     bool changes = op->kind == STORE_WRITE || op->kind == STORE_ZERO;
     switch (store->state) {
-    case STORE_READY:
-        return 0;
-    case STORE_READ_ONLY:
-        return changes ? -EROFS : 0;
-    case STORE_FAILED:
-        return IOMESH_FAILED;
-    default:
-        return -ESHUTDOWN;
+    case STORE_READY: return 0;
+    case STORE_READ_ONLY: return changes ? -EROFS : 0;
+    case STORE_FAILED: return IOMESH_FAILED;
+    default: return -ESHUTDOWN;
     }
 }
 

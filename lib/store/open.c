@@ -173,6 +173,7 @@ static int supers_choose(struct opening *opening, struct superblock *ret_super)
     bool found = false;
     for (unsigned i = 0; i < SUPERBLOCK_COPIES; i++) {
         int error = opening->reads[i].result;
+        candidate.version = 0;
         if (error == 0)
             error = superblock_decode(opening->blocks + (size_t)i * BLOCK_BYTES, &candidate);
         if (error == IOMESH_FORMAT && candidate.version > version)
@@ -367,8 +368,8 @@ static void recovery_scanned(void *context, int result)
     struct opening *opening = context;
     struct store *store = opening->store;
     if (result != 0) {
-        opening_end(opening, FAIL(result, "the journal cannot be read: %s",
-                                  base_error_text(result)));
+        opening_end(opening,
+                    FAIL(result, "the journal cannot be read: %s", base_error_text(result)));
         return;
     }
     const struct journal_scan *scan = journal_scanned(store->journal);
@@ -399,8 +400,8 @@ static void name_written(struct super_write *write, int result)
 {
     struct opening *opening = write->store->opening;
     if (result != 0) {
-        opening_end(opening, FAIL(result, "the superblock cannot be written: %s",
-                                  base_error_text(result)));
+        opening_end(opening,
+                    FAIL(result, "the superblock cannot be written: %s", base_error_text(result)));
         return;
     }
     opening->flush.done = name_sealed;

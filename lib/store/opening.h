@@ -30,7 +30,7 @@ struct opening {
     void (*next)(struct opening *opening);
     unsigned pending;
     int io_result;
-    uint64_t wiped; /* Blocks of the journal zeroed. */
+    uint64_t wiped;  /* Blocks of the journal zeroed. */
     unsigned marked; /* Devices whose fixed area is marked. */
     struct page_waiter waiter;
     struct checkpoint_waiter checkpoint;

@@ -27,7 +27,8 @@ static void slot_checked(struct device_io *io, int result)
     uint32_t blocks = io->io.length_bytes / BLOCK_BYTES;
     for (uint32_t i = 0; i < blocks; i++) {
         const uint8_t *data = slot->data + (size_t)i * BLOCK_BYTES;
-        bool good = result == 0 && crc32c(data, BLOCK_BYTES) == slot->record.crcs[slot->checked + i];
+        bool good =
+            result == 0 && crc32c(data, BLOCK_BYTES) == slot->record.crcs[slot->checked + i];
         if (!good && !MUTANT(82)) {
             REACH(replay_data_missing);
             slot->missing[slot->checked + i] = true;
@@ -46,8 +47,7 @@ static void slot_checked(struct device_io *io, int result)
 /* Reads the next piece of an uncertain write. False: all of it is checked. */
 static bool slot_check_next(struct replay_slot *slot)
 {
-    if (slot->certain || slot->record.type != RECORD_WRITE ||
-        slot->checked == slot->record.count)
+    if (slot->certain || slot->record.type != RECORD_WRITE || slot->checked == slot->record.count)
         return false;
     struct store *store = slot->replay->store;
     const struct record_extent *extent = &slot->record.extents[slot->extent];

@@ -49,7 +49,7 @@ struct replay {
 
     /* The record at the head. */
     enum apply_state state;
-    bool applied; /* The head's last step is taken; only marks are left. */
+    bool applied;  /* The head's last step is taken; only marks are left. */
     uint32_t base; /* Blocks, or map pages, dealt with. */
     struct tree_path path;
     struct page_waiter waiter;

@@ -42,9 +42,9 @@ struct store_options {
     struct store_device devices[DEVICES_MAX];
     unsigned device_count;
 
-    uint64_t cache_bytes; /* For pages of every kind; 0: 48 MiB. */
-    bool discard;         /* Give freed space back to what is below. */
-    bool read_only;       /* Nothing is written: for `pool check`. */
+    uint64_t cache_bytes;       /* For pages of every kind; 0: 48 MiB. */
+    bool discard;               /* Give freed space back to what is below. */
+    bool read_only;             /* Nothing is written: for `pool check`. */
     uint64_t scrub_bytes_per_s; /* 0: no scrub. */
 
     /* Not older than this incarnation (what the metadata recorded): an old image is refused. */
@@ -54,7 +54,7 @@ struct store_options {
     uint64_t journal_bytes;
     uint64_t reserve_bytes;
     uint32_t batch_blocks_max;
-    uint32_t segments_max;  /* Segment objects in memory; 0: 8192. */
+    uint32_t segments_max;   /* Segment objects in memory; 0: 8192. */
     uint32_t quarantine_max; /* Freed blocks that may wait for a flush; 0: 131,072. */
 
     /* The library never logs: it tells. `text` is a whole sentence, valid during the call. */
@@ -116,7 +116,7 @@ struct store_op {
     enum store_op_kind kind;
     uint32_t flags;
     uint64_t volume;
-    uint64_t view;     /* VIEW_HEAD, or a snapshot's cut (reads). */
+    uint64_t view; /* VIEW_HEAD, or a snapshot's cut (reads). */
     uint64_t block;
     uint32_t count;    /* 1 .. 256 blocks within one MiB; STORE_ZERO: see store_submit(). */
     void *data;        /* count * 4096 bytes, 4 KiB aligned; borrowed until done. */
@@ -134,9 +134,9 @@ struct store_op {
     struct store *store;
     struct list node; /* In one of: waiting for admission, for the journal, or finished. */
     uint8_t state;
-    uint8_t purpose;       /* enum space_purpose of what is being taken. */
-    bool path_wanted;      /* Its path is still to be opened. */
-    bool append_wanted;    /* Its record is still to be appended. */
+    uint8_t purpose;    /* enum space_purpose of what is being taken. */
+    bool path_wanted;   /* Its path is still to be opened. */
+    bool append_wanted; /* Its record is still to be appended. */
     int result;
     uint32_t pending;      /* What flies: device requests and the journal entry. */
     uint32_t base;         /* Blocks that earlier rounds dealt with. */

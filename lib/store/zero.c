@@ -126,11 +126,9 @@ void store_zero_step(struct store_op *op)
         op->state = ZERO_RESERVE;
         break;
     case ZERO_RESERVE:
-    case ZERO_APPLY:
-        break;
+    case ZERO_APPLY: break;
     case ZERO_LOG:
-    case ZERO_FLUSH:
-        return;
+    case ZERO_FLUSH: return;
     }
     while (op->base < op->count) {
         error = zero_page(op);

@@ -39,7 +39,7 @@ struct volume_engine {
     struct list free_pieces;
     uint8_t *bounces;
     struct list free_bounces;
-    uint8_t *zeros; /* 1 MiB of them. */
+    uint8_t *zeros;    /* 1 MiB of them. */
     struct list ready; /* struct volume_io.ready: a piece could not start. In order. */
     uint32_t volume_count;
 };

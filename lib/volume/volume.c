@@ -45,8 +45,7 @@ static bool list_conflicts(const struct list *list, const struct list *until,
 /* Those that waited behind a range that came free; each only if nobody before it is in its way. */
 static void volume_wake(struct volume *volume)
 {
-    LIST_EACH_SAFE(&volume->waiting, node, after)
-    {
+    LIST_EACH_SAFE (&volume->waiting, node, after) {
         struct volume_io *io = LIST_ENTRY(node, struct volume_io, node);
         if (list_conflicts(&volume->holding, NULL, io) ||
             list_conflicts(&volume->waiting, node, io))
@@ -111,10 +110,8 @@ static uint32_t map_flags(unsigned kind)
 {
     switch (kind) {
     case POINTER_HOLE:
-    case POINTER_ZERO:
-        return VOLUME_EXTENT_HOLE | VOLUME_EXTENT_ZERO;
-    default:
-        return 0;
+    case POINTER_ZERO: return VOLUME_EXTENT_HOLE | VOLUME_EXTENT_ZERO;
+    default: return 0;
     }
 }
 
@@ -187,7 +184,8 @@ static void io_run(struct volume_io *io)
 {
     io->state = IO_RUNNING;
     if (!list_empty(&io->volume->engine->ready))
-        list_push_back(&io->volume->engine->ready, &io->ready); /* Behind those that lack a piece. */
+        list_push_back(&io->volume->engine->ready,
+                       &io->ready); /* Behind those that lack a piece. */
     else if (io->kind == VOLUME_MAP)
         map_next(io);
     else

@@ -77,11 +77,11 @@ struct volume_io {
 
     /* The volume's from here on. */
     struct volume *volume;
-    struct list node;      /* Among those that hold, or wait for, a range. */
-    struct list ready;     /* Among those that want a piece started. */
-    uint64_t first, last;  /* Blocks held, inclusive. */
-    uint64_t next;         /* Offset of the next piece. */
-    uint32_t pieces;       /* Under way. */
+    struct list node;     /* Among those that hold, or wait for, a range. */
+    struct list ready;    /* Among those that want a piece started. */
+    uint64_t first, last; /* Blocks held, inclusive. */
+    uint64_t next;        /* Offset of the next piece. */
+    uint32_t pieces;      /* Under way. */
     int result;
     uint8_t state;
     struct store_flush flush;
@@ -94,10 +94,10 @@ void volume_submit(struct volume *volume, struct volume_io *io);
 struct volume_options {
     uint64_t id;
     uint64_t bytes;
-    uint32_t sector_bytes;  /* 512 or 4096. */
+    uint32_t sector_bytes; /* 512 or 4096. */
     uint64_t epoch;
-    uint64_t sequence;      /* The first to be used. */
-    uint64_t sequence_end;  /* One past the last of the lot. */
+    uint64_t sequence;     /* The first to be used. */
+    uint64_t sequence_end; /* One past the last of the lot. */
     /* Half of the lot is used: reserve the next in the metadata, then volume_extend_sequences(). */
     void (*want_sequences)(void *context);
     void *context;
