@@ -69,6 +69,9 @@ log_file() {
     printf '%s/build/log/%s\n' "$IOMESH_ROOT" "$1"
 }
 
+# The tree may belong to another user than the one who tests it; git refuses to list it then.
+export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=$IOMESH_ROOT
+
 # A test part says how many of its tests passed and failed; several calls add up.
 tally() {
     [ -z "${TALLY:-}" ] || printf '%d %d\n' "$1" "$2" >>"$TALLY"
