@@ -173,10 +173,9 @@ void uring_close(struct uring *uring)
     if (uring == NULL)
         return;
     assert(uring->open_count == 0);
-    if (uring->pool != NULL)
-        uring_work_close(uring);
     if (uring->wake_flying)
         uring_drain(uring);
+    uring_work_close(uring);
     if (uring->ring.ring_fd >= 0)
         io_uring_queue_exit(&uring->ring);
     if (uring->event_fd >= 0)
