@@ -3,10 +3,11 @@
  * space: which blocks of a store are free, exactly, and when they may be used again.
  *
  * Owns the free map: a bitmap (1 = in use), one page per region of 32,768 blocks (128 MiB), under
- * index pages whose slot for region r is {place, crc: of its bitmap page; kind; sequence: free
- * blocks of the region | prepared << 32}. Kind HOLE: region all free and never prepared; ZERO: all
- * free and prepared; RAW: see the bitmap. Index summaries (free count, prepared) are the only RAM
- * per region; bitmap pages are paged through `page`.
+ * three levels of index pages (256 regions to the lowest) whose slot for region r is {place, crc:
+ * of its bitmap page; kind; sequence: free blocks of the region | prepared << 32}. Kind HOLE: region
+ * all free and never prepared; RAW: see the bitmap, in which what lies beyond the end of the device
+ * is in use. A summary of four bytes (free count, prepared, device) is the only RAM per region;
+ * bitmap pages are paged through `page`, and each slot is kept up with its bitmap.
  *
  * A freed block is not free at once: it waits in quarantine, its bit still set,
  *   - a data block until the batch that freed it is durable and no read that began before is
@@ -14,13 +15,17 @@
  *   - a page until the checkpoint that no longer needs it is durable.
  * The live bitmap is exactly: reachable, or in quarantine, or reserved (taken, not yet linked). A
  * checkpoint's bitmap is the live one at the freeze; the same checkpoint carries the *deferred
- * list*: every place in quarantine at the freeze, what the checkpoint itself replaced, and what was
- * left of the run that it took for its pages. So checkpoint = bitmap minus deferred list, exactly,
- * and no page has to be written because another was.
+ * list*: every place in quarantine or reserved at the freeze, what the checkpoint itself replaced,
+ * and what was left of the run that it took for its pages. So checkpoint = bitmap minus deferred
+ * list, exactly, and no page has to be written because another was. A reopened store begins with
+ * the deferred list in quarantine, with nothing to wait for.
  *
  * Space is given next-fit per class from a current region whose bitmap is in memory; the next
- * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 1 MiB, rate paced so
- * that foreground writes do not stall), before the current one runs out.
+ * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 1 MiB, paced so
+ * that foreground writes do not stall), before the current one runs out. Of a region that is being
+ * prepared, what lies before the piece in flight can be had already.
+ *
+ * At any instant:  total = free + the reserve's share + used + reserved + quarantine.
  */
 #ifndef SPACE_SPACE_H
 #define SPACE_SPACE_H
@@ -28,6 +33,8 @@
 #include "page/page.h"
 
 #define REGION_BLOCKS 32768u
+/* Level of the index's root page; bitmaps are level 0. */
+#define SPACE_INDEX_LEVEL 3u
 
 struct space;
 
@@ -39,7 +46,7 @@ struct extent {
 /* Who asks decides how deep it may dip. */
 enum space_purpose {
     SPACE_NEW,       /* New user data: leaves the reserve alone. */
-    SPACE_OVERWRITE, /* Replaces as much as it takes: may dip into the reserve. */
+    SPACE_OVERWRITE, /* Replaces as much as it takes: may have half of the reserve. */
     SPACE_PAGES,     /* A checkpoint: to the last block. */
 };
 
@@ -53,39 +60,55 @@ struct space_options {
     uint64_t reserve_blocks;    /* Recorded at init. */
     uint32_t quarantine_max;    /* Entries (blocks) that may wait at once, pages apart. */
     bool discard;               /* Give freed runs back to the device (prepare again before reuse). */
-    /* Freed blocks wait for a flush: the store should flush soon. */
+    /* Freed blocks wait for a flush: the store should flush soon. Called from within the calls
+     * below: take a note, no more. */
     void (*want_flush)(void *context);
     void *context;
+    /* Page versions wait for a checkpoint, and somebody waits for them. NULL: what only the next
+     * checkpoint frees does not count as coming free. As above. */
+    void (*want_checkpoint)(void *context);
 };
 
 int space_open(const struct space_options *options, struct space **ret_space);
+/* Before the page cache is closed. What space_idle() speaks of must have ended, or never will. */
 void space_close(struct space *space);
+/* Nothing is prepared or given back to a device from now on. */
+void space_stop(struct space *space);
+/* No request to a device is under way. */
+bool space_idle(const struct space *space);
 
-/* Loads the index and the deferred list and clears the bits of the latter. Asynchronous: `done`
- * once. A deferred list or index page that fails its CRC is IOMESH_CORRUPT. */
+/* Loads the summaries and the deferred list. Asynchronous: `done` once, never inside the call. A
+ * deferred list or index page that fails its CRC is IOMESH_CORRUPT. */
 void space_load_start(struct space *space, void (*done)(void *context, int result), void *context);
 
-/* A fresh store: nothing is in use but what is marked. Only before first use. */
+/* A fresh store: nothing is in use but what is marked. Instead of a load. */
 void space_format(struct space *space);
 
 /* --- Taking ------------------------------------------------------------------------------ */
 
 /*
- * One run of 1 .. blocks_max free blocks of the class, or of another if that has none (fast to
- * slow, then back). 0; -EAGAIN: waiter woken when it may go on (a region is being fetched or
- * prepared, or quarantined blocks will come free); -ENOSPC: not for this purpose.
- * The blocks are then reserved: link them into the tree, or space_give_back().
+ * One run of 1 .. blocks_max free blocks of the class, or of another if that has none (to slower
+ * ones first), within one region. 0; -EAGAIN: waiter woken when it may go on (a region is being
+ * fetched or prepared, or quarantined blocks will come free; first come, first woken); -ENOSPC: not
+ * for this purpose, even when all that waits has come free; IOMESH_FAILED.
+ * The blocks are then reserved: link them into the tree and say space_link(), or
+ * space_give_back(). Nothing is prepared before the first take that is not for pages.
  */
 int space_take(struct space *space, enum device_class class, enum space_purpose purpose,
                uint32_t blocks_max, struct page_waiter *waiter, struct extent *ret_extent);
-/* How many blocks SPACE_NEW could still get, exactly, once quarantine has ended. */
-uint64_t space_new_room(const struct space *space);
-/* Taken, never linked, nothing durable shows it: free again at once. */
+/* Just this extent, as it was taken, is in the tree now: no longer reserved. In the same instant as
+ * the pointers move, so that a freeze sees both or none. */
+void space_link(struct space *space, struct extent extent);
+/* Taken, never linked, nothing durable shows it: free again. */
 void space_give_back(struct space *space, struct extent extent);
+/* How many blocks SPACE_NEW may still have, what waits in quarantine included: to answer ENOSPC
+ * before sending. What a checkpoint took and may give back counts while it runs. */
+uint64_t space_new_room(const struct space *space);
 
 /* --- Freeing ----------------------------------------------------------------------------- */
 
-/* Room in quarantine for `blocks` to come: 0, or -EAGAIN (woken after the next flush). */
+/* Room in quarantine for `blocks` to come: 0, IOMESH_FAILED, or -EAGAIN (woken after the next
+ * flush). */
 int space_quarantine_reserve(struct space *space, uint32_t blocks, struct page_waiter *waiter);
 void space_quarantine_unreserve(struct space *space, uint32_t blocks);
 /* Data blocks that batch `batch` freed. Uses up a reservation of as many. */
@@ -101,17 +124,19 @@ void space_read_leave(struct space *space, uint64_t ticket);
 
 /* --- Recovery: asynchronous, in journal order -------------------------------------------- */
 
-/* Make [place, blocks) used (used already: fine) or free (free already: fine) at once. 0, or -EAGAIN. */
+/* Make [place, blocks) used (used already: fine) or free (free already: fine) at once. 0, -EAGAIN,
+ * or why the map cannot be read. Not once space_take() was called but for pages. */
 int space_mark(struct space *space, struct extent extent, bool used, struct page_waiter *waiter);
 
 /* --- Checkpoint -------------------------------------------------------------------------- */
 
-/* Pages of the free map that a freeze now would write, and of the deferred list, at most. */
+/* Pages of the deferred list that a freeze now would write, at most; those of the free map are
+ * counted by page_dirty_count(). Ask again after each space_checkpoint_reserve(): it dirties some. */
 uint32_t space_checkpoint_pages_max(const struct space *space);
-/* Take `blocks` for the pages of a checkpoint (several runs if need be). 0, -EAGAIN, -ENOSPC (a
- * bug if the reserve was kept). */
+/* Take `blocks` more for the pages of a checkpoint (several runs if need be). 0; -EAGAIN: call again
+ * with what is then needed, what it took meanwhile counts; -ENOSPC (a bug if the reserve was kept). */
 int space_checkpoint_reserve(struct space *space, uint32_t blocks, struct page_waiter *waiter);
-/* In the same instant as page_freeze() (before it: dirty summaries go to their index pages). */
+/* In the same instant as page_freeze(), and as the reserve that covers it. */
 void space_freeze(struct space *space);
 /* One block of the reserved run; `replaced` notes a version that this checkpoint ends. These two
  * are the take/replaced of page_write and tree_checkpoint. context: the space. */
@@ -125,7 +150,8 @@ struct space_deferred {
     void *private;
 };
 void space_deferred_write(struct space *space, struct space_deferred *deferred);
-/* The superblock of this checkpoint is durable (or failed: keep everything in quarantine). */
+/* The superblock of this checkpoint is durable, or may not be: then everything stays in quarantine
+ * until a later one is. */
 void space_checkpoint_done(struct space *space, bool durable);
 struct page_root *space_index_root(struct space *space);
 
@@ -136,16 +162,20 @@ void space_turn(struct space *space);
 
 struct space_stats {
     uint64_t total_blocks;      /* Over all devices. */
-    uint64_t free_blocks;       /* May be taken now or once quarantine ends; without the reserve. */
-    uint64_t reserve_blocks;
+    uint64_t free_blocks;       /* May be taken now; without the reserve. */
+    uint64_t reserve_blocks;    /* Free blocks that are kept back: the whole reserve, or what is left. */
     uint64_t used_blocks;       /* Reachable: data and pages and fixed areas. */
     uint64_t quarantine_blocks; /* Data and pages that wait. */
+    uint64_t reserved_blocks;   /* Taken, not linked yet; with what a checkpoint holds for its pages. */
+    uint64_t lost_blocks;       /* Part of `used`: free, but the map that says where cannot be read. */
     uint64_t prepared_bytes;    /* Zero-filled ahead since open. */
     uint64_t discarded_bytes;
     uint64_t regions, regions_prepared;
+    uint64_t waits; /* Takes that had to wait. */
 };
 void space_stats(const struct space *space, struct space_stats *ret_stats);
-/* For check: whether a block is in use in the live map. 0: *ret_used; -EAGAIN, errors. */
+/* For check: whether a block is in use: reachable, or should be. What a reopened store still has in
+ * quarantine is not. 0: *ret_used; -EAGAIN, errors. */
 int space_probe(struct space *space, uint64_t place, struct page_waiter *waiter, bool *ret_used);
 
 #endif

@@ -78,6 +78,7 @@ static void write_strand(struct store_op *op)
 {
     REACH(write_stranded);
     for (unsigned i = 0; i < op->extent_count; i++) {
+        space_link(op->store->space, op->extents[i]);
         for (uint32_t j = 0; j < op->extents[i].blocks; j++)
             space_free_page(op->store->space, op->extents[i].place + j);
     }
@@ -91,6 +92,7 @@ static void write_apply(struct store_op *op)
     store->applying_reserved = &op->reserved;
     uint32_t block = op->base;
     for (unsigned i = 0; i < op->extent_count; i++) {
+        space_link(store->space, op->extents[i]);
         for (uint32_t j = 0; j < op->extents[i].blocks; j++, block++, index++) {
             struct pointer pointer = {
                 .place = op->extents[i].place + j,
