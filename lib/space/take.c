@@ -10,7 +10,7 @@
 
 int space_wait(struct space *space, struct page_waiter *waiter)
 {
-    assert(list_empty(&waiter->node));
+    list_remove(&waiter->node);
     list_push_back(&space->waiters, &waiter->node);
     space->waits++;
     return -EAGAIN;
