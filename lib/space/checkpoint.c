@@ -22,8 +22,8 @@ uint32_t space_checkpoint_pages_max(const struct space *space)
     uint64_t written = MAX(page_dirty_count(space->cache), checkpoint->promised);
     uint64_t extents = space->ring_count + space->release.left + space->returned.count +
                        space->pages_live.count + space->pages_done.count +
-                       space->deferred_pages.count + space->reserved.count +
-                       SPACE_RESERVED_SLACK + 2 * written;
+                       space->deferred_pages.count + space->reserved.count + SPACE_RESERVED_SLACK +
+                       2 * written;
     return (uint32_t)DIV_CEIL(extents, DEFERRED_EXTENTS) + 1;
 }
 
@@ -35,8 +35,8 @@ int space_checkpoint_reserve(struct space *space, uint32_t blocks, struct page_w
     while (checkpoint->taken < checkpoint->promised + blocks) {
         uint64_t lacks = checkpoint->promised + blocks - checkpoint->taken;
         struct extent extent;
-        int result = space_take_run(space, DEVICE_NVME, SPACE_PAGES, (uint32_t)lacks, waiter,
-                                    &extent);
+        int result =
+            space_take_run(space, DEVICE_NVME, SPACE_PAGES, (uint32_t)lacks, waiter, &extent);
         if (result != 0)
             return result;
         space_extents_push(&checkpoint->run, deferred_pack(extent.place, extent.blocks));

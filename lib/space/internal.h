@@ -55,7 +55,7 @@
 struct region_fetch {
     struct page_waiter waiter;
     struct space *space;
-    uint32_t region; /* SPACE_REGION_NONE: idle. */
+    uint32_t region;   /* SPACE_REGION_NONE: idle. */
     struct page *page; /* Pinned once it is here. */
     bool waiting;
 };
@@ -74,8 +74,8 @@ struct space_prepare {
     struct region_fetch fetch;
     uint32_t position; /* The next to be zeroed. */
     struct space_piece pieces[SPACE_PIECES];
-    bool none;        /* There was nothing to prepare when last looked. */
-    bool full;        /* No space below; tried again when the timer fires. */
+    bool none; /* There was nothing to prepare when last looked. */
+    bool full; /* No space below; tried again when the timer fires. */
     struct timer full_timer;
 };
 
@@ -123,20 +123,20 @@ struct space_release {
 };
 
 struct space_checkpoint {
-    struct extents run;   /* What is left of it, in the order in which it is given. */
+    struct extents run; /* What is left of it, in the order in which it is given. */
     size_t run_next;
-    uint64_t run_left;    /* Blocks. */
-    uint64_t taken;       /* Blocks. */
-    uint64_t promised;    /* Blocks asked for and had so far. */
+    uint64_t run_left; /* Blocks. */
+    uint64_t taken;    /* Blocks. */
+    uint64_t promised; /* Blocks asked for and had so far. */
     bool frozen;
     struct extents list;  /* For the deferred list. */
     struct extents pages; /* The deferred list's own pages. */
     uint8_t *bytes;
     struct device_io io;
     struct space_deferred *deferred; /* Being written. */
-    size_t page_next;     /* Of `pages`: the one after the one being written. */
-    uint32_t crc;         /* Of that one. */
-    struct page_waiter waiter; /* To say that there was nothing to write. */
+    size_t page_next;                /* Of `pages`: the one after the one being written. */
+    uint32_t crc;                    /* Of that one. */
+    struct page_waiter waiter;       /* To say that there was nothing to write. */
 };
 
 struct space_load {
@@ -169,11 +169,11 @@ struct space {
     uint64_t waiting; /* Quarantined blocks, wherever they wait. */
     uint64_t lost;
     struct space_class classes[DEVICE_CLASSES];
-    struct list waiters;            /* For a take, a page run, or room in quarantine. */
+    struct list waiters; /* For a take, a page run, or room in quarantine. */
     bool loaded;
-    bool progress;                  /* Waiters may try again. */
-    bool started;                   /* Recovery is over: preparing may begin. */
-    bool releasing;                 /* The same for release. */
+    bool progress;  /* Waiters may try again. */
+    bool started;   /* Recovery is over: preparing may begin. */
+    bool releasing; /* The same for release. */
     bool stopped;
     bool failed_seen;
 
@@ -184,7 +184,7 @@ struct space {
     uint32_t ring_blocks, ring_reserved;
     uint64_t durable;
     uint64_t freed_since; /* Blocks, since then too. */
-    bool flush_wanted; /* Since the last space_durable(). */
+    bool flush_wanted;    /* Since the last space_durable(). */
     struct extents returned, pages_live, pages_frozen, pages_done;
     uint64_t pages_stamp;
     uint64_t epoch, epoch_oldest;

@@ -167,8 +167,8 @@ static int mark_part(struct space *space, uint64_t place, uint32_t blocks, bool 
     /* What the checkpoint deferred comes first: it must not undo the mark later. */
     result = space_release_region(space, region, page, waiter);
     if (result == 0 && !(used && MUTANT(74)))
-        result = space_region_change(space, region, page, (uint32_t)(place % REGION_BLOCKS),
-                                     blocks, used, waiter);
+        result = space_region_change(space, region, page, (uint32_t)(place % REGION_BLOCKS), blocks,
+                                     used, waiter);
     page_unpin(page);
     return MIN(result, 0);
 }

@@ -108,8 +108,8 @@ static void ring_push(struct space *space, uint64_t place, uint32_t blocks, uint
         uint64_t end = deferred_place(last->packed) + deferred_blocks(last->packed);
         if (last->batch == batch && last->stamp == stamp && end == place &&
             place % REGION_BLOCKS != 0) {
-            last->packed = deferred_pack(deferred_place(last->packed),
-                                         deferred_blocks(last->packed) + blocks);
+            last->packed =
+                deferred_pack(deferred_place(last->packed), deferred_blocks(last->packed) + blocks);
             return;
         }
     }

@@ -159,8 +159,8 @@ int space_region_change(struct space *space, uint32_t region, struct page *page,
     if (result != 0)
         return result;
     uint8_t *bits = page_change(page);
-    uint32_t changed = used ? space_bitmap_set(bits, from, count)
-                            : space_bitmap_clear(bits, from, count);
+    uint32_t changed =
+        used ? space_bitmap_set(bits, from, count) : space_bitmap_clear(bits, from, count);
     region_count(space, region, false);
     uint32_t free = space_region_free(space, region);
     region_set_free(space, region, used ? free - changed : free + changed);

@@ -161,7 +161,7 @@ void space_release_turn(struct space *space)
         }
     }
     /* Out of work for this turn, or a new batch may be had: soon, but not now. */
-    if (work == 0 || (space->release.left == 0 && space_coming(space) > 0 &&
-                      work < SPACE_RELEASE_WORK))
+    if (work == 0 ||
+        (space->release.left == 0 && space_coming(space) > 0 && work < SPACE_RELEASE_WORK))
         space_again(space);
 }

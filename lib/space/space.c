@@ -95,7 +95,8 @@ int space_open(const struct space_options *options, struct space **ret_space)
         free(space->ring);
         free(space->checkpoint.bytes);
         free(space);
-        return FAIL(-ENOMEM, "free space: no memory for %u regions", regions_needed(options->devices));
+        return FAIL(-ENOMEM, "free space: no memory for %u regions",
+                    regions_needed(options->devices));
     }
     regions_assign(space);
     space_init(space);

@@ -54,12 +54,12 @@ struct space_options {
     struct page_cache *cache;
     struct device_set *devices;
     struct clock *clock;
-    struct pointer index;       /* Root of the free map's index, from the superblock; hole: all free. */
-    uint64_t deferred_place;    /* First page of the deferred list; 0: none. */
+    struct pointer index; /* Root of the free map's index, from the superblock; hole: all free. */
+    uint64_t deferred_place; /* First page of the deferred list; 0: none. */
     uint32_t deferred_crc;
-    uint64_t reserve_blocks;    /* Recorded at init. */
-    uint32_t quarantine_max;    /* Entries (blocks) that may wait at once, pages apart. */
-    bool discard;               /* Give freed runs back to the device (prepare again before reuse). */
+    uint64_t reserve_blocks; /* Recorded at init. */
+    uint32_t quarantine_max; /* Entries (blocks) that may wait at once, pages apart. */
+    bool discard;            /* Give freed runs back to the device (prepare again before reuse). */
     /* Freed blocks wait for a flush: the store should flush soon. Called from within the calls
      * below: take a note, no more. */
     void (*want_flush)(void *context);
@@ -161,14 +161,16 @@ struct page_root *space_index_root(struct space *space);
 void space_turn(struct space *space);
 
 struct space_stats {
-    uint64_t total_blocks;      /* Over all devices. */
-    uint64_t free_blocks;       /* May be taken now; without the reserve. */
-    uint64_t reserve_blocks;    /* Free blocks that are kept back: the whole reserve, or what is left. */
-    uint64_t used_blocks;       /* Reachable: data and pages and fixed areas. */
+    uint64_t total_blocks; /* Over all devices. */
+    uint64_t free_blocks;  /* May be taken now; without the reserve. */
+    uint64_t
+        reserve_blocks;   /* Free blocks that are kept back: the whole reserve, or what is left. */
+    uint64_t used_blocks; /* Reachable: data and pages and fixed areas. */
     uint64_t quarantine_blocks; /* Data and pages that wait. */
-    uint64_t reserved_blocks;   /* Taken, not linked yet; with what a checkpoint holds for its pages. */
-    uint64_t lost_blocks;       /* Part of `used`: free, but the map that says where cannot be read. */
-    uint64_t prepared_bytes;    /* Zero-filled ahead since open. */
+    uint64_t
+        reserved_blocks;  /* Taken, not linked yet; with what a checkpoint holds for its pages. */
+    uint64_t lost_blocks; /* Part of `used`: free, but the map that says where cannot be read. */
+    uint64_t prepared_bytes; /* Zero-filled ahead since open. */
     uint64_t discarded_bytes;
     uint64_t regions, regions_prepared;
     uint64_t waits; /* Takes that had to wait. */

@@ -17,8 +17,7 @@ int space_wait(struct space *space, struct page_waiter *waiter)
 }
 
 /* Somebody else holds the region: it is being given back to the device, or zeroed. */
-static bool region_held(const struct space *space, const struct space_class *class,
-                        uint32_t region)
+static bool region_held(const struct space *space, const struct space_class *class, uint32_t region)
 {
     return region == space->discard.fetch.region || region == class->prepare.fetch.region;
 }
@@ -54,8 +53,7 @@ static uint32_t take_successor(struct space *space, struct space_class *class,
     uint32_t region = SPACE_REGION_NONE;
     if (class->prepared_free > 0)
         region = region_pick(space, class, true);
-    if (region == SPACE_REGION_NONE && purpose == SPACE_PAGES &&
-        space_prepare_over(space, class)) {
+    if (region == SPACE_REGION_NONE && purpose == SPACE_PAGES && space_prepare_over(space, class)) {
         REACH(space_pages_unprepared);
         region = region_pick(space, class, false);
     }
@@ -154,8 +152,7 @@ static uint64_t take_floor(const struct space *space, enum space_purpose purpose
 {
     if (purpose == SPACE_PAGES || MUTANT(64))
         return 0;
-    return purpose == SPACE_NEW ? space->options.reserve_blocks
-                                : space->options.reserve_blocks / 2;
+    return purpose == SPACE_NEW ? space->options.reserve_blocks : space->options.reserve_blocks / 2;
 }
 
 /* Blocks that a checkpoint, under way or to come, will give back. */
@@ -200,8 +197,8 @@ int space_take_run(struct space *space, enum device_class class, enum space_purp
     for (unsigned i = 0; i < DEVICE_CLASSES && result == -ENOSPC; i++) {
         unsigned number = class + i < DEVICE_CLASSES ? class + i : DEVICE_CLASSES - 1 - i;
         if (space->classes[number].free > 0)
-            result = class_take(space, &space->classes[number], purpose, wanted, waiter,
-                                ret_extent);
+            result =
+                class_take(space, &space->classes[number], purpose, wanted, waiter, ret_extent);
     }
     if (result == -ENOSPC)
         REACH(space_full_below);
