@@ -148,6 +148,38 @@ static int prepare_statements(struct meta_sqlite_file *file, const char *path)
     return 0;
 }
 
+/*
+ * Writes the log of an earlier process over itself, and syncs it.
+ *
+ * A sync that failed leaves pages in the system's cache that are clean and yet nowhere else. SQLite
+ * would read a transaction from them, show it, copy some of it home; a power cut would then take
+ * the transaction back and leave the copy: the storm found that too. Whatever we are about to show
+ * is made durable first. A clean close leaves no log, so this costs nothing then.
+ */
+static int log_rewrite(struct meta_sqlite_file *file)
+{
+    uint8_t piece[16384];
+    sqlite3_file *log = NULL;
+    sqlite3_int64 length = 0;
+    if (MUTANT(124) ||
+        sqlite3_file_control(file->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK ||
+        log == NULL || log->pMethods == NULL)
+        return SQLITE_OK; /* Not in use: there is no log yet. */
+    int code = log->pMethods->xFileSize(log, &length);
+    if (length > 0)
+        REACH(meta_log_rewritten);
+    for (sqlite3_int64 at = 0; at < length && code == SQLITE_OK;) {
+        int bytes = (int)MIN(length - at, (sqlite3_int64)sizeof piece);
+        code = log->pMethods->xRead(log, piece, bytes, at);
+        if (code == SQLITE_OK)
+            code = log->pMethods->xWrite(log, piece, bytes, at);
+        at += bytes;
+    }
+    if (code == SQLITE_OK && length > 0)
+        code = log->pMethods->xSync(log, SQLITE_SYNC_NORMAL);
+    return code;
+}
+
 /* After each commit: how long the log is now. */
 static int log_grew(void *context, sqlite3 *db, const char *name, int pages)
 {
@@ -175,14 +207,16 @@ static int begin_life(struct meta_sqlite_file *file, const char *path)
     if (revision < 1 || opens < 1 || opens > INT32_MAX)
         return FAIL(IOMESH_CORRUPT, "the metadata %s is damaged: its revision is %lld", path,
                     (long long)revision);
+    if (MUTANT(122))
+        leased = 0;
     file->revision = (uint64_t)revision + (leased > 0);
     file->opens = (uint64_t)opens;
     char sql[160];
     (void)snprintf(sql, sizeof sql,
-                   "DELETE FROM entry WHERE lease != 0;"
+                   "DELETE FROM entry WHERE lease != 0 AND %d;"
                    "UPDATE state SET revision = %llu, opens = %llu;"
                    "COMMIT",
-                   (unsigned long long)file->revision, (unsigned long long)file->opens);
+                   leased > 0, (unsigned long long)file->revision, (unsigned long long)file->opens);
     if (!run_sql(file, sql))
         return open_refused(file, path);
     file->revision_stored = file->revision;
@@ -193,9 +227,12 @@ static int open_begin(struct meta_sqlite_file *file, const char *path, bool *ret
 {
     sqlite3_extended_result_codes(file->db, 1);
     sqlite3_db_config(file->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    /* Exclusive before the first look into the file: SQLite then never wants a -shm file. */
+    /* Exclusive before the first look into the file: SQLite then never wants a -shm file. EXTRA
+     * until the log is in use: a rollback journal whose deletion a power cut took back would undo
+     * what the log has copied home since (the storm found it). */
     if (!run_sql(file, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
                        "PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
+                       "PRAGMA synchronous = EXTRA;"
                        "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8192"))
         return open_refused(file, path);
     return identify(file, path, ret_empty);
@@ -212,10 +249,12 @@ static int open_finish(struct meta_sqlite_file *file, const char *path, bool cre
      * empty database, which is created again, or a whole one. */
     if (empty && (result = create_schema(file, path)) != 0)
         return result;
-    if (!run_sql(file, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"))
+    if (!empty && log_rewrite(file) != SQLITE_OK)
+        return FAIL(-EIO, "cannot make the log of the metadata %s durable", path);
+    if (!run_sql(file, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL") ||
+        (MUTANT(121) && !run_sql(file, "PRAGMA synchronous = NORMAL")))
         return open_refused(file, path);
-    /* SQLite ignores a failed sync when it copies the log home by itself, and tries again. A sync
-     * that failed must not be tried again: execute.c does it, and looks. */
+    /* In place of SQLite's own hook, which copies the log home: execute.c does. */
     sqlite3_wal_hook(file->db, log_grew, file);
     result = prepare_statements(file, path);
     return result != 0 ? result : begin_life(file, path);
