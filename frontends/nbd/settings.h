@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What flags, the configuration file and the environment ask for. */
+#ifndef NBD_SETTINGS_H
+#define NBD_SETTINGS_H
+
+#include "common/log.h"
+#include "common/options.h"
+#include "nbd/server.h"
+
+struct settings {
+    const char *pool;
+    char *sockets[SERVER_LISTENERS_MAX]; /* Addresses of <iomesh/sys/stream.h>. */
+    uint32_t socket_count;
+    uint32_t socket_mode;
+    char *tls_directory;
+    char *metrics;
+    enum log_level log_level;
+    bool log_json;
+    bool read_only;
+    char default_export[IOMESH_NAME_BYTES_MAX + 1];
+    struct server_limits limits;
+    uint64_t buffer_bytes;
+    uint64_t cache_bytes;
+    uint32_t pool_flags;
+    bool pool_named; /* By a flag or the file. */
+};
+
+/* As options_read(). */
+enum options_outcome settings_read(struct settings *settings, int argc, char **argv);
+void settings_done(struct settings *settings);
+
+#endif
