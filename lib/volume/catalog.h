@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * catalog: volumes by name, over the metadata of a pool and one store.
+ *
+ * Owns the truth about which volumes there are, the names and numbers of them, epochs and lots of
+ * sequences, and every volume that is open. Borrows the metadata, the store and the volume engine,
+ * which outlive it.
+ *
+ * Promises:
+ *   - What an operation did is durable when `done(0)` runs; after any other result but
+ *     IOMESH_UNKNOWN nothing of it happened. `done` runs once if 0 was returned, never otherwise,
+ *     from meta_poll(), the store or catalog_turn(), never inside the call.
+ *   - Operations on one name happen one after the other, in the order in which they were asked for.
+ *   - The number of a volume is never used again, and no sequence of a volume is used twice, however
+ *     the process or the power ends. Both are reserved in the metadata in lots, before use.
+ *   - A volume deleted is gone by name at once; its space comes back in the background, through
+ *     crashes: the metadata says `deleting` until the store has forgotten the volume.
+ *   - What was cut off by a resize never comes back.
+ *
+ * Where an operation is refused, base_last_error() says why in a sentence, valid in `done`.
+ *
+ * Thread: the engine's. Nothing blocks. Metadata operations allocate, within operations_max and
+ * volumes_max; I/O on an open volume does not come here.
+ *
+ * In one turn: meta_poll(), volume_engine_turn(), store_turn(), catalog_turn(). A call made outside
+ * a turn may leave work for catalog_turn(): see that a turn follows.
+ */
+#ifndef VOLUME_CATALOG_H
+#define VOLUME_CATALOG_H
+
+#include "meta/meta.h"
+#include "volume/volume.h"
+
+struct catalog;
+struct catalog_handle;
+
+#define CATALOG_FORMAT_VERSION 1u
+#define CATALOG_NAME_BYTES_MAX 128u
+#define CATALOG_BYTES_MAX (64ull << 40)
+#define CATALOG_LIST_MAX 1000u
+#define CATALOG_SESSION_TTL_NS (5 * NS_PER_S)
+
+typedef void catalog_done_fn(void *context, int result);
+
+/* --- Before the store is open --------------------------------------------------------------- */
+
+/*
+ * Make the metadata of a new pool, in one transaction: it is a pool when `done(0)` runs, and none
+ * before. The store is formatted already. The metadata is borrowed until then, and wants
+ * meta_poll(). `done` may see -EEXIST: there is a pool.
+ */
+int catalog_format(struct meta *meta, const uint8_t pool_uuid[16], const uint8_t store_uuid[16],
+                   catalog_done_fn *done, void *context);
+
+/* What the metadata says of the pool. */
+struct catalog_look {
+    uint8_t pool_uuid[16];
+    uint8_t store_uuid[16];
+    uint64_t incarnation; /* What to pass as store_options.incarnation_min. */
+};
+/* result: 0, or -ENOENT (no pool), IOMESH_FORMAT (newer: the sentence names both versions),
+ * IOMESH_CORRUPT, what the metadata said. look: NULL unless 0; valid during the call. */
+typedef void catalog_look_fn(void *context, int result, const struct catalog_look *look);
+int catalog_look(struct meta *meta, catalog_look_fn *done, void *context);
+
+/* --- Opening -------------------------------------------------------------------------------- */
+
+struct catalog_event {
+    enum store_event_severity severity;
+    uint64_t volume_id; /* 0: of none. */
+    uint64_t bytes;     /* Of the volume, where it says something. */
+    const char *text;   /* A whole sentence, valid during the call. */
+};
+
+struct catalog_options {
+    struct meta *meta;
+    struct store *store;
+    struct volume_engine *volumes;
+    struct clock *clock;
+    bool read_only; /* Nothing is changed: no session, no deletion; every change is -EROFS. */
+
+    uint32_t operations_max; /* At once; 0: 1024. */
+    uint32_t volumes_max;    /* Open at once; 0: 4096. */
+
+    /* For tests; 0: 1024 numbers, 2^26 sequences. */
+    uint32_t id_lot;
+    uint64_t sequence_lot;
+
+    /* Volumes created, deleted, resized, space of one given back, what went wrong behind. */
+    void (*event)(void *context, const struct catalog_event *event);
+    void *context;
+};
+
+/*
+ * Open over a store that is open. 0: *ret_catalog is set at once, `done` runs once. After done(0) it
+ * is ready, the incarnation of the store is recorded and a session is alive; deletions that were
+ * interrupted go on in the background. After done(<0) it is gone: what catalog_look() says, and
+ * IOMESH_FORMAT or -EINVAL for a store that is not this pool's or older than recorded.
+ */
+int catalog_open(const struct catalog_options *options, struct catalog **ret_catalog,
+                 catalog_done_fn *done, void *context);
+
+/*
+ * Close, when the operations under way have ended. No handle is open. The catalog is gone when
+ * `done` runs, whatever the result. Close the store after it: deletions end with the store, and go
+ * on at the next open.
+ */
+void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context);
+/* Forgets everything at once: what a crash does. For tests; nothing of the metadata is in flight. */
+void catalog_abandon(struct catalog *catalog);
+
+/* Once per engine turn. Returns how many callbacks ran. */
+unsigned catalog_turn(struct catalog *catalog);
+
+struct catalog_counts {
+    uint32_t operations;   /* Under way or waiting, those of handles included. */
+    uint32_t volumes_open; /* Volumes, not handles. */
+    uint32_t handles;
+    uint32_t deletions; /* Known to be under way in the background. */
+};
+void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_counts);
+
+/* --- Volumes by name ------------------------------------------------------------------------ */
+
+/* Every call below but catalog_handle_close() may return
+ *   -EINVAL  the name (empty, over 128 bytes, not UTF-8, with '/', '@' or control characters)
+ *   -EAGAIN  operations_max are under way
+ *   -EROFS   the catalog is read-only (those that change something)
+ *   -ENOMEM
+ * with a sentence, and its `done` may see IOMESH_UNKNOWN, IOMESH_FAILED, IOMESH_CORRUPT, -ENOSPC,
+ * -ENOMEM of the metadata. */
+
+/* 0, or -EINVAL with a sentence. */
+int catalog_check_name(const char *name);
+
+struct catalog_create {
+    uint64_t bytes;        /* 4 KiB .. 64 TiB, a multiple of 4 KiB. */
+    uint32_t sector_bytes; /* 512 or 4096. */
+};
+/* It reads zeros and takes no space. -EINVAL for the size or sector; `done`: -EEXIST. */
+int catalog_create(struct catalog *catalog, const char *name, const struct catalog_create *create,
+                   catalog_done_fn *done, void *context);
+
+/* `done`: -ENOENT, -EBUSY (it is open). */
+int catalog_delete(struct catalog *catalog, const char *name, catalog_done_fn *done, void *context);
+
+/*
+ * Change the size, open or not. Smaller only with `force`: at once nothing beyond the new end is
+ * accepted (volume_bytes() says so), then what is there becomes zeros and is flushed, then the
+ * metadata changes. A crash in between leaves the old size. `done`: -ENOENT, -EPERM (it would
+ * shrink), and what writing may see; then the old size holds, and some of the end may read zeros.
+ */
+int catalog_resize(struct catalog *catalog, const char *name, uint64_t bytes, bool force,
+                   catalog_done_fn *done, void *context);
+
+struct catalog_info {
+    const char *name; /* Valid during the call. */
+    uint64_t id;
+    uint64_t bytes;
+    uint64_t created_ns; /* Since 1970. */
+    uint64_t epoch;      /* Times opened for writing. */
+    uint32_t sector_bytes;
+    uint32_t handle_count;
+};
+typedef void catalog_info_fn(void *context, const struct catalog_info *info);
+
+/*
+ * A page of volumes in order of the bytes of their names, those after `after` (NULL or "": from the
+ * first; any bytes, not only a name), at most `limit` (1 .. CATALOG_LIST_MAX). `each` runs for every one, then `done`
+ * with 1 if there are more, else 0. A volume that changes meanwhile is seen before or after.
+ */
+int catalog_list(struct catalog *catalog, const char *after, uint32_t limit, catalog_info_fn *each,
+                 catalog_done_fn *done, void *context);
+/* `each` runs once before done(0). `done`: -ENOENT. */
+int catalog_show(struct catalog *catalog, const char *name, catalog_info_fn *each,
+                 catalog_done_fn *done, void *context);
+
+/* --- Open volumes --------------------------------------------------------------------------- */
+
+/* handle: NULL unless result is 0; then the caller's until catalog_handle_close(). */
+typedef void catalog_opened_fn(void *context, int result, struct catalog_handle *handle);
+
+/*
+ * Open. Handles of one name share one volume. The first for writing raises the epoch and reserves
+ * sequences; for reading only nothing is changed. `opened`: -ENOENT, -EROFS (for writing, of a
+ * catalog or store that is read-only), -EMFILE (volumes_max).
+ */
+int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
+                        catalog_opened_fn *opened, void *context);
+
+/*
+ * Close. No I/O of this handle is under way. The handle is dead when this returns; `done` runs
+ * later. The last one closes the volume and gives back the sequences that it did not use. A result
+ * other than 0 says only that they were not given back: no harm.
+ */
+void catalog_handle_close(struct catalog_handle *handle, catalog_done_fn *done, void *context);
+
+/* For I/O: volume_submit(), volume_bytes(), volume_sector_bytes(), volume_id(). The same for all
+ * handles of a name. Writes through a handle for reading only are the caller's to refuse. */
+struct volume *catalog_handle_volume(const struct catalog_handle *handle);
+bool catalog_handle_read_only(const struct catalog_handle *handle);
+/* Valid until the handle is closed. */
+const char *catalog_handle_name(const struct catalog_handle *handle);
+
+#endif
