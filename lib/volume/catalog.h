@@ -11,8 +11,8 @@
  *     IOMESH_UNKNOWN nothing of it happened. `done` runs once if 0 was returned, never otherwise,
  *     from meta_poll(), the store or catalog_turn(), never inside the call.
  *   - Operations on one name happen one after the other, in the order in which they were asked for.
- *   - The number of a volume is never used again, and no sequence of a volume is used twice, however
- *     the process or the power ends. Both are reserved in the metadata in lots, before use.
+ *   - The number of a volume is never used again, and no sequence of a volume is used twice,
+ *     however the process or the power ends. Both are reserved in the metadata in lots, before use.
  *   - A volume deleted is gone by name at once; its space comes back in the background, through
  *     crashes: the metadata says `deleting` until the store has forgotten the volume.
  *   - What was cut off by a resize never comes back.
@@ -92,8 +92,8 @@ struct catalog_options {
 };
 
 /*
- * Open over a store that is open. 0: *ret_catalog is set at once, `done` runs once. After done(0) it
- * is ready, the incarnation of the store is recorded and a session is alive; deletions that were
+ * Open over a store that is open. 0: *ret_catalog is set at once, `done` runs once. After done(0)
+ * it is ready, the incarnation of the store is recorded and a session is alive; deletions that were
  * interrupted go on in the background. After done(<0) it is gone: what catalog_look() says, and
  * IOMESH_FORMAT or -EINVAL for a store that is not this pool's or older than recorded.
  */
@@ -106,7 +106,7 @@ int catalog_open(const struct catalog_options *options, struct catalog **ret_cat
  * on at the next open.
  */
 void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context);
-/* Forgets everything at once: what a crash does. For tests; nothing of the metadata is in flight. */
+/* Forgets everything at once, as a crash does. For tests; nothing of the metadata is in flight. */
 void catalog_abandon(struct catalog *catalog);
 
 /* Once per engine turn. Returns how many callbacks ran. */
@@ -166,8 +166,9 @@ typedef void catalog_info_fn(void *context, const struct catalog_info *info);
 
 /*
  * A page of volumes in order of the bytes of their names, those after `after` (NULL or "": from the
- * first; any bytes, not only a name), at most `limit` (1 .. CATALOG_LIST_MAX). `each` runs for every one, then `done`
- * with 1 if there are more, else 0. A volume that changes meanwhile is seen before or after.
+ * first; any bytes, not only a name), at most `limit` (1 .. CATALOG_LIST_MAX). `each` runs for
+ * every one, then `done` with 1 if there are more, else 0. A volume that changes meanwhile is seen
+ * before or after.
  */
 int catalog_list(struct catalog *catalog, const char *after, uint32_t limit, catalog_info_fn *each,
                  catalog_done_fn *done, void *context);
