@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Keys and values of the metadata, format 1.
+ *
+ * Keys are text; numbers in them are hexadecimal of a fixed width, so that their order is the order
+ * of their bytes.
+ *
+ *   cluster
+ *   counter/<name>                 the next number of a kind that was never given out
+ *   store/<id, 16>
+ *   session/<id, 16>               leased
+ *   name/<volume's name>
+ *   volume/<id, 16>
+ *   group/<volume, 16>/<group, 4>
+ *   map/<volume, 16>/<index, 4>    the groups of 16,384 segments
+ *   snap/<volume, 16>/<cut, 12>
+ *
+ * A value is a head of 8 bytes, little-endian, and a protobuf message (metadata.proto):
+ *
+ *    0  checksum  u32   CRC32C of bytes 4 .. end
+ *    4  magic     u16   "IM"
+ *    6  kind      u8    enum metadata_kind
+ *    7  version   u8    of the oldest reader that understands it: 1
+ *
+ * Fields that a newer program added are kept when an older one changes a value (`unknown`; not those
+ * within labels and members). One that an older program must not overlook raises the version
+ * instead, and is refused; so is a value of an enumeration that is not known.
+ *
+ * Decoding is total: a value, IOMESH_CORRUPT, IOMESH_FORMAT (newer), -ENOMEM. Encoding asserts.
+ * What a decoder filled, and a caller set up with = {0}, holds memory until its _done().
+ */
+#ifndef FORMAT_METADATA_H
+#define FORMAT_METADATA_H
+
+#include "base/base.h"
+#include "base/name.h"
+
+#define METADATA_VERSION 1u
+#define METADATA_HEAD_BYTES 8u
+#define METADATA_KEY_BYTES_MAX 192u
+#define METADATA_TEXT_BYTES_MAX 255u /* Nodes, addresses, failure domains, keys' names. */
+#define METADATA_LABELS_MAX 64u
+#define METADATA_MEMBERS_MAX 32u /* Copies of a group. */
+#define METADATA_MAP_SEGMENTS 16384u
+#define METADATA_WRAPPED_KEY_BYTES_MAX 256u
+
+enum metadata_kind {
+    METADATA_CLUSTER = 1,
+    METADATA_COUNTER = 2,
+    METADATA_STORE = 3,
+    METADATA_SESSION = 4,
+    METADATA_NAME = 5,
+    METADATA_VOLUME = 6,
+    METADATA_GROUP = 7,
+    METADATA_MAP = 8,
+    METADATA_SNAPSHOT = 9,
+};
+
+/* --- Keys --------------------------------------------------------------------------------- */
+
+struct metadata_key {
+    size_t length;
+    uint8_t bytes[METADATA_KEY_BYTES_MAX];
+};
+
+struct metadata_key metadata_cluster_key(void);
+/* `counter`: a name_check()ed word, "volume". */
+struct metadata_key metadata_counter_key(const char *counter);
+struct metadata_key metadata_store_key(uint64_t id);
+struct metadata_key metadata_session_key(uint64_t id);
+/* `name` has passed name_check(). */
+struct metadata_key metadata_name_key(const void *name, size_t length);
+struct metadata_key metadata_volume_key(uint64_t id);
+struct metadata_key metadata_group_key(uint64_t volume, uint32_t group);
+struct metadata_key metadata_map_key(uint64_t volume, uint32_t index);
+struct metadata_key metadata_snapshot_key(uint64_t volume, uint64_t cut);
+
+/* What all keys of a kind begin with: "name/". For a list, a watch. */
+struct metadata_key metadata_prefix(enum metadata_kind kind);
+/* What a volume's groups, maps or snapshots begin with: "map/<volume>/". */
+struct metadata_key metadata_volume_prefix(enum metadata_kind kind, uint64_t volume);
+
+/* A key taken apart. */
+struct metadata_key_parts {
+    enum metadata_kind kind;
+    uint64_t id;         /* Of the store, session or volume. */
+    uint64_t index;      /* The group, the map's index, the cut. */
+    const uint8_t *name; /* METADATA_NAME and METADATA_COUNTER: within the key. */
+    size_t name_length;
+};
+/* Total: 0, or IOMESH_FORMAT if it is no key of ours. */
+int metadata_key_parse(const void *key, size_t length, struct metadata_key_parts *ret_parts);
+
+/* --- Values ------------------------------------------------------------------------------- */
+
+/* Bytes on the heap. Freed by metadata_bytes_done(), or with what they are in. */
+struct metadata_bytes {
+    size_t length;
+    uint8_t *bytes;
+};
+void metadata_bytes_done(struct metadata_bytes *bytes);
+
+/* The kind of a value without its contents. Total: 0, IOMESH_CORRUPT or IOMESH_FORMAT. */
+int metadata_kind_of(const void *value, size_t length, enum metadata_kind *ret_kind);
+
+/*
+ * Each record has
+ *   int metadata_X_encode(const struct metadata_X *, struct metadata_bytes *ret_value)
+ *       0 or -ENOMEM; the bytes are the caller's
+ *   int metadata_X_decode(const void *value, size_t length, struct metadata_X *ret_X)
+ *       total; fills all of *ret_X
+ *   void metadata_X_done(struct metadata_X *)
+ *       frees what it holds, not itself
+ */
+#define METADATA_DECLARE(record)                                            \
+    int metadata_##record##_encode(const struct metadata_##record *record,  \
+                                   struct metadata_bytes *ret_value);       \
+    int metadata_##record##_decode(const void *value, size_t length,        \
+                                   struct metadata_##record *ret_##record); \
+    void metadata_##record##_done(struct metadata_##record *record)
+
+#define METADATA_TEXT_ROOM (METADATA_TEXT_BYTES_MAX + 1)
+
+struct metadata_cluster {
+    uint8_t uuid[16];
+    uint32_t format; /* Of the pool as a whole. */
+    uint64_t created_ns;
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(cluster);
+
+/* A number of a kind that was never given out; everything below it may have been. */
+struct metadata_counter {
+    uint64_t next;
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(counter);
+
+enum metadata_media { METADATA_NVME, METADATA_SSD, METADATA_HDD };
+enum metadata_store_state { METADATA_STORE_UP, METADATA_STORE_DRAINING, METADATA_STORE_OUT };
+
+struct metadata_store {
+    uint64_t id;
+    uint8_t uuid[16]; /* As in its superblock. */
+    char node[METADATA_TEXT_ROOM];
+    char address[METADATA_TEXT_ROOM];
+    char zone[METADATA_TEXT_ROOM];
+    char rack[METADATA_TEXT_ROOM];
+    enum metadata_media media; /* Of its fast class. */
+    uint64_t bytes;
+    uint64_t bytes_used; /* As it last said. */
+    enum metadata_store_state state;
+    uint64_t incarnation; /* Raised at each opening: an older one is an old image. */
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(store);
+
+struct metadata_session {
+    uint64_t id;
+    char node[METADATA_TEXT_ROOM];
+    char address[METADATA_TEXT_ROOM];
+    uint64_t started_ns;
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(session);
+
+struct metadata_name {
+    uint64_t volume;
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(name);
+
+enum metadata_volume_state { METADATA_VOLUME_LIVE, METADATA_VOLUME_DELETING };
+enum metadata_tier { METADATA_TIER_AUTO, METADATA_TIER_PIN_FAST, METADATA_TIER_CAPACITY };
+enum metadata_compression { METADATA_COMPRESS_NONE, METADATA_COMPRESS_ZSTD };
+enum metadata_cipher { METADATA_CIPHER_NONE, METADATA_CIPHER_AES_256_XTS };
+
+struct metadata_policy {
+    uint32_t copies;     /* Replicated: whole copies. 0 if erasure-coded. */
+    uint32_t copies_min; /* Writes pause below it. */
+    uint32_t ec_data;
+    uint32_t ec_parity;
+    enum metadata_tier tier;
+    enum metadata_compression compression;
+};
+
+struct metadata_label {
+    char key[64];
+    char value[METADATA_TEXT_ROOM];
+};
+
+struct metadata_volume {
+    uint64_t id;
+    char name[NAME_BYTES_MAX + 1];
+    uint64_t bytes;
+    uint32_t sector_bytes; /* 512 or 4096. */
+    enum metadata_volume_state state;
+    uint64_t owner_session; /* 0: nobody. */
+    uint64_t epoch;
+    uint64_t sequence_end; /* Of the last lot: no sequence at or above it was ever used. */
+    uint64_t created_ns;   /* Since 1970. */
+    struct metadata_policy policy;
+    uint64_t parent_volume; /* 0: not a clone. */
+    uint64_t parent_cut;
+    enum metadata_cipher cipher;
+    char key_name[METADATA_TEXT_ROOM];
+    uint32_t wrapped_key_length;
+    uint8_t wrapped_key[METADATA_WRAPPED_KEY_BYTES_MAX];
+    uint64_t operations_max; /* Per second; 0: no limit. */
+    uint64_t bytes_max;      /* Per second; 0: no limit. */
+    uint64_t burst_ms;
+    uint32_t label_count;
+    struct metadata_label *labels; /* On the heap, from malloc(). */
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(volume);
+
+enum metadata_member_state { METADATA_IN_SYNC, METADATA_STALE, METADATA_CATCHING_UP };
+
+struct metadata_member {
+    uint64_t store;
+    enum metadata_member_state state;
+    uint32_t reason;   /* Why it is not in sync; 0: it is, or is new. */
+    uint32_t fragment; /* Its place in the stripe; 0 if replicated. */
+};
+
+struct metadata_group {
+    uint64_t volume;
+    uint32_t id;
+    uint32_t generation;
+    uint32_t member_count;
+    struct metadata_member members[METADATA_MEMBERS_MAX];
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(group);
+
+/* Segments index * 16,384 .. + segment_count - 1 of a volume. 32 KiB: not for the stack. */
+struct metadata_map {
+    uint64_t volume;
+    uint32_t index;
+    uint32_t segment_count;
+    uint16_t groups[METADATA_MAP_SEGMENTS];
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(map);
+
+/* HIDDEN: deleted by its user, kept because a clone needs it. */
+enum metadata_snapshot_state {
+    METADATA_SNAPSHOT_LIVE,
+    METADATA_SNAPSHOT_HIDDEN,
+    METADATA_SNAPSHOT_DELETING,
+};
+
+struct metadata_snapshot {
+    uint64_t volume;
+    uint64_t cut;
+    char name[NAME_BYTES_MAX + 1];
+    uint64_t created_ns;
+    enum metadata_snapshot_state state;
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(snapshot);
+
+#endif
