@@ -221,26 +221,28 @@ static struct page_waiter *reserve_next(const struct page_cache *cache, uint32_t
     return reserve_fits(cache, promised + waiter->frames) ? waiter : NULL;
 }
 
-/* Those who are woken may wait again at once; they then stand behind, for a later turn. */
+/* The first `most` of a queue; those who wait again meanwhile stand behind, for a later turn. */
+static unsigned wake_some(struct page_cache *cache, struct list *queue, uint32_t most, bool frames)
+{
+    struct list some;
+    list_init(&some);
+    list_splice_back(&some, queue);
+    unsigned woken = 0;
+    while (woken < most && (!frames || page_spare(cache)) && wake_first(&some))
+        woken++;
+    list_splice_back(&some, queue);
+    list_splice_back(queue, &some);
+    return woken;
+}
+
 unsigned page_wake_now(struct page_cache *cache)
 {
     if (cache->waking)
         return 0;
     cache->waking = true;
-    unsigned woken = 0;
-    while (woken < WAKES_PER_TURN && wake_first(&cache->ready))
-        woken++;
-
-    struct list queue;
-    list_init(&queue);
-    list_splice_back(&queue, &cache->frame_waiters);
-    for (uint32_t spare = page_spare(cache) ? page_available(cache) - cache->reserved : 0;
-         spare > 0 && page_spare(cache) && wake_first(&queue); spare--)
-        woken++;
-    /* The rest keeps its turn. */
-    list_splice_back(&queue, &cache->frame_waiters);
-    list_splice_back(&cache->frame_waiters, &queue);
-
+    unsigned woken = wake_some(cache, &cache->ready, WAKES_PER_TURN, false);
+    uint32_t spare = page_spare(cache) ? page_available(cache) - cache->reserved : 0;
+    woken += wake_some(cache, &cache->frame_waiters, spare, true);
     uint32_t promised = 0;
     struct page_waiter *waiter;
     while ((waiter = reserve_next(cache, promised)) != NULL) {
@@ -349,7 +351,6 @@ void page_cache_close(struct page_cache *cache)
 {
     if (cache == NULL)
         return;
-    assert(cache->flying == 0);
     free(cache->arena);
     free(cache->pages);
     free(cache->hash);
@@ -371,8 +372,8 @@ int page_cache_open(const struct page_cache_options *options, struct page_cache 
         buckets *= 2;
     cache->arena = aligned_alloc(BLOCK_BYTES, (size_t)count * BLOCK_BYTES);
     cache->pages = calloc(count, sizeof *cache->pages);
-    cache->hash = calloc(buckets, sizeof *cache->hash);
-    cache->frames_free = calloc(count, sizeof *cache->frames_free);
+    cache->hash = calloc(buckets, sizeof(void *));
+    cache->frames_free = calloc(count, sizeof(void *));
     if (cache->arena == NULL || cache->pages == NULL || cache->hash == NULL ||
         cache->frames_free == NULL) {
         page_cache_close(cache);

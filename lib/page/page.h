@@ -53,8 +53,10 @@ struct page_root {
 
 struct page_cache_options {
     struct device_set *devices;
-    uint32_t frame_count;    /* At least 64. */
-    uint32_t reserve_frames; /* The most that page_reserve() may hold at once: half at most. */
+    uint32_t frame_count; /* At least 64. */
+    /* The most that page_reserve() may hold at once: half of frame_count at most, and enough for all
+     * who hold one while they wait for something else. */
+    uint32_t reserve_frames;
     /* A written page left the live tree by page_drop(). The current checkpoint still needs it
      * (replay may read it): it is free once the next checkpoint, frozen later, is durable. */
     void (*freed)(void *context, uint64_t place);
@@ -62,6 +64,7 @@ struct page_cache_options {
 };
 
 int page_cache_open(const struct page_cache_options *options, struct page_cache **ret_cache);
+/* Nothing is under way, or will never complete. */
 void page_cache_close(struct page_cache *cache);
 
 /* Once per engine turn, after completions: wakes those who wait. Returns how many it woke. */
@@ -93,6 +96,8 @@ void page_forget_place(struct page_cache *cache, uint64_t place);
 void page_unpin(struct page *page);
 void page_pin(struct page *page);
 uint32_t page_pins(const struct page *page);
+/* Pages in the cache whose parent it is. */
+uint32_t page_children(const struct page *page);
 /* The page of a slot, or of a root, if it is in the cache and good; else NULL. Not pinned. */
 struct page *page_cached(struct page *parent, unsigned slot);
 struct page *page_cached_root(const struct page_root *root);

@@ -219,6 +219,11 @@ uint32_t page_pins(const struct page *page)
     return page->pins;
 }
 
+uint32_t page_children(const struct page *page)
+{
+    return page->children;
+}
+
 static struct page *page_if_ready(struct page *page)
 {
     return page != NULL && page->state == PAGE_READY ? page : NULL;

@@ -19,6 +19,7 @@
 #ifndef TREE_TREE_H
 #define TREE_TREE_H
 
+#include "format/table.h"
 #include "page/page.h"
 
 #define SEGMENT_BLOCKS 65536u /* 256 MiB. */
@@ -31,26 +32,19 @@
 
 struct tree;
 
-struct segment_key {
-    uint64_t volume;
-    uint32_t segment;
-    uint64_t view; /* 48 bits. */
-};
-/* By volume, then segment, then view. */
-int segment_key_compare(const struct segment_key *a, const struct segment_key *b);
-
 struct tree_options {
     struct page_cache *cache;
     struct device_set *devices;
-    struct pointer table;   /* Root of the segment table; hole if empty. */
-    uint64_t pages_used;    /* tree_checkpoint.pages_used of the checkpoint that is opened. */
-    uint32_t segments_max;  /* Objects in memory; at least 64. */
+    struct pointer table;  /* Root of the segment table; hole if empty. */
+    uint64_t pages_used;   /* tree_checkpoint.pages_used of the checkpoint that is opened. */
+    uint32_t segments_max; /* Objects in memory; at least 64. */
     /* A block or run of blocks that no pointer shows any more. */
     void (*freed)(void *context, uint64_t place, uint32_t blocks);
     void *context;
 };
 
 int tree_open(const struct tree_options *options, struct tree **ret_tree);
+/* Before its page cache; nothing is under way, or will never complete. */
 void tree_close(struct tree *tree);
 
 /* --- One map page ------------------------------------------------------------------------ */
@@ -60,18 +54,18 @@ struct tree_path {
     struct page_waiter waiter;
     struct tree *tree;
     struct segment_key key;
-    uint32_t map;           /* Index of the map page in its segment, 0 .. 255. */
-    bool change;            /* Opened for change: frames are reserved. */
+    uint32_t map; /* Index of the map page in its segment, 0 .. 255. */
+    bool change;  /* Opened for change: frames are reserved. */
     struct segment *segment;
     struct page *directory; /* NULL: `above` covers all of it. */
     struct page *page;      /* The map page; NULL: `above` covers it. */
     struct pointer above;   /* Hole or zero, if `page` is NULL. */
     bool open;
-    void *context;          /* The caller's. */
+    void *context; /* The caller's. */
     /* tree's. */
     void (*wake)(struct tree_path *path);
-    struct list node;       /* In segment->paths. */
-    uint8_t reserved;       /* Frames. */
+    struct list node; /* In segment->paths. */
+    uint8_t reserved; /* Frames. */
 };
 
 /* `wake` runs when a call that said -EAGAIN should be tried again. */
@@ -163,9 +157,11 @@ void tree_checkpoint_start(struct tree *tree, struct tree_checkpoint *checkpoint
 void tree_thaw(struct tree *tree);
 
 struct tree_stats {
-    uint64_t segments, segments_dirty, table_pages_read, table_pages_written;
+    uint64_t segments, segments_dirty, table_pages_written;
     uint64_t pages_used; /* Map, directory, record and table pages reachable now. */
 };
 void tree_stats(const struct tree *tree, struct tree_stats *ret_stats);
+
+#include "tree/walk.h"
 
 #endif

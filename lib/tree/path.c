@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The way to one map page.
+ *
+ *   segment (table) ──▶ reservation, if it is for a change ──▶ directory ──▶ map page ──▶ open
+ *
+ * In this order: who waits for a segment object waits for a checkpoint, and must not hold frames
+ * that the checkpoint may need. While a path waits for a page it holds its segment and its
+ * reservation, and no pins: the page that is being read keeps what is above it.
+ *
+ * Several paths may be open on one map page. When one of them makes or drops a page, the others
+ * hear of it in the same call, so what a path says is what is true.
+ */
+#include "tree/internal.h"
+
+static void path_woken(struct page_waiter *waiter)
+{
+    struct tree_path *path = CONTAINER_OF(waiter, struct tree_path, waiter);
+    path->wake(path);
+}
+
+void tree_path_init(struct tree_path *path, struct tree *tree, void (*wake)(struct tree_path *))
+{
+    *path = (struct tree_path){.tree = tree, .wake = wake, .context = path->context};
+    list_init(&path->waiter.node);
+    list_init(&path->node);
+    path->waiter.wake = path_woken;
+}
+
+void tree_path_close(struct tree_path *path)
+{
+    page_waiter_cancel(&path->waiter);
+    list_remove(&path->node);
+    if (path->page != NULL)
+        page_unpin(path->page);
+    if (path->directory != NULL)
+        page_unpin(path->directory);
+    path->page = NULL;
+    path->directory = NULL;
+    if (path->reserved > 0)
+        page_unreserve(path->tree->cache, path->reserved);
+    path->reserved = 0;
+    segment_release(path);
+    path->open = false;
+    path->change = false;
+}
+
+static bool is_record(const struct segment *segment)
+{
+    return segment->root.level == 0;
+}
+
+static void path_pin(struct page **slot, struct page *page)
+{
+    if (*slot != NULL || page == NULL)
+        return;
+    page_pin(page);
+    *slot = page;
+}
+
+static void path_look(struct tree_path *path)
+{
+    struct segment *segment = path->segment;
+    struct page *root = page_cached_root(&segment->root);
+    if (is_record(segment)) {
+        path_pin(&path->page, root);
+        return;
+    }
+    path_pin(&path->directory, root);
+    if (path->directory != NULL)
+        path_pin(&path->page, page_cached(path->directory, path->map));
+    if (path->page == NULL)
+        path->above =
+            path->directory != NULL ? page_slot(path->directory, path->map) : segment->root.pointer;
+}
+
+void path_refresh(struct segment *segment)
+{
+    LIST_EACH (&segment->paths, node)
+        path_look(LIST_ENTRY(node, struct tree_path, node));
+}
+
+bool path_detach_others(struct tree_path *path, struct page *page)
+{
+    LIST_EACH (&path->segment->paths, node) {
+        struct tree_path *other = LIST_ENTRY(node, struct tree_path, node);
+        if (other == path)
+            continue;
+        if (other->page == page) {
+            page_unpin(page);
+            other->page = NULL;
+        } else if (other->directory == page) {
+            page_unpin(page);
+            other->directory = NULL;
+        }
+    }
+    return page_pins(page) == 1;
+}
+
+/* Directory and map page, as far as they exist. */
+static int path_open_pages(struct tree_path *path)
+{
+    struct page_cache *cache = path->tree->cache;
+    struct page_root *root = &path->segment->root;
+    struct page **first = is_record(path->segment) ? &path->page : &path->directory;
+    int result = page_open_root(cache, root, &path->waiter, first);
+    if (result == 0 && path->directory != NULL)
+        result = page_open(cache, path->directory, path->map, &path->waiter, &path->page);
+    if (result == 0 || result == -ENOENT)
+        return 0;
+    if (path->directory != NULL)
+        page_unpin(path->directory);
+    path->directory = NULL;
+    return result;
+}
+
+static int path_open(struct tree_path *path, const struct segment_key *key, bool change)
+{
+    assert(!path->open);
+    if (path->segment != NULL && segment_key_compare(&path->segment->key, key) != 0)
+        tree_path_close(path);
+    int result = segment_hold(path, key);
+    if (result == 0 && change && path->reserved == 0) {
+        result = page_reserve(path->tree->cache, PATH_FRAMES, &path->waiter);
+        path->reserved = result == 0 ? PATH_FRAMES : 0;
+    }
+    if (result == 0)
+        result = path_open_pages(path);
+    if (result == -EAGAIN)
+        return result;
+    if (result != 0) {
+        tree_path_close(path);
+        return result;
+    }
+    path->key = *key;
+    path->change = change;
+    path->open = true;
+    list_push_back(&path->segment->paths, &path->node);
+    path_look(path);
+    return 0;
+}
+
+int tree_path_open(struct tree_path *path, uint64_t volume, uint64_t view, uint64_t block,
+                   bool change)
+{
+    assert(block / SEGMENT_BLOCKS < SEGMENTS_PER_VOLUME);
+    struct segment_key key = {
+        .volume = volume, .segment = (uint32_t)(block / SEGMENT_BLOCKS), .view = view};
+    path->map = (uint32_t)(block % SEGMENT_BLOCKS / MAP_BLOCKS);
+    return path_open(path, &key, change);
+}
+
+int tree_record_open(struct tree_path *path, uint64_t volume, bool change)
+{
+    struct segment_key key = {.volume = volume, .segment = SEGMENT_RECORD, .view = 0};
+    int result = path_open(path, &key, change);
+    if (result != 0 || path->page != NULL)
+        return result;
+    if (!change) {
+        tree_path_close(path);
+        return -ENOENT;
+    }
+    path->page = page_create_root(path->tree->cache, &path->segment->root, NULL);
+    path->tree->pages++;
+    path_refresh(path->segment);
+    return 0;
+}
+
+void tree_record_drop(struct tree_path *path)
+{
+    assert(path->open && path->change && path->page != NULL && is_record(path->segment));
+    bool alone = path_detach_others(path, path->page);
+    assert(alone);
+    struct pointer hole = {.kind = POINTER_HOLE};
+    page_drop(path->page, &hole);
+    path->page = NULL;
+    path->tree->pages--;
+    path_refresh(path->segment);
+    tree_path_close(path);
+}
+
+int tree_zero_segment(struct tree_path *path, uint64_t volume, uint32_t segment, uint64_t sequence)
+{
+    struct segment_key key = {.volume = volume, .segment = segment, .view = VIEW_HEAD};
+    assert(segment < SEGMENTS_PER_VOLUME && sequence > 0);
+    assert(!path->open);
+    int result = segment_hold(path, &key);
+    if (result != 0)
+        return result;
+    struct page_root *root = &path->segment->root;
+    if (root->page != NULL || root->pointer.kind == POINTER_RAW) {
+        result = -ENOENT;
+    } else if (root->pointer.sequence < sequence) {
+        struct pointer zero = pointer_zero(sequence);
+        page_set_root(path->tree->cache, root, &zero);
+        path_refresh(path->segment);
+    }
+    tree_path_close(path);
+    return result;
+}
+
+static bool has_pages(const struct page *directory)
+{
+    if (page_children(directory) > 0)
+        return true;
+    for (unsigned i = 0; i < POINTERS_PER_PAGE; i++) {
+        if (page_slot(directory, i).kind == POINTER_RAW)
+            return true;
+    }
+    return false;
+}
+
+/* path->directory is pinned. */
+static int drop_directory(struct tree_path *path)
+{
+    struct pointer hole = {.kind = POINTER_HOLE};
+    if (has_pages(path->directory) || !path_detach_others(path, path->directory))
+        return -EBUSY;
+    page_drop(path->directory, &hole);
+    path->directory = NULL;
+    path->tree->pages--;
+    return 0;
+}
+
+int tree_drop_segment(struct tree_path *path, const struct segment_key *key)
+{
+    assert(!path->open && key->segment != SEGMENT_RECORD);
+    int result = segment_hold(path, key);
+    if (result != 0)
+        return result;
+    struct page_cache *cache = path->tree->cache;
+    struct page_root *root = &path->segment->root;
+    result = page_open_root(cache, root, &path->waiter, &path->directory);
+    if (result == -EAGAIN)
+        return result;
+    if (result == 0) {
+        result = drop_directory(path);
+    } else if (result == -ENOENT) {
+        result = 0;
+        struct pointer hole = {.kind = POINTER_HOLE};
+        if (root->pointer.kind != POINTER_HOLE)
+            page_set_root(cache, root, &hole);
+    }
+    path_refresh(path->segment);
+    tree_path_close(path);
+    return result;
+}

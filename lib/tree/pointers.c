@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading and moving the pointers of one map page, and giving back what they showed. */
+#include "tree/internal.h"
+
+/* Neighbouring blocks that became free, told as one. */
+struct run {
+    struct tree *tree;
+    uint64_t place;
+    uint32_t blocks;
+};
+
+static void run_flush(struct run *run)
+{
+    if (run->blocks > 0)
+        run->tree->freed(run->tree->context, run->place, run->blocks);
+    run->blocks = 0;
+}
+
+static void run_add(struct run *run, uint64_t place, uint32_t blocks)
+{
+    if (run->blocks > 0 && run->place + run->blocks == place) {
+        run->blocks += blocks;
+        return;
+    }
+    run_flush(run);
+    run->place = place;
+    run->blocks = blocks;
+}
+
+static bool is_run(const struct pointer *pointer)
+{
+    return pointer->kind >= POINTER_RUN;
+}
+
+/* A compressed run goes with the last pointer that shows it; all of them are in one map page. */
+static bool run_is_shown(const struct page *page, const struct pointer *old)
+{
+    for (unsigned i = 0; page != NULL && i < MAP_BLOCKS; i++) {
+        struct pointer pointer = page_slot(page, i);
+        if (is_run(&pointer) && pointer.place == old->place)
+            return true;
+    }
+    return false;
+}
+
+static bool run_is_listed(const struct pointer *olds, unsigned count, const struct pointer *old)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (is_run(&olds[i]) && olds[i].place == old->place)
+            return true;
+    }
+    return false;
+}
+
+/* Frees what `olds` showed and `page` (NULL: gone) shows no more. */
+static void free_olds(struct tree *tree, const struct page *page, const struct pointer *olds,
+                      unsigned count)
+{
+    struct run run = {.tree = tree};
+    for (unsigned i = 0; i < count; i++) {
+        const struct pointer *old = &olds[i];
+        if (!pointer_has_place(old))
+            continue;
+        if (!is_run(old))
+            run_add(&run, old->place, 1);
+        else if (!run_is_listed(olds, i, old) && !run_is_shown(page, old))
+            run_add(&run, old->place, (old->kind & 31u) + 1u);
+    }
+    run_flush(&run);
+}
+
+struct pointer tree_get(const struct tree_path *path, unsigned index)
+{
+    assert(path->open && index < MAP_BLOCKS);
+    return path->page != NULL ? page_slot(path->page, index) : path->above;
+}
+
+static void make_directory(struct tree_path *path)
+{
+    if (path->directory != NULL)
+        return;
+    struct pointer above = path->segment->root.pointer;
+    path->directory = page_create_root(path->tree->cache, &path->segment->root, &above);
+    path->tree->pages++;
+}
+
+static void make_page(struct tree_path *path)
+{
+    assert(path->open && path->change);
+    if (path->page != NULL)
+        return;
+    make_directory(path);
+    struct pointer above = page_slot(path->directory, path->map);
+    path->page = page_create(path->tree->cache, path->directory, path->map, &above);
+    path->tree->pages++;
+    path_refresh(path->segment);
+}
+
+void tree_replace(struct tree_path *path, unsigned index, const struct pointer *pointer)
+{
+    assert(index < MAP_BLOCKS);
+    make_page(path);
+    struct pointer old = page_slot(path->page, index);
+    page_set_slot(path->page, index, pointer);
+    free_olds(path->tree, path->page, &old, 1);
+}
+
+bool tree_set(struct tree_path *path, unsigned index, const struct pointer *pointer)
+{
+    assert(pointer->kind != POINTER_HOLE);
+    if (pointer->sequence <= tree_get(path, index).sequence && !MUTANT(44))
+        return false;
+    tree_replace(path, index, pointer);
+    return true;
+}
+
+/* All of the map page is zero or hole from now on: a slot of the directory says so. */
+static void set_above(struct tree_path *path, const struct pointer *above)
+{
+    make_directory(path);
+    page_set_slot(path->directory, path->map, above);
+    path_refresh(path->segment);
+}
+
+/* What the page shows is freed, the page itself is dropped. False: somebody else holds it. */
+static bool drop_page(struct tree_path *path, const struct pointer *instead)
+{
+    if (!path_detach_others(path, path->page))
+        return false;
+    struct pointer olds[MAP_BLOCKS];
+    for (unsigned i = 0; i < MAP_BLOCKS; i++)
+        olds[i] = page_slot(path->page, i);
+    page_drop(path->page, instead);
+    path->page = NULL;
+    path->tree->pages--;
+    path_refresh(path->segment);
+    free_olds(path->tree, NULL, olds, MAP_BLOCKS);
+    return true;
+}
+
+/*
+ * Would every block of the page be zero with just this sequence? Only then may one pointer speak
+ * for all: a block that was not covered keeps its own sequence, or a late write to it would lose.
+ */
+static bool zero_collapses(const struct tree_path *path, unsigned index, unsigned count,
+                           uint64_t sequence)
+{
+    for (unsigned i = 0; i < MAP_BLOCKS; i++) {
+        struct pointer pointer = page_slot(path->page, i);
+        bool covered = i >= index && i < index + count;
+        if (covered && pointer.sequence < sequence)
+            continue;
+        if (MUTANT(45) && !pointer_has_place(&pointer))
+            continue;
+        if (pointer.kind != POINTER_ZERO || pointer.sequence != sequence)
+            return false;
+    }
+    return true;
+}
+
+static void zero_slots(struct tree_path *path, unsigned index, unsigned count, uint64_t sequence)
+{
+    struct pointer olds[MAP_BLOCKS];
+    unsigned old_count = 0;
+    struct pointer zero = pointer_zero(sequence);
+    for (unsigned i = index; i < index + count; i++) {
+        struct pointer old = page_slot(path->page, i);
+        if (old.sequence >= sequence)
+            continue;
+        olds[old_count++] = old;
+        page_set_slot(path->page, i, &zero);
+    }
+    free_olds(path->tree, path->page, olds, old_count);
+}
+
+void tree_zero(struct tree_path *path, unsigned index, unsigned count, uint64_t sequence)
+{
+    assert(path->open && path->change);
+    assert(count > 0 && index < MAP_BLOCKS && count <= MAP_BLOCKS - index && sequence > 0);
+    struct pointer zero = pointer_zero(sequence);
+    if (path->page == NULL) {
+        if (path->above.sequence >= sequence)
+            return;
+        if (count == MAP_BLOCKS) {
+            set_above(path, &zero);
+            return;
+        }
+        make_page(path);
+    }
+    if (zero_collapses(path, index, count, sequence) && drop_page(path, &zero)) {
+        REACH(tree_zero_collapsed);
+        return;
+    }
+    zero_slots(path, index, count, sequence);
+}
+
+void tree_drop_map(struct tree_path *path)
+{
+    assert(path->open && path->change);
+    struct pointer hole = {.kind = POINTER_HOLE};
+    if (path->page != NULL) {
+        bool dropped = drop_page(path, &hole);
+        assert(dropped);
+    } else if (path->directory != NULL && path->above.kind != POINTER_HOLE) {
+        set_above(path, &hole);
+    }
+}

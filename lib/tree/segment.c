@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pool of segments in memory. */
+#include <stdlib.h>
+
+#include "tree/internal.h"
+
+/* Segments that are looked at for one that may go: their pages are in the way only while one of
+ * them is being read. */
+#define RECYCLE_TRIES 8u
+
+static uint32_t hash_of(const struct tree *tree, const struct segment_key *key)
+{
+    uint64_t hash = key->volume * 0x9e3779b97f4a7c15u;
+    hash = (hash ^ hash >> 32 ^ key->segment) * 0xbf58476d1ce4e5b9u;
+    hash = (hash ^ hash >> 29 ^ key->view) * 0x94d049bb133111ebu;
+    return (uint32_t)(hash >> 32) & tree->hash_mask;
+}
+
+struct segment *segment_find(struct tree *tree, const struct segment_key *key)
+{
+    struct segment *segment = tree->hash[hash_of(tree, key)];
+    while (segment != NULL && segment_key_compare(&segment->key, key) != 0)
+        segment = segment->hash_next;
+    return segment;
+}
+
+static void segments_wake(struct tree *tree)
+{
+    for (struct list *node; (node = list_first(&tree->waiters)) != NULL;)
+        page_wake(tree->cache, LIST_ENTRY(node, struct page_waiter, node));
+}
+
+static void segment_settle(struct tree *tree, struct segment *segment)
+{
+    bool may_go =
+        segment->used && segment->refs == 0 && !segment->root.dirty && !segment->root.frozen;
+    if (may_go == segment->queued)
+        return;
+    segment->queued = may_go;
+    if (may_go) {
+        list_push_back(&tree->queue, &segment->node);
+        segments_wake(tree);
+    } else {
+        list_remove(&segment->node);
+    }
+}
+
+static void segment_forget(struct tree *tree, struct segment *segment)
+{
+    struct segment **link = &tree->hash[hash_of(tree, &segment->key)];
+    while (*link != segment)
+        link = &(*link)->hash_next;
+    *link = segment->hash_next;
+    list_remove(&segment->node);
+    segment->queued = false;
+    segment->used = false;
+    tree->used--;
+    list_push_back(&tree->segments_free, &segment->node);
+}
+
+/* Makes one object free. 0, or -EAGAIN: a page is being read, or all are held or dirty. */
+static int segment_recycle(struct tree *tree, struct page_waiter *waiter)
+{
+    for (unsigned tries = 0; tries < RECYCLE_TRIES; tries++) {
+        struct list *node = list_first(&tree->queue);
+        if (node == NULL)
+            break;
+        struct segment *segment = LIST_ENTRY(node, struct segment, node);
+        int result = page_release_root(tree->cache, &segment->root, waiter);
+        if (result == 0) {
+            segment_forget(tree, segment);
+            return 0;
+        }
+        if (result == -EAGAIN)
+            return result;
+        list_remove(node); /* Somebody looks at its pages: behind the others. */
+        list_push_back(&tree->queue, node);
+    }
+    REACH(tree_segments_exhausted);
+    list_remove(&waiter->node);
+    list_push_back(&tree->waiters, &waiter->node);
+    return -EAGAIN;
+}
+
+static int segment_make(struct tree *tree, const struct segment_key *key,
+                        const struct pointer *pointer, struct page_waiter *waiter,
+                        struct segment **ret_segment)
+{
+    if (list_empty(&tree->segments_free)) {
+        int result = segment_recycle(tree, waiter);
+        if (result != 0)
+            return result;
+    }
+    struct list *node = list_pop_front(&tree->segments_free);
+    struct segment *segment = LIST_ENTRY(node, struct segment, node);
+    bool record = key->segment == SEGMENT_RECORD;
+    segment->key = *key;
+    segment->root = (struct page_root){
+        .pointer = *pointer, .level = record ? 0 : 1, .leaf_is_bytes = record, .owner = segment};
+    segment->used = true;
+    segment->refs = 0;
+    struct segment **bucket = &tree->hash[hash_of(tree, key)];
+    segment->hash_next = *bucket;
+    *bucket = segment;
+    tree->used++;
+    *ret_segment = segment;
+    return 0;
+}
+
+int segment_hold(struct tree_path *path, const struct segment_key *key)
+{
+    struct tree *tree = path->tree;
+    if (path->segment != NULL) {
+        assert(segment_key_compare(&path->segment->key, key) == 0);
+        return 0;
+    }
+    struct segment *segment = segment_find(tree, key);
+    if (segment == NULL) {
+        struct pointer pointer = {.kind = POINTER_HOLE};
+        int result = table_find(tree, key, &path->waiter, &pointer);
+        if (result != 0 && result != -ENOENT)
+            return result;
+        result = segment_make(tree, key, &pointer, &path->waiter, &segment);
+        if (result != 0)
+            return result;
+    }
+    segment->refs++;
+    segment_settle(tree, segment);
+    path->segment = segment;
+    return 0;
+}
+
+void segment_release(struct tree_path *path)
+{
+    struct segment *segment = path->segment;
+    if (segment == NULL)
+        return;
+    path->segment = NULL;
+    assert(segment->refs > 0);
+    segment->refs--;
+    segment_settle(path->tree, segment);
+}
+
+bool segment_has_anything(const struct segment *segment)
+{
+    return segment->root.page != NULL || segment->root.pointer.kind != POINTER_HOLE;
+}
+
+void segment_thaw(struct tree *tree)
+{
+    for (uint32_t i = 0; i < tree->segments_max; i++) {
+        struct segment *segment = &tree->segments[i];
+        if (!segment->used || !segment->root.frozen)
+            continue;
+        /* page_thaw() follows in the same instant and takes the mark away. */
+        bool may_go = segment->refs == 0 && !segment->root.dirty;
+        if (may_go && !segment->queued) {
+            segment->queued = true;
+            list_push_back(&tree->queue, &segment->node);
+        }
+    }
+    segments_wake(tree);
+}
+
+int segment_pool_open(struct tree *tree, uint32_t segments_max)
+{
+    uint32_t buckets = 64;
+    while (buckets < segments_max)
+        buckets *= 2;
+    tree->segments = calloc(segments_max, sizeof *tree->segments);
+    tree->hash = calloc(buckets, sizeof(void *));
+    if (tree->segments == NULL || tree->hash == NULL)
+        return -ENOMEM;
+    tree->segments_max = segments_max;
+    tree->hash_mask = buckets - 1;
+    list_init(&tree->segments_free);
+    list_init(&tree->queue);
+    list_init(&tree->waiters);
+    for (uint32_t i = 0; i < segments_max; i++) {
+        struct segment *segment = &tree->segments[i];
+        list_init(&segment->node);
+        list_init(&segment->paths);
+        list_push_back(&tree->segments_free, &segment->node);
+    }
+    return 0;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading the segment table. Nothing is held between two calls: who waited begins at the root. */
+#include "tree/internal.h"
+
+static int node_open(struct tree *tree, const struct pointer *pointer, struct page_waiter *waiter,
+                     struct page **ret_page, struct table_node *ret_node)
+{
+    struct page *page;
+    int result = page_open_place(tree->cache, pointer, waiter, &page);
+    if (result != 0)
+        return result;
+    result = table_decode(page_bytes(page), ret_node);
+    if (result != 0) {
+        page_unpin(page);
+        return result;
+    }
+    *ret_page = page;
+    return 0;
+}
+
+/* The entry of a node above the leaves that covers a key. */
+static unsigned node_route(const struct table_node *node, const struct segment_key *key)
+{
+    unsigned index = table_search(node, key);
+    if (index < node->count) {
+        struct segment_key at = table_key(node, index);
+        if (segment_key_compare(&at, key) == 0)
+            return index;
+    }
+    return index == 0 ? 0 : index - 1;
+}
+
+void table_leave(struct table_spot *spot)
+{
+    page_unpin(spot->page);
+    spot->page = NULL;
+}
+
+/* One level down, from a pinned node to a pinned node. */
+static int spot_down(struct tree *tree, const struct segment_key *key, struct page_waiter *waiter,
+                     struct table_spot *spot)
+{
+    struct table_node above = spot->node;
+    struct page *page_above = spot->page;
+    unsigned index = node_route(&above, key);
+    struct table_entry entry = table_entry(&above, index);
+    spot->separator = entry.key;
+    spot->pointer = entry.pointer;
+    spot->level = above.level - 1;
+    spot->sibling = index + 1 < above.count;
+    if (spot->sibling) {
+        spot->bound = table_key(&above, index + 1);
+        spot->bounded = true;
+    }
+    int result = node_open(tree, &entry.pointer, waiter, &spot->page, &spot->node);
+    if (result == 0 && spot->node.level != spot->level) {
+        table_leave(spot);
+        result = IOMESH_CORRUPT;
+    }
+    page_unpin(page_above);
+    return result;
+}
+
+int table_descend(struct tree *tree, const struct segment_key *key, unsigned level,
+                  struct page_waiter *waiter, struct table_spot *spot)
+{
+    *spot = (struct table_spot){.pointer = tree->table, .level = TABLE_LEVELS};
+    int result = node_open(tree, &tree->table, waiter, &spot->page, &spot->node);
+    if (result != 0)
+        return result;
+    spot->level = spot->node.level;
+    tree->root_level = (uint8_t)spot->node.level;
+    tree->root_count = spot->node.count;
+    while (level != TABLE_ROOT && spot->level > level) {
+        result = spot_down(tree, key, waiter, spot);
+        if (result != 0)
+            return result;
+    }
+    assert(level == TABLE_ROOT || spot->level == level);
+    return 0;
+}
+
+int table_find(struct tree *tree, const struct segment_key *key, struct page_waiter *waiter,
+               struct pointer *ret_pointer)
+{
+    if (tree->table.kind == POINTER_HOLE)
+        return -ENOENT;
+    struct table_spot spot;
+    int result = table_descend(tree, key, 0, waiter, &spot);
+    if (result != 0)
+        return result;
+    result = -ENOENT;
+    unsigned index = table_search(&spot.node, key);
+    if (index < spot.node.count) {
+        struct table_entry entry = table_entry(&spot.node, index);
+        if (segment_key_compare(&entry.key, key) == 0) {
+            *ret_pointer = entry.pointer;
+            result = 0;
+        }
+    }
+    table_leave(&spot);
+    return result;
+}
+
+int table_next(struct tree *tree, const struct segment_key *key, bool skip,
+               struct page_waiter *waiter, struct table_entry *ret_entry)
+{
+    struct segment_key from = *key;
+    while (tree->table.kind != POINTER_HOLE) {
+        struct table_spot spot;
+        int result = table_descend(tree, &from, 0, waiter, &spot);
+        if (result == -EAGAIN || (result != 0 && !skip))
+            return result;
+        if (result == 0) {
+            unsigned index = table_search(&spot.node, &from);
+            bool found = index < spot.node.count;
+            if (found)
+                *ret_entry = table_entry(&spot.node, index);
+            table_leave(&spot);
+            if (found)
+                return 0;
+        }
+        if (!spot.bounded)
+            break;
+        from = spot.bound; /* The next leaf; a node is never empty. */
+    }
+    return -ENOENT;
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+
+#include "tree/internal.h"
+
+void tree_close(struct tree *tree)
+{
+    if (tree == NULL)
+        return;
+    merge_close(tree->merge);
+    free(tree->segments);
+    free(tree->hash);
+    free(tree);
+}
+
+int tree_open(const struct tree_options *options, struct tree **ret_tree)
+{
+    if (options->segments_max < 64)
+        return FAIL(-EINVAL, "a tree with %u segments in memory", options->segments_max);
+    if (options->table.kind != POINTER_HOLE && options->table.kind != POINTER_RAW)
+        return FAIL(IOMESH_CORRUPT, "the root of the segment table is of kind %u",
+                    options->table.kind);
+    struct tree *tree = calloc(1, sizeof *tree);
+    if (tree == NULL)
+        return FAIL(-ENOMEM, "tree: no memory");
+    tree->cache = options->cache;
+    tree->devices = options->devices;
+    tree->freed = options->freed;
+    tree->context = options->context;
+    tree->table = options->table;
+    tree->pages = options->pages_used;
+    tree->root_level = NO_LEVEL;
+    int result = segment_pool_open(tree, options->segments_max);
+    if (result == 0)
+        result = merge_open(tree, &tree->merge);
+    if (result != 0) {
+        tree_close(tree);
+        return FAIL(result, "tree of %u segments: no memory", options->segments_max);
+    }
+    *ret_tree = tree;
+    return 0;
+}
+
+bool tree_wants_checkpoint(const struct tree *tree)
+{
+    return page_dirty_roots(tree->cache) >= tree->segments_max / 2;
+}
+
+/* The first in memory at or after a key that has anything, or NULL. */
+static const struct segment *next_in_memory(const struct tree *tree, const struct segment_key *key)
+{
+    const struct segment *first = NULL;
+    for (uint32_t i = 0; i < tree->segments_max; i++) {
+        const struct segment *segment = &tree->segments[i];
+        if (!segment->used || segment_key_compare(&segment->key, key) < 0 ||
+            !segment_has_anything(segment))
+            continue;
+        if (first == NULL || segment_key_compare(&segment->key, &first->key) < 0)
+            first = segment;
+    }
+    return first;
+}
+
+bool segment_key_advance(struct segment_key *key)
+{
+    if (key->view < SEQUENCE_MAX) {
+        key->view++;
+        return true;
+    }
+    key->view = 0;
+    if (++key->segment != 0)
+        return true;
+    return ++key->volume != 0;
+}
+
+/* The first in the table at or after a key that no segment in memory hides. */
+static int next_in_table(struct tree_path *path, const struct segment_key *key, bool skip,
+                         struct segment_key *ret_key)
+{
+    struct segment_key from = *key;
+    do {
+        struct table_entry entry;
+        int result = table_next(path->tree, &from, skip, &path->waiter, &entry);
+        if (result != 0)
+            return result;
+        from = entry.key;
+        if (segment_find(path->tree, &from) == NULL) {
+            *ret_key = from;
+            return 0;
+        }
+    } while (segment_key_advance(&from));
+    return -ENOENT;
+}
+
+int segment_next(struct tree_path *path, const struct segment_key *key, bool skip,
+                 struct segment_key *ret_key)
+{
+    assert(!path->open);
+    struct segment_key found;
+    int result = next_in_table(path, key, skip, &found);
+    if (result != 0 && result != -ENOENT)
+        return result;
+    const struct segment *memory = next_in_memory(path->tree, key);
+    if (memory != NULL && (result == -ENOENT || segment_key_compare(&memory->key, &found) < 0)) {
+        found = memory->key;
+        result = 0;
+    }
+    if (result == 0)
+        *ret_key = found;
+    return result;
+}
+
+int tree_next_segment(struct tree_path *path, const struct segment_key *key,
+                      struct segment_key *ret_key)
+{
+    return segment_next(path, key, false, ret_key);
+}
+
+/* Nodes of the table, at most, by what its root said. */
+static uint64_t table_nodes_max(const struct tree *tree)
+{
+    if (tree->table.kind == POINTER_HOLE)
+        return 0;
+    if (tree->root_count == 0)
+        return UINT32_MAX;
+    uint64_t nodes = 1, level = 1;
+    for (unsigned i = tree->root_level; i > 0; i--) {
+        level *= i == tree->root_level ? tree->root_count : TABLE_ENTRIES;
+        nodes += level;
+    }
+    return nodes;
+}
+
+/*
+ * A group of changes to one node, and at most one neighbour that it absorbs, gives as many nodes as
+ * it took, one more for the rest, and what the added entries fill.
+ */
+uint32_t tree_table_pages_max(const struct tree *tree)
+{
+    uint64_t added = page_dirty_roots(tree->cache);
+    if (added == 0)
+        return 0;
+    uint64_t nodes = table_nodes_max(tree), sum = 0;
+    uint64_t groups = MIN(added, MAX(nodes, 1));
+    unsigned levels = tree->root_count == 0 ? TABLE_LEVELS : tree->root_level + 1u;
+    if (tree->table.kind == POINTER_HOLE)
+        levels = 1;
+    for (unsigned level = 0; level < levels; level++) {
+        added = MIN(2 * groups, nodes) + groups + added / TABLE_ENTRIES;
+        sum += added;
+    }
+    while (added > 1) {
+        added = DIV_CEIL(added, TABLE_ENTRIES);
+        sum += added;
+    }
+    return (uint32_t)MIN(sum, UINT32_MAX);
+}
+
+void tree_freeze(struct tree *tree)
+{
+    merge_freeze(tree->merge);
+}
+
+void tree_checkpoint_start(struct tree *tree, struct tree_checkpoint *checkpoint)
+{
+    merge_start(tree->merge, checkpoint);
+}
+
+void tree_thaw(struct tree *tree)
+{
+    merge_thaw(tree->merge);
+    segment_thaw(tree);
+}
+
+void tree_stats(const struct tree *tree, struct tree_stats *ret_stats)
+{
+    *ret_stats = (struct tree_stats){
+        .segments = tree->used,
+        .segments_dirty = page_dirty_roots(tree->cache),
+        .table_pages_written = tree->table_pages_written,
+        .pages_used = tree->pages,
+    };
+}

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A tree in tiny caches against plain arrays, through freezes, crashes and reopenings. */
+#include "forest.h"
+
+#define VOLUMES 3u
+#define SEGMENTS 90u
+#define MAPS 2u
+#define HELD 4u
+
+struct cell {
+    uint64_t sequence, place;
+    uint8_t kind;
+};
+
+struct model {
+    struct cell cells[VOLUMES][SEGMENTS][MAPS][MAP_BLOCKS];
+    uint8_t records[VOLUMES]; /* 0: none. */
+};
+
+struct spot {
+    unsigned volume, segment, map;
+};
+
+struct held {
+    struct tree_path path;
+    struct spot spot;
+};
+
+struct run {
+    struct forest *forest;
+    struct prng prng;
+    struct model live, frozen, durable;
+    uint64_t sequence;
+    struct held held[HELD];
+};
+
+static const unsigned map_index[MAPS] = {0, 7};
+
+static uint64_t spot_block(struct spot spot)
+{
+    return (uint64_t)spot.segment * SEGMENT_BLOCKS + map_index[spot.map] * MAP_BLOCKS;
+}
+
+static unsigned below(struct run *run, unsigned limit)
+{
+    return (unsigned)prng_below(&run->prng, limit);
+}
+
+static struct spot draw_spot(struct run *run)
+{
+    /* Some segments are much more in demand than others. */
+    unsigned segments = prng_one_in(&run->prng, 2) ? 6 : SEGMENTS;
+    return (struct spot){below(run, VOLUMES), below(run, segments), below(run, MAPS)};
+}
+
+static struct cell *cells_at(struct model *model, struct spot spot)
+{
+    return model->cells[spot.volume][spot.segment][spot.map];
+}
+
+static void cell_check(const struct cell *cell, const struct pointer *pointer)
+{
+    cr_assert_eq(pointer->kind, cell->kind, "kind %u, not %u", pointer->kind, cell->kind);
+    cr_assert_eq(pointer->sequence, cell->sequence);
+    if (cell->kind == POINTER_RAW)
+        cr_assert_eq(pointer->place, cell->place);
+}
+
+static void run_frozen(struct forest *forest)
+{
+    struct run *run = forest->context;
+    run->frozen = run->live;
+}
+
+static void run_durable(struct forest *forest)
+{
+    struct run *run = forest->context;
+    run->durable = run->frozen;
+}
+
+/* --- Steps ------------------------------------------------------------------------------------ */
+
+static void do_set(struct run *run, struct tree_path *path, struct spot spot, unsigned index)
+{
+    struct cell *cell = &cells_at(&run->live, spot)[index];
+    bool late = prng_one_in(&run->prng, 5);
+    uint64_t sequence = late ? 1 + prng_below(&run->prng, run->sequence) : ++run->sequence;
+    struct pointer pointer = forest_raw(forest_take(run->forest), sequence);
+    bool newer = sequence > cell->sequence;
+    cr_assert_eq(tree_set(path, index, &pointer), newer);
+    if (newer)
+        *cell = (struct cell){sequence, pointer.place, POINTER_RAW};
+    else
+        forest_give_back(run->forest, pointer.place);
+}
+
+static void step_set(struct run *run)
+{
+    struct spot spot = draw_spot(run);
+    struct tree_path *path = forest_at(run->forest, spot.volume, spot_block(spot), true);
+    unsigned count = prng_one_in(&run->prng, 4) ? 1 + below(run, 32) : 1;
+    unsigned index = below(run, MAP_BLOCKS - count + 1);
+    for (unsigned i = 0; i < count; i++)
+        do_set(run, path, spot, index + i);
+    tree_path_close(path);
+}
+
+static void do_zero(struct run *run, struct tree_path *path, struct spot spot)
+{
+    unsigned count = prng_one_in(&run->prng, 2) ? MAP_BLOCKS : 1 + below(run, MAP_BLOCKS);
+    unsigned index = below(run, MAP_BLOCKS - count + 1);
+    bool late = prng_one_in(&run->prng, 4);
+    uint64_t sequence = late ? 1 + prng_below(&run->prng, run->sequence) : ++run->sequence;
+    tree_zero(path, index, count, sequence);
+    struct cell *cells = cells_at(&run->live, spot);
+    for (unsigned i = index; i < index + count; i++) {
+        if (cells[i].sequence < sequence)
+            cells[i] = (struct cell){sequence, 0, POINTER_ZERO};
+    }
+}
+
+static void step_zero(struct run *run)
+{
+    struct spot spot = draw_spot(run);
+    struct tree_path *path = forest_at(run->forest, spot.volume, spot_block(spot), true);
+    do_zero(run, path, spot);
+    tree_path_close(path);
+}
+
+static void do_drop_map(struct run *run, struct spot spot)
+{
+    struct tree_path *path = forest_at(run->forest, spot.volume, spot_block(spot), true);
+    bool directory = path->directory != NULL;
+    tree_drop_map(path);
+    tree_path_close(path);
+    if (directory) /* Else the whole segment is hole or zero, and stays so. */
+        memset(cells_at(&run->live, spot), 0, sizeof run->live.cells[0][0][0]);
+}
+
+static void step_drop_map(struct run *run)
+{
+    do_drop_map(run, draw_spot(run));
+}
+
+static void step_zero_segment(struct run *run)
+{
+    struct spot spot = draw_spot(run);
+    uint64_t sequence = ++run->sequence;
+    int result;
+    while ((result = tree_zero_segment(&run->forest->path, spot.volume, spot.segment, sequence)) ==
+           -EAGAIN)
+        forest_turn(run->forest);
+    if (result == -ENOENT)
+        return;
+    cr_assert_eq(result, 0);
+    for (unsigned i = 0; i < MAPS * MAP_BLOCKS; i++)
+        run->live.cells[spot.volume][spot.segment][0][i] = (struct cell){sequence, 0, POINTER_ZERO};
+}
+
+static bool segment_is_bare(const struct run *run, struct spot spot)
+{
+    const struct cell *cells = run->live.cells[spot.volume][spot.segment][0];
+    for (unsigned i = 0; i < MAPS * MAP_BLOCKS; i++) {
+        if (cells[i].kind == POINTER_RAW)
+            return false;
+    }
+    return true;
+}
+
+static void step_drop_segment(struct run *run)
+{
+    struct spot spot = draw_spot(run);
+    if (!prng_one_in(&run->prng, 4)) {
+        for (spot.map = 0; spot.map < MAPS; spot.map++)
+            do_drop_map(run, spot);
+    }
+    bool bare = segment_is_bare(run, spot);
+    struct segment_key key = {spot.volume, spot.segment, VIEW_HEAD};
+    int result;
+    while ((result = tree_drop_segment(&run->forest->path, &key)) == -EAGAIN)
+        forest_turn(run->forest);
+    if (result == -EBUSY)
+        return; /* Something is left: at least a page that shows zeros. */
+    cr_assert_eq(result, 0);
+    cr_assert(bare);
+    memset(run->live.cells[spot.volume][spot.segment], 0,
+           sizeof run->live.cells[spot.volume][spot.segment]);
+}
+
+static void step_record(struct run *run)
+{
+    struct forest *forest = run->forest;
+    unsigned volume = below(run, VOLUMES);
+    bool change = !prng_one_in(&run->prng, 3);
+    uint8_t *record = &run->live.records[volume];
+    int result;
+    while ((result = tree_record_open(&forest->path, volume, change)) == -EAGAIN)
+        forest_turn(forest);
+    if (!change && *record == 0) {
+        cr_assert_eq(result, -ENOENT);
+        return;
+    }
+    cr_assert_eq(result, 0);
+    cr_assert_eq(page_bytes(forest->path.page)[100], *record);
+    if (change && prng_one_in(&run->prng, 3)) {
+        tree_record_drop(&forest->path);
+        *record = 0;
+        return;
+    }
+    if (change) {
+        *record = (uint8_t)(1 + below(run, 255));
+        page_change(forest->path.page)[100] = *record;
+    }
+    tree_path_close(&forest->path);
+}
+
+/* A path stays open while others change what it shows; what it says is true all the same. */
+static void step_held(struct run *run)
+{
+    struct held *held = &run->held[below(run, HELD)];
+    if (!held->path.open) {
+        held->spot = draw_spot(run);
+        int result = tree_path_open(&held->path, held->spot.volume, VIEW_HEAD,
+                                    spot_block(held->spot), prng_one_in(&run->prng, 2));
+        cr_assert(result == 0 || result == -EAGAIN);
+        return;
+    }
+    unsigned index = below(run, MAP_BLOCKS);
+    struct pointer pointer = tree_get(&held->path, index);
+    cell_check(&cells_at(&run->live, held->spot)[index], &pointer);
+    if (held->path.change && prng_one_in(&run->prng, 2))
+        do_set(run, &held->path, held->spot, index);
+    else if (held->path.change)
+        do_zero(run, &held->path, held->spot);
+    if (held->path.change || prng_one_in(&run->prng, 3))
+        tree_path_close(&held->path);
+}
+
+static void step_get(struct run *run)
+{
+    struct spot spot = draw_spot(run);
+    unsigned index = below(run, MAP_BLOCKS);
+    struct pointer pointer = forest_get(run->forest, spot.volume, spot_block(spot) + index);
+    cell_check(&cells_at(&run->live, spot)[index], &pointer);
+}
+
+static bool model_has(const struct run *run, unsigned volume, unsigned segment)
+{
+    const struct cell *cells = run->live.cells[volume][segment][0];
+    for (unsigned i = 0; i < MAPS * MAP_BLOCKS; i++) {
+        if (cells[i].kind != POINTER_HOLE)
+            return true;
+    }
+    return false;
+}
+
+/* Nothing that has something may be passed over. */
+static void step_next(struct run *run)
+{
+    struct spot spot = draw_spot(run);
+    struct segment_key key = {spot.volume, spot.segment, VIEW_HEAD}, found;
+    int result = forest_next(run->forest, &key, &found);
+    if (result == -ENOENT)
+        found = (struct segment_key){spot.volume, SEGMENTS, 0};
+    else
+        cr_assert_geq(segment_key_compare(&found, &key), 0);
+    unsigned end =
+        found.volume == spot.volume && found.segment < SEGMENTS ? found.segment : SEGMENTS;
+    for (unsigned segment = spot.segment; segment < end; segment++)
+        cr_assert(!model_has(run, spot.volume, segment), "segment %u passed over", segment);
+}
+
+/* --- Proofs ----------------------------------------------------------------------------------- */
+
+static void model_look(struct survey *survey, const struct tree_visit *visit)
+{
+    struct run *run = survey->context;
+    if (visit->key.segment == SEGMENT_RECORD || visit->what != TREE_VISIT_BLOCK)
+        return;
+    struct spot spot = {(unsigned)visit->key.volume, visit->key.segment, 0};
+    unsigned map = (unsigned)(visit->block % SEGMENT_BLOCKS / MAP_BLOCKS);
+    cr_assert(map == map_index[0] || map == map_index[1]);
+    spot.map = map == map_index[1];
+    cell_check(&cells_at(&run->live, spot)[visit->block % MAP_BLOCKS], &visit->pointer);
+}
+
+static void compare_all(struct run *run)
+{
+    for (struct spot spot = {0}; spot.volume < VOLUMES; spot.volume++) {
+        for (spot.segment = 0; spot.segment < SEGMENTS; spot.segment++) {
+            for (spot.map = 0; spot.map < MAPS; spot.map++) {
+                struct tree_path *path =
+                    forest_at(run->forest, spot.volume, spot_block(spot), false);
+                for (unsigned i = 0; i < MAP_BLOCKS; i++) {
+                    struct pointer pointer = tree_get(path, i);
+                    cell_check(&cells_at(&run->live, spot)[i], &pointer);
+                }
+                tree_path_close(path);
+            }
+        }
+    }
+}
+
+static void prove(struct run *run)
+{
+    struct forest *forest = run->forest;
+    for (unsigned i = 0; i < HELD; i++)
+        tree_path_close(&run->held[i].path);
+    forest_settle(forest);
+    struct survey *survey = calloc(1, sizeof *survey);
+    survey->look = model_look;
+    survey->context = run;
+    survey->pause_every = below(run, 5);
+    survey_run(survey, forest);
+    forest_settle(forest);
+    survey_check(survey, forest);
+    free(survey);
+    compare_all(run);
+    forest_settle(forest);
+}
+
+static void step_crash(struct run *run)
+{
+    forest_reopen(run->forest);
+    for (unsigned i = 0; i < HELD; i++)
+        tree_path_init(&run->held[i].path, run->forest->tree, forest_woken);
+    run->live = run->durable;
+    prove(run);
+}
+
+static void step(struct run *run)
+{
+    static void (*const steps[])(struct run * run) = {
+        step_set,  step_set,      step_set,          step_set,          step_set,   step_set,
+        step_set,  step_zero,     step_zero,         step_held,         step_get,   step_held,
+        step_next, step_drop_map, step_zero_segment, step_drop_segment, step_record};
+    steps[below(run, COUNT_OF(steps))](run);
+    for (unsigned turns = below(run, 4); turns > 0; turns--)
+        forest_turn(run->forest);
+    if (prng_one_in(&run->prng, 150) && run->forest->phase == FOREST_IDLE)
+        forest_freeze(run->forest);
+    if (prng_one_in(&run->prng, 700))
+        step_crash(run);
+    else if (prng_one_in(&run->prng, 1000))
+        prove(run);
+}
+
+static void storm(uint64_t seed, uint32_t frames, unsigned steps)
+{
+    struct run *run = calloc(1, sizeof *run);
+    run->forest = forest_open(seed, frames, 64);
+    run->prng.state = seed;
+    run->sequence = 1;
+    run->forest->context = run;
+    run->forest->frozen = run_frozen;
+    run->forest->durable = run_durable;
+    for (unsigned i = 0; i < HELD; i++)
+        tree_path_init(&run->held[i].path, run->forest->tree, forest_woken);
+    for (unsigned i = 0; i < steps; i++)
+        step(run);
+    prove(run);
+    forest_checkpoint(run->forest);
+    run->durable = run->live;
+    step_crash(run);
+    cr_assert_gt(run->forest->checkpoints, 10);
+    forest_close(run->forest);
+    free(run);
+}
+
+Test(model, a_tree_is_what_arrays_say_through_crashes_in_tiny_caches)
+{
+    for (uint64_t seed = 1; seed <= 6; seed++)
+        storm(seed, 64, 4000);
+}
+
+Test(model, a_tree_is_what_arrays_say_through_crashes_in_larger_caches)
+{
+    for (uint64_t seed = 101; seed <= 103; seed++)
+        storm(seed, 512, 6000);
+}
