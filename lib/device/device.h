@@ -22,7 +22,8 @@ struct device {
     uint64_t base;   /* First place; a multiple of 32,768 blocks (one page of the free map). */
     uint64_t blocks; /* 4 KiB blocks. */
     enum device_class class;
-    bool unflushed; /* Written since the last flush began. */
+    bool unflushed;    /* Written since the last flush began. */
+    unsigned flushing; /* Flushes in flight: what they cover is not durable yet. */
 };
 
 struct device_set {
