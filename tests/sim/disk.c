@@ -81,7 +81,12 @@ static bool hits(struct sim_disk *disk, uint32_t one_in, uint64_t at, uint64_t c
     return (at != 0 && at == count) || prng_one_in(&disk->chance, one_in);
 }
 
-static enum sim_fault draw_write_fault(struct sim_disk *disk)
+static uint64_t media_to(const struct sim_disk *disk)
+{
+    return disk->faults.media_to == 0 ? disk->disk.size_bytes : disk->faults.media_to;
+}
+
+static enum sim_fault draw_write_fault(struct sim_disk *disk, const struct disk_io *io)
 {
     const struct sim_faults *f = &disk->faults;
     uint64_t n = disk->counts.writes;
@@ -91,6 +96,8 @@ static enum sim_fault draw_write_fault(struct sim_disk *disk)
         return FAULT_SHORT;
     if (hits(disk, f->full_one_in, f->full_at, n))
         return FAULT_FULL;
+    if (io->offset_bytes < f->media_from || io->offset_bytes + io->length_bytes > media_to(disk))
+        return FAULT_NONE;
     if (hits(disk, f->misdirect_one_in, f->misdirect_at, n))
         return FAULT_MISDIRECT;
     if (hits(disk, f->lost_one_in, f->lost_at, n))
@@ -117,7 +124,7 @@ static enum sim_fault draw_fault(struct sim_disk *disk, const struct disk_io *io
     const struct sim_faults *f = &disk->faults;
     switch (io->kind) {
     case DISK_READ: disk->counts.reads++; return draw_read_fault(disk, io);
-    case DISK_WRITE: disk->counts.writes++; return draw_write_fault(disk);
+    case DISK_WRITE: disk->counts.writes++; return draw_write_fault(disk, io);
     case DISK_FLUSH:
         disk->counts.flushes++;
         return hits(disk, f->flush_error_one_in, f->flush_error_at, disk->counts.flushes)
@@ -147,12 +154,8 @@ static void op_spoil(struct sim_op *op)
 static void op_misdirect(struct sim_op *op)
 {
     struct sim_disk *disk = op->disk;
-    uint64_t from = disk->faults.misdirect_from;
-    uint64_t to =
-        disk->faults.misdirect_to == 0 ? disk->disk.size_bytes : disk->faults.misdirect_to;
-    if (to - from < op->length)
-        return;
-    uint64_t places = (to - from - op->length) / IMAGE_PAGE_BYTES + 1;
+    uint64_t from = disk->faults.media_from;
+    uint64_t places = (media_to(disk) - from - op->length) / IMAGE_PAGE_BYTES + 1;
     op->offset = from + prng_below(&disk->chance, places) * IMAGE_PAGE_BYTES;
 }
 
@@ -190,6 +193,19 @@ static void complete_read(struct sim_op *op)
     }
 }
 
+/* Nobody knows what arrived, and the next flush will not say. */
+static void lose_change(struct sim_disk *disk, const struct sim_op *change)
+{
+    op_apply_torn(change, &disk->platter, &disk->chance);
+    if (disk->faults.failed_flush_hides)
+        return;
+    for (uint64_t at = 0; at < change->length; at += SECTOR_BYTES) {
+        uint8_t sector[SECTOR_BYTES];
+        image_read(&disk->platter, change->offset + at, SECTOR_BYTES, sector);
+        image_write(&disk->seen, change->offset + at, SECTOR_BYTES, sector);
+    }
+}
+
 static void complete_flush(struct sim_op *op)
 {
     struct sim_disk *disk = op->disk;
@@ -201,14 +217,17 @@ static void complete_flush(struct sim_op *op)
         struct sim_op *change = LIST_ENTRY(node, struct sim_op, node);
         if (change->horizon >= op->horizon)
             break;
-        /* After a failed flush nobody knows what arrived, and the next flush will not say. */
         if (op->fault == FAULT_NONE)
             op_apply_whole(change, &disk->platter);
         else
-            op_apply_torn(change, &disk->platter, &disk->chance);
+            lose_change(disk, change);
         list_remove(node);
         op_free(change);
     }
+    if (op->fault == FAULT_NONE || disk->faults.failed_flush_hides)
+        return;
+    LIST_EACH (&disk->unflushed, node)
+        op_apply_whole(LIST_ENTRY(node, struct sim_op, node), &disk->seen);
 }
 
 /* True if the op was kept, to become durable later. */
@@ -268,10 +287,11 @@ static uint64_t draw_latency_ns(struct sim_disk *disk, enum disk_io_kind kind)
     return prng_one_in(&disk->chance, disk->faults.slow_one_in) ? latency * SLOW_FACTOR : latency;
 }
 
-static void count_fault(struct sim_disk *disk, enum sim_fault fault)
+static void count_fault(struct sim_disk *disk, const struct disk_io *io, enum sim_fault fault)
 {
     struct sim_disk_counts *counts = &disk->counts;
     counts->errors += fault == FAULT_ERROR;
+    counts->flush_errors += fault == FAULT_ERROR && io->kind == DISK_FLUSH;
     counts->shorts += fault == FAULT_SHORT;
     counts->fulls += fault == FAULT_FULL;
     counts->misdirected += fault == FAULT_MISDIRECT;
@@ -295,7 +315,7 @@ static void sim_disk_submit(struct disk *seen_disk, struct disk_io *io)
     op->length = io->kind == DISK_FLUSH ? 0 : io->length_bytes;
     op->horizon = disk->completed;
     op->fault = draw_fault(disk, io);
-    count_fault(disk, op->fault);
+    count_fault(disk, io, op->fault);
     if (io->kind == DISK_WRITE) {
         op->data = malloc(io->length_bytes);
         if (op->data == NULL)

@@ -24,25 +24,31 @@
 struct sim_faults {
     uint32_t read_error_one_in, write_error_one_in, flush_error_one_in;
     uint64_t read_error_at, write_error_at, flush_error_at;
-    uint32_t short_one_in; /* A read or write of some sectors only: -EIO. */
-    uint64_t short_at;     /* Counts reads and writes together. */
-    uint32_t full_one_in;  /* -ENOSPC for a write or a zero; changes nothing. */
-    uint64_t full_at;      /* Counts writes. */
-    uint32_t slow_one_in;  /* 40 times slower. */
-    uint32_t misdirect_one_in;
-    uint64_t misdirect_at; /* Counts writes. It lands, whole blocks off, in the range below. */
-    uint64_t misdirect_from, misdirect_to; /* Bytes; both 0: the whole disk. */
-    uint32_t lost_one_in;                  /* Acknowledged, never done. */
-    uint64_t lost_at;                      /* Counts writes. */
-    bool flush_lies;                       /* Every flush says yes and does nothing. */
+    uint32_t short_one_in;     /* A read or write of some sectors only: -EIO. */
+    uint64_t short_at;         /* Counts reads and writes together. */
+    uint32_t full_one_in;      /* -ENOSPC for a write or a zero; changes nothing. */
+    uint64_t full_at;          /* Counts writes. */
+    uint32_t slow_one_in;      /* 40 times slower. */
+    uint32_t misdirect_one_in; /* It lands whole blocks off. */
+    uint64_t misdirect_at;     /* Counts writes. */
+    uint32_t lost_one_in;      /* Acknowledged, never done. */
+    uint64_t lost_at;          /* Counts writes. */
+    /* Misdirected and lost are only writes in this range of bytes, and they land in it; both 0:
+     * the whole disk. */
+    uint64_t media_from, media_to;
+    bool flush_lies; /* Every flush says yes and does nothing. */
+    /* After a failed flush reads still show what it dropped, as a page cache does. Only a power cut
+     * tells: a process that starts again without one is deceived. */
+    bool failed_flush_hides;
     /* Bytes that answer -EIO to every read that touches them; length 0: none. */
     uint64_t unreadable_offset, unreadable_length;
 };
 
 struct sim_disk_counts {
     uint64_t reads, writes, flushes, zeros, discards;
-    uint64_t errors, shorts, fulls, misdirected, lost, lies; /* Faults that happened. */
-    uint64_t cuts, survived, torn, dropped;                  /* Writes at the cuts. */
+    uint64_t errors, flush_errors, shorts, fulls, misdirected, lost,
+        lies;                               /* Faults that happened. */
+    uint64_t cuts, survived, torn, dropped; /* Writes at the cuts. */
 };
 
 struct sim_disk {

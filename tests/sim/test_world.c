@@ -122,13 +122,16 @@ static void faults_happen_when_asked(void)
     CHECK(run(disk, DISK_READ, 65536, BLOCK_BYTES, back) == 0 && back[0] == 0);
     CHECK(run(disk, DISK_WRITE, 0, BLOCK_BYTES, ones) == 0);
     CHECK(run(disk, DISK_FLUSH, 0, 0, NULL) == 0 && run(disk, DISK_FLUSH, 0, 0, NULL) == -EIO);
+    CHECK(run(disk, DISK_WRITE, 0, BLOCK_BYTES, ones) == 0);
     CHECK(run(disk, DISK_READ, 0, BLOCK_BYTES, back) == 0 && memcmp(back, ones, BLOCK_BYTES) == 0);
     uint64_t bit = sim_disk_rot(disk, 0, BLOCK_BYTES);
     CHECK(run(disk, DISK_READ, 0, BLOCK_BYTES, back) == 0);
     CHECK(back[bit / 8] == (ones[bit / 8] ^ 1u << bit % 8));
     disk->faults =
-        (struct sim_faults){.misdirect_one_in = 1, .misdirect_from = 8192, .misdirect_to = 12288};
+        (struct sim_faults){.misdirect_one_in = 1, .media_from = 8192, .media_to = 12288};
+    CHECK(run(disk, DISK_WRITE, 8192, BLOCK_BYTES, ones) == 0);
     CHECK(run(disk, DISK_WRITE, 131072, BLOCK_BYTES, ones) == 0);
+    CHECK(disk->counts.misdirected == 1);
     disk->faults = (struct sim_faults){.short_one_in = 1};
     CHECK(run(disk, DISK_WRITE, 131072, BLOCK_BYTES, ones) == -EIO);
     sim_disk_peek(disk, 8192, BLOCK_BYTES, back);
