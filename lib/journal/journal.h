@@ -14,7 +14,8 @@
  *
  * Promises: `done` of an entry runs after its batch and every batch before it are written, in
  * append order. The tail never overtakes the trim position: appends wait instead. A failed write
- * fails the journal: every entry, waiting or to come, ends with IOMESH_FAILED.
+ * (no space below included) fails the device set and the journal: every entry, waiting or to come,
+ * ends with IOMESH_FAILED.
  */
 #ifndef JOURNAL_JOURNAL_H
 #define JOURNAL_JOURNAL_H

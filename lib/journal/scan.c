@@ -45,11 +45,11 @@ static enum look look(struct journal *journal, uint64_t at, struct batch_header 
 
 /* --- Scan ------------------------------------------------------------------------------------ */
 
-static void note_batch(struct journal *journal, const struct batch_header *header)
+static void note_batch(struct journal *journal, const struct batch_header *header, bool in_chain)
 {
     struct journal_scan *scan = &journal->scan;
     scan->last = MAX(scan->last, header->number);
-    if (journal->in_chain) {
+    if (in_chain) {
         scan->batches++;
         scan->records += header->record_count;
         scan->end.batch++;
@@ -57,7 +57,7 @@ static void note_batch(struct journal *journal, const struct batch_header *heade
         REACH(journal_beyond);
         scan->beyond++;
     }
-    if (journal->in_chain || !MUTANT(8))
+    if (in_chain || !MUTANT(8))
         scan->durable = MAX(scan->durable, header->durable);
 }
 
@@ -92,23 +92,22 @@ static bool scan_once(struct journal *journal)
 {
     struct batch_header header;
     const uint8_t *bytes;
-    if (journal->in_chain)
-        journal->scan_at = MIN(journal_fit(journal, journal->scan_at), journal->scan_end_at);
     if (journal->scan_at == journal->scan_end_at) {
-        if (journal->in_chain)
-            end_chain(journal);
+        end_chain(journal);
         return true;
     }
     enum look found = look(journal, journal->scan_at, &header, &bytes);
     if (found == LOOK_LATER)
         return false;
     bool next = found == LOOK_BATCH && (header.number == journal->scan.end.batch || MUTANT(13));
-    if (journal->in_chain && !next) {
+    /* The chain leaves out the end of the region where a batch might not fit. */
+    bool in_chain = journal->in_chain && journal_fit(journal, journal->scan_at) == journal->scan_at;
+    if (in_chain && !next) {
         end_chain(journal);
         return true;
     }
     if (found == LOOK_BATCH)
-        note_batch(journal, &header);
+        note_batch(journal, &header, in_chain);
     journal->scan_at += found == LOOK_BATCH ? batch_blocks(header.bytes_used) : 1;
     return true;
 }
@@ -120,9 +119,7 @@ static void scan_ready(struct journal_reader *reader)
         if (!scan_once(journal))
             return;
     }
-    /* Blocks that the chain skipped at the region's end may still be on their way. */
-    if (reader->flying == 0)
-        judge(journal);
+    judge(journal);
 }
 
 int journal_scan_start(struct journal *journal, void (*done)(void *context, int result),
