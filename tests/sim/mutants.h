@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Planted bugs. Each number is a MUTANT(number) in a room; the storm that must catch it lists its
+ * table. A storm that has never caught one proves nothing.
+ */
+#ifndef SIM_MUTANTS_H
+#define SIM_MUTANTS_H
+
+/* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 40 .. 59: page. */
+#define DEVICE_MUTANTS(X)                                     \
+    X(20, "a failed write or flush does not fail the device") \
+    X(21, "a flush ends before one in flight that covers what it promises")
+
+#define JOURNAL_MUTANTS(X)                                                    \
+    X(1, "the sum of a batch is not looked at")                               \
+    X(2, "an entry is done before an older batch is written")                 \
+    X(3, "a flush covers what is written, applied or not")                    \
+    X(4, "lost durable batches are no damage")                                \
+    X(5, "a batch of an older incarnation is taken")                          \
+    X(6, "replay would begin behind a record that is not applied")            \
+    X(7, "the tail overtakes what is not trimmed")                            \
+    X(8, "what batches beyond a hole knew durable is not heard")              \
+    X(9, "a batch names as durable what was only written")                    \
+    X(10, "a failed batch counts as written")                                 \
+    X(11, "the scan ends at the end of the region")                           \
+    X(12, "a batch begins where it does not fit and runs out of the region")  \
+    X(13, "the chain goes on with a batch of another number")                 \
+    X(14, "entries of a failed journal end well")                             \
+    X(15, "a block that cannot be read at the end of the chain is no damage") \
+    X(16, "an idle journal does not name what is durable")                    \
+    X(17, "every record of the chain counts as durable")                      \
+    X(18, "records that wait when the journal fails are forgotten")           \
+    X(19, "a trim does not wake who waits for room")
+
+#endif
