@@ -7,6 +7,7 @@
 #include "codec/codec.h"
 
 #define MAGIC 0x4d49u /* "IM" */
+#define TAG_MAX 0x1fffffffu
 
 void metadata_bytes_done(struct metadata_bytes *bytes)
 {
@@ -79,8 +80,12 @@ static size_t varint_write(uint8_t *to, uint64_t number)
 int metadata_frame_unknown(const ProtobufCMessage *message, struct metadata_bytes *ret_unknown)
 {
     size_t room = 0;
-    for (unsigned i = 0; i < message->n_unknown_fields; i++)
+    for (unsigned i = 0; i < message->n_unknown_fields; i++) {
+        /* protobuf-c takes a 0 in two bytes, and refuses it in one. */
+        if (message->unknown_fields[i].tag == 0 || message->unknown_fields[i].tag > TAG_MAX)
+            return IOMESH_CORRUPT;
         room += 10 + message->unknown_fields[i].len;
+    }
     *ret_unknown = (struct metadata_bytes){0};
     if (room == 0)
         return 0;

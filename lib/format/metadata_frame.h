@@ -15,7 +15,7 @@ int metadata_frame_pack(enum metadata_kind kind, const ProtobufCMessage *message
 int metadata_frame_unpack(enum metadata_kind kind, const ProtobufCMessageDescriptor *descriptor,
                           const void *value, size_t length, ProtobufCMessage **ret_message);
 
-/* The fields that were not known, as bytes. 0 or -ENOMEM. */
+/* The fields that were not known, as bytes. 0, IOMESH_CORRUPT or -ENOMEM. */
 int metadata_frame_unknown(const ProtobufCMessage *message, struct metadata_bytes *ret_unknown);
 
 /* Copies a text of at most `size` - 1 bytes. False if it is longer. */
