@@ -49,7 +49,8 @@ extern int mutant_active;
  */
 #ifdef IOMESH_MUTANTS
 void reach_count(const char *name);
-uint64_t reach_seen(const char *name);
+/* Every branch reached so far, in the order of first reaching. */
+void reach_each(void (*each)(void *context, const char *name, uint64_t count), void *context);
 #define REACH(name) reach_count(#name)
 #else
 #define REACH(name) ((void)0)

@@ -26,13 +26,10 @@ void reach_count(const char *name)
     }
 }
 
-uint64_t reach_seen(const char *name)
+void reach_each(void (*each)(void *context, const char *name, uint64_t count), void *context)
 {
-    for (size_t i = 0; i < REACH_NAMES_MAX && reached[i].name != NULL; i++) {
-        if (strcmp(reached[i].name, name) == 0)
-            return reached[i].count;
-    }
-    return 0;
+    for (size_t i = 0; i < REACH_NAMES_MAX && reached[i].name != NULL; i++)
+        each(context, reached[i].name, reached[i].count);
 }
 #else
 /* ISO C wants a translation unit to declare something. */

@@ -320,15 +320,6 @@ void store_deletions_turn(struct store *store)
     }
 }
 
-void store_deletions_abandon(struct store *store)
-{
-    for (struct list *node; (node = list_pop_front(&store->deletions)) != NULL;) {
-        struct deletion *deletion = LIST_ENTRY(node, struct deletion, node);
-        tree_path_close(&deletion->path);
-        free(deletion);
-    }
-}
-
 int store_delete_volume(struct store *store, uint64_t volume, store_done_fn *done, void *context)
 {
     if (store->state != STORE_READY)

@@ -147,7 +147,6 @@ void store_super_write(struct store *store, void (*done)(struct super_write *wri
  * was freed has been handed on); -EAGAIN and errors as of the tree. *map starts at 0. */
 int store_drop_step(struct tree_path *path, const struct segment_key *key, uint32_t *map);
 void store_deletions_turn(struct store *store);
-void store_deletions_abandon(struct store *store);
 
 /* scrub.c */
 void store_scrub_turn(struct store *store);

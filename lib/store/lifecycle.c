@@ -117,12 +117,6 @@ void store_close(struct store *store, store_done_fn *done, void *context)
     store_scrub_close(store);
 }
 
-void store_abandon(struct store *store)
-{
-    store_deletions_abandon(store);
-    store_free(store);
-}
-
 enum store_state store_state(const struct store *store)
 {
     return store->state;

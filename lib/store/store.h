@@ -84,8 +84,6 @@ int store_open(const struct store_options *options, struct store **ret_store, st
 /* Waits for operations under way, checkpoints (unless failed or read-only), frees: the store is
  * gone when `done` runs, whatever the result. Wants store_turn() until then. */
 void store_close(struct store *store, store_done_fn *done, void *context);
-/* Forgets everything at once without writing: what a crash does. For tests; no I/O may fly. */
-void store_abandon(struct store *store);
 
 /* Once per engine turn. */
 void store_turn(struct store *store);

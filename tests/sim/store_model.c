@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/store_model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SECTOR 512u
+
+int model_open(struct model *model)
+{
+    *model = (struct model){.acks = 1, .durable_acks = 1};
+    model->blocks = calloc(MODEL_BLOCKS, sizeof *model->blocks);
+    if (model->blocks == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < MODEL_BLOCKS; i++) {
+        model->blocks[i].count = 1;
+        model->blocks[i].versions[0].acked_at = 1;
+        model->blocks[i].versions[0].durable = true;
+    }
+    return 0;
+}
+
+void model_close(struct model *model)
+{
+    free(model->blocks);
+    model->blocks = NULL;
+}
+
+uint64_t model_block_of(uint32_t index)
+{
+    assert(index < MODEL_BLOCKS);
+    return index < 256 ? 65536 - 128 + index : 3 * 65536 + (index - 256);
+}
+
+void model_fill(uint8_t *sector, uint64_t tag)
+{
+    if (tag == 0) {
+        memset(sector, 0, SECTOR);
+        return;
+    }
+    struct prng prng = {.state = tag};
+    put64(sector, tag);
+    for (unsigned i = 8; i < SECTOR; i += 8)
+        put64(sector + i, prng_next(&prng));
+}
+
+bool model_room(const struct model *model, uint32_t index)
+{
+    return model->blocks[index].count < MODEL_VERSIONS_MAX;
+}
+
+uint32_t model_change(struct model *model, uint32_t index, uint32_t first, uint32_t count,
+                      const uint64_t *tags)
+{
+    struct model_block *block = &model->blocks[index];
+    assert(block->count < MODEL_VERSIONS_MAX);
+    struct model_version *version = &block->versions[block->count];
+    *version = block->versions[block->count - 1];
+    version->acked_at = 0;
+    version->durable = false;
+    for (uint32_t i = 0; i < count; i++)
+        version->tags[first + i] = tags == NULL ? 0 : tags[i];
+    return block->count++;
+}
+
+/* Versions before the newest durable one are history. Their numbers stay: count only grows, but
+ * for the base. */
+static bool version_durable(const struct model *model, const struct model_version *version)
+{
+    return version->durable || (version->acked_at != 0 && version->acked_at <= model->durable_acks);
+}
+
+void model_acked(struct model *model, uint32_t index, uint32_t version, bool durable)
+{
+    struct model_version *acked = &model->blocks[index].versions[version];
+    acked->acked_at = ++model->acks;
+    acked->durable = durable;
+}
+
+static bool sectors_match(const struct model_version *version, uint32_t first, uint32_t count,
+                          const uint8_t *data)
+{
+    uint8_t expected[SECTOR];
+    for (uint32_t i = 0; i < count; i++) {
+        model_fill(expected, version->tags[first + i]);
+        if (memcmp(expected, data + (size_t)i * SECTOR, SECTOR) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* Each sector is whole and known, but together they are no version. */
+static const char *describe(const struct model_block *block, uint32_t first, uint32_t count,
+                            const uint8_t *data)
+{
+    for (uint32_t i = 0; i < block->count; i++) {
+        if (sectors_match(&block->versions[i], first, count, data))
+            return "an older version came back";
+    }
+    for (uint32_t s = 0; s < count; s++) {
+        bool known = false;
+        for (uint32_t i = 0; i < block->count && !known; i++)
+            known = sectors_match(&block->versions[i], first + s, 1, data + (size_t)s * SECTOR);
+        if (!known)
+            return "bytes that nobody wrote there";
+    }
+    return "a mixture of two versions";
+}
+
+const char *model_check_read(const struct model *model, uint32_t index, uint32_t versions,
+                             uint32_t first, uint32_t count, const uint8_t *data)
+{
+    const struct model_block *block = &model->blocks[index];
+    for (uint32_t i = versions; i-- > 0;) {
+        if (sectors_match(&block->versions[i], first, count, data))
+            return NULL;
+        if (block->versions[i].acked_at != 0)
+            break;
+    }
+    return describe(block, first, count, data);
+}
+
+const char *model_settle(struct model *model, uint32_t index, bool power_cut, const uint8_t *data)
+{
+    struct model_block *block = &model->blocks[index];
+    for (uint32_t i = block->count; i-- > 0;) {
+        const struct model_version *version = &block->versions[i];
+        if (sectors_match(version, 0, MODEL_SECTORS, data)) {
+            block->versions[0] = *version;
+            block->versions[0].acked_at = 1;
+            block->versions[0].durable = true;
+            block->count = 1;
+            return NULL;
+        }
+        if (power_cut ? version_durable(model, version) : version->acked_at != 0)
+            break;
+    }
+    return describe(block, 0, MODEL_SECTORS, data);
+}

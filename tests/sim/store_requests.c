@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The rig's requests: drawn, made, checked when they end, settled after a crash. */
+#include <stdio.h>
+#include <string.h>
+
+#include "sim/store_inside.h"
+
+#define SECTOR 512u
+
+static bool error_legal(struct rig *rig, int result)
+{
+    if (result == -ENOSPC) {
+        rig->counts.no_space++;
+        return true;
+    }
+    if (rig->faulty) {
+        rig->counts.errors++;
+        return true;
+    }
+    return rig_wrong(rig, "a request ended with %d (%s)", result, base_error_text(result));
+}
+
+/* The part of a request that lies in its i-th block. */
+static void request_part(const struct rig_request *request, uint32_t i, uint32_t *ret_first,
+                         uint32_t *ret_count)
+{
+    uint32_t begin = i == 0 ? request->first_sector : 0;
+    uint32_t whole = request->first_sector + request->sectors;
+    *ret_first = begin;
+    *ret_count = MIN(whole - i * MODEL_SECTORS, MODEL_SECTORS) - begin;
+}
+
+static uint32_t request_blocks(const struct rig_request *request)
+{
+    return DIV_CEIL(request->first_sector + request->sectors, MODEL_SECTORS);
+}
+
+static void request_check_read(struct rig_request *request)
+{
+    struct rig *rig = request->rig;
+    const uint8_t *at = request->io.data;
+    for (uint32_t i = 0; i < request_blocks(request); i++) {
+        uint32_t first;
+        uint32_t count;
+        request_part(request, i, &first, &count);
+        const char *wrong = model_check_read(&request->volume->model, request->index + i,
+                                             request->versions[i], first, count, at);
+        if (wrong != NULL)
+            (void)rig_wrong(rig, "read of volume %llu block %llu: %s",
+                            (unsigned long long)request->volume->id,
+                            (unsigned long long)model_block_of(request->index + i), wrong);
+        at += (size_t)count * SECTOR;
+        rig->counts.reads_checked++;
+    }
+}
+
+static void request_done(struct volume_io *io, int result)
+{
+    struct rig_request *request = CONTAINER_OF(io, struct rig_request, io);
+    struct rig *rig = request->rig;
+    request->busy = false;
+    world_trace(&rig->world, (uint64_t)io->kind << 32 | (uint32_t)result);
+    if (result != 0) {
+        (void)error_legal(rig, result);
+        return;
+    }
+    struct model *model = &request->volume->model;
+    if (io->kind == VOLUME_READ) {
+        request_check_read(request);
+    } else if (io->kind == VOLUME_FLUSH) {
+        model->durable_acks = MAX(model->durable_acks, request->flush_acks);
+    } else if (io->kind != VOLUME_MAP) {
+        for (uint32_t i = 0; i < request_blocks(request); i++)
+            model_acked(model, request->index + i, request->versions[i],
+                        (io->flags & VOLUME_FUA) != 0);
+    }
+}
+
+/* --- Drawing -------------------------------------------------------------------------------- */
+
+static enum volume_io_kind draw_kind(struct rig *rig)
+{
+    uint64_t die = prng_below(&rig->prng, 100);
+    if (die < 50)
+        return VOLUME_WRITE;
+    if (die < 75)
+        return VOLUME_READ;
+    if (die < 85)
+        return VOLUME_FLUSH;
+    return die < 95 ? VOLUME_DISCARD : VOLUME_ZERO;
+}
+
+static void draw_range(struct rig *rig, struct rig_request *request)
+{
+    uint32_t window = (uint32_t)prng_below(&rig->prng, 2) * 256;
+    uint32_t blocks = 1 + (uint32_t)prng_below(&rig->prng, 4);
+    if (prng_one_in(&rig->prng, 6))
+        blocks = 1 + (uint32_t)prng_below(&rig->prng, RIG_REQUEST_BLOCKS - 1);
+    /* Hot blocks meet each other often. */
+    uint32_t spread = prng_one_in(&rig->prng, 3) ? 12 : 256;
+    uint32_t start = (uint32_t)prng_below(&rig->prng, spread);
+    request->index = window + MIN(start, 256 - blocks);
+    request->first_sector = 0;
+    request->sectors = blocks * MODEL_SECTORS;
+    if (request->volume->sector_bytes == 512 && prng_one_in(&rig->prng, 2)) {
+        request->first_sector = (uint32_t)prng_below(&rig->prng, MODEL_SECTORS);
+        request->sectors -= request->first_sector;
+        uint32_t cut = (uint32_t)prng_below(&rig->prng, MODEL_SECTORS);
+        request->sectors -= MIN(cut, request->sectors - 1);
+    }
+}
+
+static bool request_room(const struct rig_request *request)
+{
+    for (uint32_t i = 0; i < request_blocks(request); i++) {
+        if (!model_room(&request->volume->model, request->index + i))
+            return false;
+    }
+    return true;
+}
+
+/* Notes what it changes, or what was there when it was asked for. */
+static void request_note(struct rig_request *request)
+{
+    struct rig *rig = request->rig;
+    struct model *model = &request->volume->model;
+    uint8_t *at = request->io.data;
+    for (uint32_t i = 0; i < request_blocks(request); i++) {
+        uint32_t first;
+        uint32_t count;
+        request_part(request, i, &first, &count);
+        uint64_t tags[MODEL_SECTORS] = {0};
+        if (request->io.kind == VOLUME_READ) {
+            request->versions[i] = model->blocks[request->index + i].count;
+            continue;
+        }
+        for (uint32_t s = 0; s < count && request->io.kind == VOLUME_WRITE; s++) {
+            tags[s] = ++rig->tag;
+            model_fill(at, tags[s]);
+            at += SECTOR;
+        }
+        request->versions[i] = model_change(model, request->index + i, first, count, tags);
+    }
+}
+
+static bool request_start(struct rig *rig, struct rig_request *request)
+{
+    struct rig_volume *volume = &rig->volumes[prng_below(&rig->prng, RIG_VOLUMES)];
+    if (volume->volume == NULL)
+        return false;
+    request->volume = volume;
+    struct volume_io *io = &request->io;
+    io->kind = draw_kind(rig);
+    io->flags = 0;
+    io->done = request_done;
+    draw_range(rig, request);
+    if (io->kind == VOLUME_ZERO && prng_one_in(&rig->prng, 2))
+        io->flags |= VOLUME_NO_HOLE;
+    if (io->kind != VOLUME_READ && prng_one_in(&rig->prng, 5))
+        io->flags |= VOLUME_FUA;
+    if (io->kind != VOLUME_READ && io->kind != VOLUME_FLUSH && !request_room(request))
+        return false;
+    io->offset = model_block_of(request->index) * BLOCK_BYTES + request->first_sector * SECTOR;
+    io->length = (uint64_t)request->sectors * SECTOR;
+    /* Memory of any alignment is fine. */
+    io->data = request->data + (prng_one_in(&rig->prng, 4) ? prng_below(&rig->prng, 4096) : 0);
+    request->flush_acks = volume->model.acks;
+    if (io->kind != VOLUME_FLUSH)
+        request_note(request);
+    request->busy = true;
+    rig->counts.requests++;
+    volume_submit(volume->volume, io);
+    return true;
+}
+
+/* --- Running -------------------------------------------------------------------------------- */
+
+static unsigned requests_busy(const struct rig *rig)
+{
+    unsigned busy = 0;
+    for (unsigned i = 0; i < RIG_REQUESTS; i++)
+        busy += rig->requests[i].busy ? 1 : 0;
+    return busy;
+}
+
+static void deletion_done(void *context, int result)
+{
+    struct rig_volume *volume = context;
+    struct rig *rig = volume->rig;
+    if (result != 0 && !rig->faulty && result != -ESHUTDOWN) {
+        (void)rig_wrong(rig, "deleting a volume ended with %d", result);
+        return;
+    }
+    if (result != 0)
+        return;
+    rig->counts.deletions++;
+    /* The metadata forgets it now; a new volume takes its place, never its number. */
+    volume->deleting = false;
+    volume->id = rig->next_id++;
+    volume->sequence_end = 0;
+    volume->epoch = 0;
+    model_close(&volume->model);
+    if (model_open(&volume->model) != 0)
+        (void)rig_wrong(rig, "no memory");
+}
+
+static void rig_delete(struct rig *rig, struct rig_volume *volume)
+{
+    volume->deleting = true;
+    if (store_delete_volume(rig->store, volume->id, deletion_done, volume) != 0)
+        (void)rig_wrong(rig, "deleting a volume was refused: %s", base_last_error());
+}
+
+bool rig_drain(struct rig *rig)
+{
+    for (uint64_t steps = 0; requests_busy(rig) > 0; steps++) {
+        if (!rig_turn(rig))
+            return rig->world.off || rig->wrong[0] != '\0'
+                       ? false
+                       : rig_wrong(rig, "nothing is to come, and requests have not ended");
+        if (steps > 2000000)
+            return rig_wrong(rig, "requests do not end");
+    }
+    return rig->wrong[0] == '\0';
+}
+
+/* Now and then one volume is emptied of requests and deleted, another takes its place. */
+static bool rig_replace_volume(struct rig *rig)
+{
+    struct rig_volume *volume = &rig->volumes[prng_below(&rig->prng, RIG_VOLUMES)];
+    if (volume->volume == NULL || !rig_drain(rig))
+        return rig->wrong[0] == '\0' && !rig->world.off;
+    volume_close(volume->volume);
+    volume->volume = NULL;
+    rig_delete(rig, volume);
+    return true;
+}
+
+void rig_run(struct rig *rig, uint64_t count)
+{
+    for (unsigned i = 0; i < RIG_VOLUMES; i++) {
+        if (rig->volumes[i].deleting)
+            rig_delete(rig, &rig->volumes[i]);
+    }
+    for (uint64_t made = 0, steps = 0; made < count; steps++) {
+        struct rig_request *request = &rig->requests[prng_below(&rig->prng, rig->depth)];
+        if (!request->busy && prng_one_in(&rig->prng, 3)) {
+            (void)request_start(rig, request);
+            made++;
+        }
+        if (prng_one_in(&rig->prng, 3000) && !rig_replace_volume(rig))
+            return;
+        if (!rig_turn(rig))
+            return;
+    }
+}
+
+/* --- Settling ------------------------------------------------------------------------------- */
+
+struct settle {
+    struct store_op op;
+    bool waiting;
+    int result;
+};
+
+static void settle_read(struct store_op *op, int result)
+{
+    struct settle *settle = op->context;
+    settle->waiting = false;
+    settle->result = result;
+}
+
+/* 64 blocks at a time, past the volume: what the store itself gives. */
+static bool settle_part(struct rig *rig, struct rig_volume *volume, uint32_t index, bool power_cut,
+                        uint8_t *data)
+{
+    static struct settle settle;
+    settle.waiting = true;
+    settle.op.kind = STORE_READ;
+    settle.op.volume = volume->id;
+    settle.op.view = VIEW_HEAD;
+    settle.op.block = model_block_of(index);
+    settle.op.count = 64;
+    settle.op.data = data;
+    settle.op.done = settle_read;
+    settle.op.context = &settle;
+    store_submit(rig->store, &settle.op);
+    if (!rig_wait(rig, &settle.waiting, "settling"))
+        return false;
+    if (settle.result != 0)
+        return rig->faulty
+                   ? true
+                   : rig_wrong(rig, "volume %llu block %llu cannot be read after a crash: %d",
+                               (unsigned long long)volume->id, (unsigned long long)settle.op.block,
+                               settle.result);
+    for (uint32_t i = 0; i < 64; i++) {
+        const char *wrong =
+            model_settle(&volume->model, index + i, power_cut, data + (size_t)i * BLOCK_BYTES);
+        if (wrong != NULL)
+            return rig_wrong(rig, "after a %s: volume %llu block %llu: %s",
+                             power_cut ? "power cut" : "kill", (unsigned long long)volume->id,
+                             (unsigned long long)model_block_of(index + i), wrong);
+        rig->counts.settled++;
+    }
+    return true;
+}
+
+bool rig_settle(struct rig *rig, bool power_cut)
+{
+    static _Alignas(4096) uint8_t data[64 * BLOCK_BYTES];
+    for (unsigned v = 0; v < RIG_VOLUMES; v++) {
+        struct rig_volume *volume = &rig->volumes[v];
+        for (uint32_t index = 0; !volume->deleting && index < MODEL_BLOCKS; index += 64) {
+            if (!settle_part(rig, volume, index, power_cut, data))
+                return false;
+        }
+        volume->model.acks = volume->model.durable_acks = 1;
+    }
+    return true;
+}

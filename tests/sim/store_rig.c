@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A rig's life: options from the seed, opening, crashing, proving. Requests: store_requests.c. */
+#include "sim/store_rig.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/store_inside.h"
+
+#define STEPS_MAX 4000000u
+
+bool rig_wrong(struct rig *rig, const char *format, ...)
+{
+    if (rig->wrong[0] != '\0')
+        return false;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(rig->wrong, sizeof rig->wrong, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+static void rig_event(void *context, enum store_event_severity severity, const char *text)
+{
+    struct rig *rig = context;
+    if (rig->verbose)
+        (void)fprintf(stderr, "      %s: %s\n", severity >= STORE_ERROR ? "error" : "event", text);
+}
+
+static uint64_t draw(struct rig *rig, uint64_t low, uint64_t high)
+{
+    return low + prng_below(&rig->prng, high - low + 1);
+}
+
+/* Every limit is near: journals of a few batches, caches of a few pages, reserves of a few blocks. */
+static void rig_draw_options(struct rig *rig)
+{
+    struct store_options *options = &rig->options;
+    options->clock = &rig->world.clock;
+    options->device_count = rig->disk_count;
+    for (unsigned i = 0; i < rig->disk_count; i++) {
+        rig->disks[i]->disk.prepares = prng_one_in(&rig->prng, 2);
+        options->devices[i].disk = &rig->disks[i]->disk;
+        options->devices[i].class = (enum device_class)prng_below(&rig->prng, DEVICE_CLASSES);
+    }
+    options->cache_bytes = draw(rig, 96, 400) * BLOCK_BYTES;
+    options->discard = prng_one_in(&rig->prng, 3);
+    options->batch_blocks_max = (uint32_t)draw(rig, 2, 6);
+    options->journal_bytes = draw(rig, 4, 24) * options->batch_blocks_max * BLOCK_BYTES;
+    options->reserve_bytes = draw(rig, 256, 512) * BLOCK_BYTES;
+    options->segments_max = 64;
+    options->quarantine_max = (uint32_t)draw(rig, 512, 2048);
+    options->event = rig_event;
+    options->context = rig;
+}
+
+void rig_open(struct rig *rig, uint64_t seed)
+{
+    memset(rig, 0, sizeof *rig);
+    world_open(&rig->world, seed);
+    rig->prng = (struct prng){.state = seed ^ 0x5851f42d4c957f2du};
+    rig->disk_count = prng_one_in(&rig->prng, 3) ? (unsigned)draw(rig, 2, RIG_DEVICES) : 1;
+    static const char *const names[RIG_DEVICES] = {"disk-a", "disk-b", "disk-c"};
+    for (unsigned i = 0; i < rig->disk_count; i++)
+        rig->disks[i] = sim_disk_open(&rig->world, names[i], draw(rig, 1500, 3000) * BLOCK_BYTES);
+    rig_draw_options(rig);
+    rig->depth = (unsigned)draw(rig, 1, RIG_REQUESTS);
+    rig->next_id = 1;
+    for (unsigned i = 0; i < RIG_VOLUMES; i++) {
+        struct rig_volume *volume = &rig->volumes[i];
+        volume->rig = rig;
+        volume->id = rig->next_id++;
+        volume->sector_bytes = prng_one_in(&rig->prng, 2) ? 512 : 4096;
+        if (model_open(&volume->model) != 0)
+            abort();
+    }
+    for (unsigned i = 0; i < RIG_REQUESTS; i++) {
+        rig->requests[i].rig = rig;
+        rig->requests[i].data = aligned_alloc(BLOCK_BYTES, (RIG_REQUEST_BLOCKS + 1) * BLOCK_BYTES);
+        if (rig->requests[i].data == NULL)
+            abort();
+    }
+}
+
+void rig_close(struct rig *rig)
+{
+    for (unsigned i = 0; i < RIG_VOLUMES; i++)
+        model_close(&rig->volumes[i].model);
+    for (unsigned i = 0; i < RIG_REQUESTS; i++)
+        free(rig->requests[i].data);
+    world_close(&rig->world);
+}
+
+/* One event of the world and one turn of the engine. False: power is off, or nothing is to come. */
+bool rig_turn(struct rig *rig)
+{
+    if (rig->world.off || rig->wrong[0] != '\0')
+        return false;
+    if (!world_step(&rig->world))
+        return false;
+    if (rig->engine != NULL)
+        volume_engine_turn(rig->engine);
+    if (rig->store != NULL && !rig->world.off)
+        store_turn(rig->store);
+    return true;
+}
+
+static void rig_ended(void *context, int result)
+{
+    struct rig *rig = context;
+    rig->waiting = false;
+    rig->ended = result;
+}
+
+bool rig_wait(struct rig *rig, const bool *until_false, const char *what)
+{
+    /* A turn first: what was asked for may need no event. */
+    if (rig->store != NULL && !rig->world.off)
+        store_turn(rig->store);
+    for (uint64_t steps = 0; *until_false; steps++) {
+        if (!rig_turn(rig))
+            return rig->world.off || rig->wrong[0] != '\0'
+                       ? false
+                       : rig_wrong(rig, "%s: nothing is to come, and it has not ended", what);
+        if (steps > STEPS_MAX)
+            return rig_wrong(rig, "%s: does not end", what);
+    }
+    return true;
+}
+
+bool rig_format(struct rig *rig)
+{
+    uint8_t uuid[16];
+    for (unsigned i = 0; i < sizeof uuid; i++)
+        uuid[i] = (uint8_t)prng_next(&rig->prng);
+    rig->waiting = true;
+    if (store_format(&rig->options, uuid, false, &rig->store, rig_ended, rig) != 0)
+        return rig_wrong(rig, "format refused: %s", base_last_error());
+    if (!rig_wait(rig, &rig->waiting, "format"))
+        return false;
+    rig->store = NULL;
+    return rig->ended == 0 ? true : rig_wrong(rig, "format: %s", base_last_error());
+}
+
+static void rig_want_sequences(void *context)
+{
+    struct rig_volume *volume = context;
+    /* What the metadata would remember before the volume hears of it. */
+    volume->sequence_end += 64;
+    volume_extend_sequences(volume->volume, volume->sequence_end);
+}
+
+static bool rig_open_volume(struct rig *rig, struct rig_volume *volume)
+{
+    struct volume_options options = {
+        .id = volume->id,
+        .bytes = 4ull * SEGMENT_BLOCKS * BLOCK_BYTES,
+        .sector_bytes = volume->sector_bytes,
+        .epoch = ++volume->epoch,
+        .sequence = volume->sequence_end + 1,
+        .sequence_end = volume->sequence_end + 65,
+        .want_sequences = rig_want_sequences,
+        .context = volume,
+    };
+    volume->sequence_end += 65;
+    if (volume_open(rig->engine, &options, &volume->volume) != 0)
+        return rig_wrong(rig, "opening a volume: %s", base_last_error());
+    return true;
+}
+
+bool rig_start(struct rig *rig)
+{
+    rig->waiting = true;
+    rig->options.incarnation_min = rig->incarnation;
+    if (store_open(&rig->options, &rig->store, rig_ended, rig) != 0)
+        return rig_wrong(rig, "open refused: %s", base_last_error());
+    if (!rig_wait(rig, &rig->waiting, "open"))
+        return false;
+    if (rig->ended != 0) {
+        rig->store = NULL;
+        return rig_wrong(rig, "open: %s", base_last_error());
+    }
+    if (store_state(rig->store) != STORE_READY)
+        return rig_wrong(rig, "open: the store is not ready");
+    if (store_incarnation(rig->store) <= rig->incarnation)
+        return rig_wrong(rig, "an incarnation was used twice");
+    rig->incarnation = store_incarnation(rig->store);
+    struct volume_engine_options engine = {.store = rig->store, .op_count = 24, .bounce_count = 4};
+    if (volume_engine_open(&engine, &rig->engine) != 0)
+        return rig_wrong(rig, "volume engine: %s", base_last_error());
+    for (unsigned i = 0; i < RIG_VOLUMES; i++) {
+        if (!rig->volumes[i].deleting && !rig_open_volume(rig, &rig->volumes[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Forgets every object, as a crash does, and gives the disks what survived. */
+void rig_crash(struct rig *rig, bool power_cut)
+{
+    for (unsigned i = 0; i < RIG_REQUESTS; i++)
+        rig->requests[i].busy = false;
+    /* No destructor runs in a crash: the memory goes with the process of this seed. */
+    for (unsigned i = 0; i < RIG_VOLUMES; i++)
+        rig->volumes[i].volume = NULL;
+    rig->engine = NULL;
+    rig->store = NULL;
+    if (power_cut) {
+        rig->counts.cuts++;
+        world_restart(&rig->world);
+    } else {
+        rig->counts.kills++;
+        world_kill(&rig->world);
+    }
+}
+
+bool rig_stop(struct rig *rig)
+{
+    for (unsigned i = 0; i < RIG_VOLUMES; i++) {
+        struct rig_volume *volume = &rig->volumes[i];
+        if (volume->volume == NULL)
+            continue;
+        volume->sequence_end = volume_sequence(volume->volume);
+        volume_close(volume->volume);
+        volume->volume = NULL;
+    }
+    volume_engine_close(rig->engine);
+    rig->engine = NULL;
+    rig->waiting = true;
+    store_close(rig->store, rig_ended, rig);
+    if (!rig_wait(rig, &rig->waiting, "close"))
+        return false;
+    rig->store = NULL;
+    rig->counts.clean_closes++;
+    return rig->ended == 0 || rig->faulty ? true : rig_wrong(rig, "close: %d", rig->ended);
+}
+
+/* --- Proof ------------------------------------------------------------------------------------ */
+
+static void check_fault(void *context, const char *text)
+{
+    (void)rig_wrong(context, "pool check: %s", text);
+}
+
+static void check_done(void *context, int result, uint64_t faults)
+{
+    struct rig *rig = context;
+    rig->waiting = false;
+    rig->ended = result;
+    if (faults != 0)
+        (void)rig_wrong(rig, "pool check: %llu faults", (unsigned long long)faults);
+}
+
+/* Opens the store for reading only, on what a crash left or a clean close, and proves it. */
+bool rig_check(struct rig *rig)
+{
+    struct store_options options = rig->options;
+    options.read_only = true;
+    options.cache_bytes = 4096ull * BLOCK_BYTES;
+    rig->waiting = true;
+    if (store_open(&options, &rig->store, rig_ended, rig) != 0)
+        return rig_wrong(rig, "check: open refused: %s", base_last_error());
+    if (!rig_wait(rig, &rig->waiting, "check: open"))
+        return false;
+    if (rig->ended != 0) {
+        rig->store = NULL;
+        return rig_wrong(rig, "check: open: %s", base_last_error());
+    }
+    struct store_check check = {
+        .fault = check_fault, .done = check_done, .context = rig, .data = true};
+    rig->waiting = true;
+    if (store_check_start(rig->store, &check) != 0)
+        return rig_wrong(rig, "check: %s", base_last_error());
+    if (!rig_wait(rig, &rig->waiting, "check"))
+        return false;
+    if (rig->ended != 0)
+        return rig_wrong(rig, "check: ended with %d", rig->ended);
+    rig->waiting = true;
+    store_close(rig->store, rig_ended, rig);
+    if (!rig_wait(rig, &rig->waiting, "check: close"))
+        return false;
+    rig->store = NULL;
+    return true;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The storm of one store: the shipped objects, a false world, power cuts and worse, from a seed.
+ *
+ *   storm_store [--seeds FIRST COUNT] [--mutant N] [--jobs N] [--reach FILE] [--verbose]
+ *
+ * Seeds run in child processes, a few dozen each: a crash of the store forgets its memory, as a real
+ * one does. Exit status 0: nothing was false (with --mutant: the planted bug was caught).
+ * --reach FILE: one name of a branch per line; one that no seed reached is a failure.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sim/store_rig.h"
+
+#define SEEDS_PER_CHILD 20u
+#define REACH_MAX 256u
+
+struct reach_row {
+    char name[64];
+    uint64_t count;
+};
+
+/* Shared with the children. */
+struct results {
+    struct rig_counts counts[8];
+    struct reach_row reach[8][REACH_MAX];
+    uint64_t failed_seed;
+    char failed[600];
+    volatile int failures;
+};
+
+struct storm {
+    uint64_t first, count;
+    int mutant;
+    unsigned jobs;
+    const char *reach_file;
+    bool verbose;
+    struct results *results;
+};
+
+/* --- One seed ------------------------------------------------------------------------------- */
+
+/* Faults of the media: errors are legal then, wrong data never is. */
+static void seed_faults(struct rig *rig)
+{
+    rig->faulty = true;
+    for (unsigned i = 0; i < rig->disk_count; i++) {
+        struct sim_faults *faults = &rig->disks[i]->faults;
+        switch (prng_below(&rig->prng, 7)) {
+        case 0: faults->read_error_one_in = 50; break;
+        case 1: faults->write_error_at = 100 + prng_below(&rig->prng, 2000); break;
+        case 2: faults->flush_error_at = 3 + prng_below(&rig->prng, 60); break;
+        case 3: faults->short_at = 100 + prng_below(&rig->prng, 3000); break;
+        case 4: faults->lost_one_in = 200; break;
+        case 5: faults->misdirect_one_in = 300; break;
+        default: faults->slow_one_in = 20; break;
+        }
+    }
+}
+
+/* After a crash: prove what is there, open it, compare. Power may go again meanwhile. */
+static bool seed_recover(struct rig *rig, bool power_cut)
+{
+    for (unsigned tries = 0;; tries++) {
+        if (!rig->faulty && prng_one_in(&rig->prng, 4) && !rig_check(rig))
+            return false;
+        if (tries < 3 && prng_one_in(&rig->prng, 4))
+            world_cut_after(&rig->world, 1 + prng_below(&rig->prng, 150));
+        bool open = rig_start(rig);
+        bool settled = open && rig_settle(rig, power_cut);
+        if (settled)
+            world_cut_after(&rig->world, 0);
+        if (settled || rig->wrong[0] != '\0')
+            return settled;
+        power_cut = true;
+        rig_crash(rig, true);
+    }
+}
+
+static bool seed_round(struct rig *rig)
+{
+    if (!prng_one_in(&rig->prng, 5))
+        world_cut_after(&rig->world, 1 + prng_below(&rig->prng, 1500));
+    rig_run(rig, 20 + prng_below(&rig->prng, 300));
+    if (rig->wrong[0] != '\0')
+        return false;
+    if (rig->world.off) {
+        rig_crash(rig, true);
+        return seed_recover(rig, true);
+    }
+    world_cut_after(&rig->world, 0);
+    if (prng_one_in(&rig->prng, 2)) {
+        rig_crash(rig, false);
+        return seed_recover(rig, false);
+    }
+    return true;
+}
+
+/* Ends well: drained, closed, proved, opened once more and read. */
+static bool seed_end(struct rig *rig)
+{
+    if (!rig_drain(rig) || !rig_stop(rig) || !rig_check(rig))
+        return false;
+    return rig_start(rig) && rig_settle(rig, false) && rig_stop(rig);
+}
+
+static void seed_run(struct rig *rig)
+{
+    if (!rig_format(rig) || !rig_start(rig))
+        return;
+    if (prng_one_in(&rig->prng, 6))
+        seed_faults(rig);
+    unsigned rounds = 1 + (unsigned)prng_below(&rig->prng, 4);
+    for (unsigned i = 0; i < rounds; i++) {
+        if (!seed_round(rig))
+            return;
+    }
+    if (!rig->faulty)
+        (void)seed_end(rig);
+}
+
+/* --- Children ------------------------------------------------------------------------------- */
+
+static void counts_add(struct rig_counts *to, const struct rig_counts *from)
+{
+    uint64_t *sums = (uint64_t *)to;
+    const uint64_t *values = (const uint64_t *)from;
+    for (size_t i = 0; i < sizeof *to / sizeof(uint64_t); i++)
+        sums[i] += values[i];
+}
+
+static void reach_add(void *context, const char *name, uint64_t count)
+{
+    struct reach_row *rows = context;
+    for (unsigned i = 0; i < REACH_MAX; i++) {
+        if (rows[i].name[0] == '\0')
+            (void)snprintf(rows[i].name, sizeof rows[i].name, "%s", name);
+        if (strcmp(rows[i].name, name) == 0) {
+            rows[i].count += count;
+            return;
+        }
+    }
+}
+
+static void child_run(struct storm *storm, unsigned job, uint64_t first, uint64_t count)
+{
+    static struct rig rig;
+    mutant_active = storm->mutant;
+    for (uint64_t seed = first; seed < first + count; seed++) {
+        storm->results->failed_seed = seed;
+        rig_open(&rig, seed);
+        rig.verbose = storm->verbose;
+        seed_run(&rig);
+        counts_add(&storm->results->counts[job], &rig.counts);
+        if (rig.wrong[0] != '\0') {
+            (void)snprintf(storm->results->failed, sizeof storm->results->failed, "seed %llu: %s",
+                           (unsigned long long)seed, rig.wrong);
+            _exit(1);
+        }
+        rig_close(&rig);
+    }
+    reach_each(reach_add, storm->results->reach[job]);
+    _exit(0);
+}
+
+/* Runs all seeds. True if something was false. */
+static bool storm_run(struct storm *storm)
+{
+    pid_t children[8] = {0};
+    uint64_t next = storm->first;
+    uint64_t end = storm->first + storm->count;
+    bool failed = false;
+    unsigned running = 0;
+    while ((next < end && !failed) || running > 0) {
+        for (unsigned job = 0; job < storm->jobs && next < end && !failed; job++) {
+            if (children[job] != 0)
+                continue;
+            uint64_t count = MIN(SEEDS_PER_CHILD, end - next);
+            (void)fflush(stdout);
+            children[job] = fork();
+            if (children[job] == 0)
+                child_run(storm, job, next, count);
+            next += count;
+            running++;
+        }
+        int status = 0;
+        pid_t ended = wait(&status);
+        for (unsigned job = 0; job < storm->jobs; job++) {
+            if (children[job] == ended)
+                children[job] = 0;
+        }
+        running--;
+        if (WIFSIGNALED(status) && !failed)
+            (void)snprintf(storm->results->failed, sizeof storm->results->failed,
+                           "about seed %llu: died of signal %d",
+                           (unsigned long long)storm->results->failed_seed, WTERMSIG(status));
+        failed = failed || status != 0;
+    }
+    return failed;
+}
+
+/* --- Telling -------------------------------------------------------------------------------- */
+
+static struct reach_row *storm_reach_sum(struct storm *storm)
+{
+    static struct reach_row rows[REACH_MAX];
+    for (unsigned job = 0; job < storm->jobs; job++) {
+        for (unsigned i = 0; i < REACH_MAX && storm->results->reach[job][i].name[0] != '\0'; i++)
+            reach_add(rows, storm->results->reach[job][i].name,
+                      storm->results->reach[job][i].count);
+    }
+    return rows;
+}
+
+/* How many names of the file no seed reached. */
+static unsigned storm_unreached(struct storm *storm)
+{
+    FILE *file = fopen(storm->reach_file, "r");
+    if (file == NULL) {
+        perror(storm->reach_file);
+        return 1;
+    }
+    const struct reach_row *rows = storm_reach_sum(storm);
+    unsigned missing = 0;
+    char name[64];
+    while (fscanf(file, "%63s", name) == 1) {
+        uint64_t count = 0;
+        for (unsigned i = 0; i < REACH_MAX && rows[i].name[0] != '\0'; i++)
+            count = strcmp(rows[i].name, name) == 0 ? rows[i].count : count;
+        printf("  branch %-36s %llu\n", name, (unsigned long long)count);
+        missing += count == 0 ? 1 : 0;
+    }
+    (void)fclose(file);
+    if (missing > 0)
+        printf("%u branches were never reached\n", missing);
+    return missing;
+}
+
+static void storm_print(const struct storm *storm)
+{
+    struct rig_counts sum = {0};
+    for (unsigned job = 0; job < storm->jobs; job++)
+        counts_add(&sum, &storm->results->counts[job]);
+    printf(
+        "%llu seeds: %llu requests, %llu cuts, %llu kills, %llu clean closes, %llu reads checked, "
+        "%llu blocks settled, %llu full, %llu errors, %llu deletions\n",
+        (unsigned long long)storm->count, (unsigned long long)sum.requests,
+        (unsigned long long)sum.cuts, (unsigned long long)sum.kills,
+        (unsigned long long)sum.clean_closes, (unsigned long long)sum.reads_checked,
+        (unsigned long long)sum.settled, (unsigned long long)sum.no_space,
+        (unsigned long long)sum.errors, (unsigned long long)sum.deletions);
+}
+
+static int storm_parse(struct storm *storm, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--verbose") == 0) {
+            storm->verbose = true;
+        } else if (i + 1 >= argc) {
+            return -EINVAL;
+        } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
+            storm->first = strtoull(argv[++i], NULL, 10);
+            storm->count = strtoull(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--mutant") == 0) {
+            storm->mutant = (int)strtol(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--jobs") == 0) {
+            storm->jobs = (unsigned)strtoul(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--reach") == 0) {
+            storm->reach_file = argv[++i];
+        } else {
+            return -EINVAL;
+        }
+    }
+    return storm->jobs >= 1 && storm->jobs <= 8 ? 0 : -EINVAL;
+}
+
+int main(int argc, char **argv)
+{
+    struct storm storm = {.first = 1, .count = 500, .jobs = 2};
+    if (storm_parse(&storm, argc, argv) != 0) {
+        (void)fprintf(stderr,
+                      "usage: %s [--seeds FIRST COUNT] [--mutant N] [--jobs N] "
+                      "[--reach FILE] [--verbose]\n",
+                      argv[0]);
+        return 2;
+    }
+    storm.results = mmap(NULL, sizeof *storm.results, PROT_READ | PROT_WRITE,
+                         MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (storm.results == MAP_FAILED)
+        return 2;
+    bool failed = storm_run(&storm);
+    if (storm.mutant != 0) {
+        printf("mutant %d: %s%s\n", storm.mutant, failed ? "caught, " : "NOT CAUGHT",
+               storm.results->failed);
+        return failed ? 0 : 1;
+    }
+    storm_print(&storm);
+    if (failed)
+        printf("FAILED: %s\n", storm.results->failed);
+    if (!failed && storm.reach_file != NULL && storm_unreached(&storm) > 0)
+        failed = true;
+    return failed ? 1 : 0;
+}
