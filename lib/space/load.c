@@ -217,3 +217,13 @@ int space_probe(struct space *space, uint64_t place, struct page_waiter *waiter,
     }
     return 0;
 }
+
+bool space_is_deferred_page(const struct space *space, uint64_t place)
+{
+    for (size_t i = 0; i < space->deferred_pages.count; i++) {
+        uint64_t packed = space->deferred_pages.items[i];
+        if (place - deferred_place(packed) < deferred_blocks(packed))
+            return true;
+    }
+    return false;
+}

@@ -157,7 +157,8 @@ void space_release_turn(struct space *space)
         while (work > 0 && !slot_waits(slot)) {
             if (slot->fetch.region == SPACE_REGION_NONE && !release_assign(space, slot))
                 break;
-            work -= MIN(work, release_slot_turn(space, slot, work));
+            uint32_t spent = release_slot_turn(space, slot, work);
+            work -= MIN(work, spent);
         }
     }
     /* Out of work for this turn, or a new batch may be had: soon, but not now. */

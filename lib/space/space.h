@@ -176,6 +176,8 @@ struct space_stats {
     uint64_t waits; /* Takes that had to wait. */
 };
 void space_stats(const struct space *space, struct space_stats *ret_stats);
+/* For check: a page of the deferred list that the store was opened with. */
+bool space_is_deferred_page(const struct space *space, uint64_t place);
 /* For check: whether a block is in use: reachable, or should be. What a reopened store still has in
  * quarantine is not. 0: *ret_used; -EAGAIN, errors. */
 int space_probe(struct space *space, uint64_t place, struct page_waiter *waiter, bool *ret_used);

@@ -99,9 +99,7 @@ static void checkpoint_settled(struct store_flush *flush, int result)
         super->replay_batch = checkpoint->replay.batch;
         super->replay_block = checkpoint->replay.block;
     }
-    struct tree_stats tree;
-    tree_stats(store->tree, &tree);
-    super->pages_used = tree.pages_used;
+    super->pages_used = checkpoint->table.pages_used;
     checkpoint_move(store, CHECKPOINT_SUPER);
     store_super_write(store, checkpoint_named);
 }
@@ -222,6 +220,12 @@ static bool checkpoint_due(const struct store *store)
            journal_used_blocks(store->journal) > journal_blocks(store->journal) / 2 ||
            page_dirty_count(store->cache) > frames / 3 ||
            tree.segments_dirty > store->options.segments_max / 2;
+}
+
+void store_want_checkpoint(void *context)
+{
+    struct store *store = context;
+    store->checkpoint.wanted = true;
 }
 
 static void checkpoint_begin(struct store *store)

@@ -134,6 +134,8 @@ void store_flusher_open(struct store *store);
 void store_flusher_close(struct store *store);
 void store_flusher_turn(struct store *store);
 void store_want_flush(void *store);
+/* checkpoint.c */
+void store_want_checkpoint(void *store);
 
 /* checkpoint.c */
 void store_checkpoint_turn(struct store *store);
@@ -149,9 +151,14 @@ int store_drop_step(struct tree_path *path, const struct segment_key *key, uint3
 void store_deletions_turn(struct store *store);
 
 /* scrub.c */
-void store_scrub_turn(struct store *store);
+/* Ends its walk; false while reads of it are under way. */
+bool store_scrub_stop(struct store *store);
 void store_scrub_close(struct store *store);
 int store_scrub_open(struct store *store);
+
+/* check.c */
+void store_check_turn(struct store *store);
+bool store_check_turn_needed(const struct store *store);
 
 /* open.c */
 void store_free(struct store *store);

@@ -82,7 +82,8 @@ void store_closing_turn(struct store *store)
         closing->writes = false;
     if (closing->state == CLOSING_DRAIN) {
         bool drained = store->active == 0 && list_empty(&store->deletions) &&
-                       !store_checkpoint_busy(store) && !store->flusher.busy &&
+                       store_scrub_stop(store) && !store_checkpoint_busy(store) &&
+                       !store->flusher.busy && store->check == NULL &&
                        (journal_idle(store->journal) || store->devices.failed != 0);
         if (!drained)
             return;
@@ -94,7 +95,7 @@ void store_closing_turn(struct store *store)
             store_checkpoint(store, &closing->checkpoint);
         }
     }
-    if (closing->state != CLOSING_ENDED || store->flusher.busy)
+    if (closing->state != CLOSING_ENDED || store->flusher.busy || !space_idle(store->space))
         return;
     store_done_fn *done = closing->done;
     void *context = closing->context;
@@ -108,13 +109,13 @@ void store_close(struct store *store, store_done_fn *done, void *context)
     assert(store->state != STORE_OPENING && store->closing == NULL);
     struct closing *closing = calloc(1, sizeof *closing);
     assert(closing != NULL);
+    space_stop(store->space);
     closing->done = done;
     closing->context = context;
     closing->writes = store->state == STORE_READY;
     closing->result = store->state == STORE_FAILED ? IOMESH_FAILED : 0;
     store->closing = closing;
     store->state = STORE_CLOSING;
-    store_scrub_close(store);
 }
 
 enum store_state store_state(const struct store *store)

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "store/internal.h"
+#include "store/opening.h"
 
 void store_event(struct store *store, enum store_event_severity severity, const char *format, ...)
 {
@@ -180,11 +180,26 @@ static void ops_append(struct store *store)
         store_op_append(LIST_ENTRY(node, struct store_op, node));
 }
 
+bool store_turn_needed(const struct store *store)
+{
+    if (!list_empty(&store->devices.ended) || !list_empty(&store->finished))
+        return true;
+    if (store->cache != NULL && page_turn_needed(store->cache))
+        return true;
+    if (store->opening != NULL && store->opening->ended)
+        return true;
+    if (store->checkpoint.state == CHECKPOINT_PAGES && store->checkpoint.pages.in_flight == 0)
+        return true;
+    return store_check_turn_needed(store);
+}
+
 /* Order matters for latency only: what has ended is told first, and what the callers then ask for
  * joins the batch that this very turn sends. */
 void store_turn(struct store *store)
 {
     (void)device_turn(&store->devices);
+    if (store->cache != NULL)
+        (void)page_turn(store->cache);
     if (store->state == STORE_OPENING) {
         store_opening_turn(store);
         return;
@@ -199,8 +214,8 @@ void store_turn(struct store *store)
     store_deletions_turn(store);
     store_checkpoint_turn(store);
     store_flusher_turn(store);
-    store_scrub_turn(store);
     journal_turn(store->journal);
+    store_check_turn(store);
     if (store->closing != NULL)
         store_closing_turn(store);
 }

@@ -297,6 +297,7 @@ int opening_components(struct opening *opening)
         .quarantine_max = store->options.quarantine_max,
         .discard = store->options.discard,
         .want_flush = store_want_flush,
+        .want_checkpoint = store_want_checkpoint,
         .context = store,
     };
     return space_open(&space, &store->space);

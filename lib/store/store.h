@@ -87,6 +87,8 @@ void store_close(struct store *store, store_done_fn *done, void *context);
 
 /* Once per engine turn. */
 void store_turn(struct store *store);
+/* There is something to do without waiting for anybody: turn again before sleeping. */
+bool store_turn_needed(const struct store *store);
 
 enum store_state { STORE_OPENING, STORE_READY, STORE_READ_ONLY, STORE_FAILED, STORE_CLOSING };
 enum store_state store_state(const struct store *store);

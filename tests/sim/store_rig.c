@@ -102,16 +102,27 @@ bool rig_turn(struct rig *rig)
         return false;
     if (rig->engine != NULL)
         volume_engine_turn(rig->engine);
-    if (rig->store != NULL && !rig->world.off)
+    for (bool again = true; again && rig->store != NULL && !rig->world.off;) {
         store_turn(rig->store);
+        again = rig->store != NULL && store_turn_needed(rig->store);
+    }
     return true;
 }
 
-static void rig_ended(void *context, int result)
+static void rig_opened(void *context, int result)
 {
     struct rig *rig = context;
     rig->waiting = false;
     rig->ended = result;
+    if (result != 0)
+        rig->store = NULL;
+}
+
+/* Formatted or closed: the store is gone either way. */
+static void rig_gone(void *context, int result)
+{
+    rig_opened(context, result);
+    ((struct rig *)context)->store = NULL;
 }
 
 bool rig_wait(struct rig *rig, const bool *until_false, const char *what)
@@ -136,11 +147,10 @@ bool rig_format(struct rig *rig)
     for (unsigned i = 0; i < sizeof uuid; i++)
         uuid[i] = (uint8_t)prng_next(&rig->prng);
     rig->waiting = true;
-    if (store_format(&rig->options, uuid, false, &rig->store, rig_ended, rig) != 0)
+    if (store_format(&rig->options, uuid, false, &rig->store, rig_gone, rig) != 0)
         return rig_wrong(rig, "format refused: %s", base_last_error());
     if (!rig_wait(rig, &rig->waiting, "format"))
         return false;
-    rig->store = NULL;
     return rig->ended == 0 ? true : rig_wrong(rig, "format: %s", base_last_error());
 }
 
@@ -174,14 +184,12 @@ bool rig_start(struct rig *rig)
 {
     rig->waiting = true;
     rig->options.incarnation_min = rig->incarnation;
-    if (store_open(&rig->options, &rig->store, rig_ended, rig) != 0)
+    if (store_open(&rig->options, &rig->store, rig_opened, rig) != 0)
         return rig_wrong(rig, "open refused: %s", base_last_error());
     if (!rig_wait(rig, &rig->waiting, "open"))
         return false;
-    if (rig->ended != 0) {
-        rig->store = NULL;
+    if (rig->ended != 0)
         return rig_wrong(rig, "open: %s", base_last_error());
-    }
     if (store_state(rig->store) != STORE_READY)
         return rig_wrong(rig, "open: the store is not ready");
     if (store_incarnation(rig->store) <= rig->incarnation)
@@ -229,10 +237,9 @@ bool rig_stop(struct rig *rig)
     volume_engine_close(rig->engine);
     rig->engine = NULL;
     rig->waiting = true;
-    store_close(rig->store, rig_ended, rig);
+    store_close(rig->store, rig_gone, rig);
     if (!rig_wait(rig, &rig->waiting, "close"))
         return false;
-    rig->store = NULL;
     rig->counts.clean_closes++;
     return rig->ended == 0 || rig->faulty ? true : rig_wrong(rig, "close: %d", rig->ended);
 }
@@ -260,14 +267,12 @@ bool rig_check(struct rig *rig)
     options.read_only = true;
     options.cache_bytes = 4096ull * BLOCK_BYTES;
     rig->waiting = true;
-    if (store_open(&options, &rig->store, rig_ended, rig) != 0)
+    if (store_open(&options, &rig->store, rig_opened, rig) != 0)
         return rig_wrong(rig, "check: open refused: %s", base_last_error());
     if (!rig_wait(rig, &rig->waiting, "check: open"))
         return false;
-    if (rig->ended != 0) {
-        rig->store = NULL;
+    if (rig->ended != 0)
         return rig_wrong(rig, "check: open: %s", base_last_error());
-    }
     struct store_check check = {
         .fault = check_fault, .done = check_done, .context = rig, .data = true};
     rig->waiting = true;
@@ -278,9 +283,8 @@ bool rig_check(struct rig *rig)
     if (rig->ended != 0)
         return rig_wrong(rig, "check: ended with %d", rig->ended);
     rig->waiting = true;
-    store_close(rig->store, rig_ended, rig);
+    store_close(rig->store, rig_gone, rig);
     if (!rig_wait(rig, &rig->waiting, "check: close"))
         return false;
-    rig->store = NULL;
     return true;
 }
