@@ -28,8 +28,8 @@ struct check {
     struct tree_walk walk;
     struct verify verify;
     bool walked, paused, waits;
-    uint64_t met;     /* Pointers that the walk showed. */
-    uint64_t total;   /* Blocks in use, for the bar. */
+    uint64_t met;   /* Pointers that the walk showed. */
+    uint64_t total; /* Blocks in use, for the bar. */
 
     /* The pages of the free map: where the descent stands. */
     struct page *pages[INDEX_DEPTH];
@@ -68,16 +68,18 @@ static void check_reach(struct check *check, uint64_t place, const char *what,
     struct device *device = device_at(&check->store->devices, place);
     unsigned long long volume = key == NULL ? 0 : key->volume;
     if (device == NULL) {
-        check_fault(check, "%s of volume %llu block %llu is said to be at place %llu, which is on no "
-                           "device",
+        check_fault(check,
+                    "%s of volume %llu block %llu is said to be at place %llu, which is on no "
+                    "device",
                     what, volume, (unsigned long long)block, (unsigned long long)place);
         return;
     }
     uint8_t *bits = check->reached[device - check->store->devices.devices];
     uint64_t at = place - device->base;
     if ((bits[at / 8] & 1u << at % 8) != 0)
-        check_fault(check, "place %llu is reached twice, the second time by %s of volume %llu block "
-                           "%llu",
+        check_fault(check,
+                    "place %llu is reached twice, the second time by %s of volume %llu block "
+                    "%llu",
                     (unsigned long long)place, what, volume, (unsigned long long)block);
     bits[at / 8] |= (uint8_t)(1u << at % 8);
 }
@@ -312,8 +314,7 @@ static void check_step(struct check *check)
         if (error == 0)
             check->state = CHECK_ENDED;
         return;
-    case CHECK_ENDED:
-        return;
+    case CHECK_ENDED: return;
     }
 }
 
