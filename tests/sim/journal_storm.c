@@ -330,7 +330,7 @@ int main(int count, char **arguments)
         case 'n': seeds = strtoull(optarg, NULL, 10); break;
         case 's': shorts = strtoull(optarg, NULL, 10); break;
         case '1': run_seed(strtoull(optarg, NULL, 10), true); return 0;
-        case 'm': return run_mutants(atoi(optarg));
+        case 'm': return run_mutants((int)strtol(optarg, NULL, 10));
         default: return 2;
         }
     }
