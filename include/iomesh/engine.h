@@ -2,9 +2,9 @@
 /*
  * The engine: one thread, one ring. You own the loop.
  *
- * With your own loop: watch iomesh_fd() for reading, wake up after iomesh_deadline(), and in
- * both cases call iomesh_turn(). Before the loop sleeps call iomesh_turn() once more if anything
- * was asked of the library since the last one: requests are sent by a turn.
+ * With your own loop: before it sleeps, every time, ask iomesh_deadline(). 0: call iomesh_turn()
+ * and ask again; requests are sent by a turn. Else sleep that long at most, watching iomesh_fd()
+ * for reading, and then call iomesh_turn().
  * Without one: iomesh_wait() in a loop, or the …_sync calls.
  */
 #ifndef IOMESH_ENGINE_H
@@ -69,8 +69,8 @@ IOMESH_API int iomesh_engine_open(const struct iomesh_engine_options *options,
 IOMESH_API int iomesh_engine_close(struct iomesh_engine *engine);
 
 /**
- * A descriptor that becomes readable when a turn is due. An eventfd, the engine's own: poll it,
- * never read or close it.
+ * A descriptor that becomes readable when a turn is due, from iomesh_deadline() on until the next
+ * turn. An eventfd, the engine's own: poll it, never read or close it.
  *
  * Returns the descriptor.
  *
@@ -79,7 +79,8 @@ IOMESH_API int iomesh_engine_close(struct iomesh_engine *engine);
 IOMESH_API int iomesh_fd(struct iomesh_engine *engine);
 
 /**
- * How long the engine can do without a turn if its descriptor stays quiet.
+ * How long the engine can do without a turn if its descriptor stays quiet. Arms the descriptor:
+ * call it each time before sleeping.
  *
  * Returns nanoseconds from now; 0: a turn is due; IOMESH_NEVER: nothing is waited for.
  *

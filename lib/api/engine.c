@@ -157,6 +157,7 @@ int iomesh_fd(struct iomesh_engine *engine)
 
 uint64_t iomesh_deadline(struct iomesh_engine *engine)
 {
+    uring_arm(engine->uring);
     uint64_t deadline_ns = engine_deadline_ns(engine->engine);
     if (deadline_ns == CLOCK_NEVER || deadline_ns == 0)
         return deadline_ns == 0 ? 0 : IOMESH_NEVER;
@@ -197,6 +198,13 @@ void iomesh_buffer_put(struct iomesh_engine *engine, void *buffer)
 }
 
 /* --- Waiting ------------------------------------------------------------------------------- */
+
+int api_refuse_in_callback(const struct iomesh_engine *engine)
+{
+    if (engine_turning(engine->engine))
+        return FAIL(-EDEADLK, "a callback cannot wait: use the call that takes a callback");
+    return 0;
+}
 
 int api_wait(struct iomesh_engine *engine, const bool *pending)
 {

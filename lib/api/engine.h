@@ -27,6 +27,15 @@ int api_options(const char *what, const void *given, void *defaults, uint32_t si
 /* Turns until `*pending` is false. -EDEADLK inside a callback. */
 int api_wait(struct iomesh_engine *engine, const bool *pending);
 
+/* 0, or -EDEADLK with a sentence: what is asked for waits, and a callback must not. */
+int api_refuse_in_callback(const struct iomesh_engine *engine);
+#define REFUSE_IN_CALLBACK(engine)                     \
+    do {                                               \
+        int refused_ = api_refuse_in_callback(engine); \
+        if (refused_ != 0)                             \
+            return refused_;                           \
+    } while (0)
+
 /* A completion kept for a waiting call. */
 struct api_waiter {
     bool pending;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sys/random.h>
 #include <time.h>
 
 #include "uring/ring.h"
@@ -30,3 +31,11 @@ static uint64_t clock_wall(struct clock *clock)
 }
 
 const struct clock_ops uring_clock_ops = {.now_ns = clock_now, .wall_ns = clock_wall};
+
+int uring_random(void *bytes, uint32_t count)
+{
+    ssize_t length = getrandom(bytes, count, 0);
+    if (length < 0)
+        return FAIL(-errno, "the system has no random bytes to give");
+    return (uint32_t)length == count ? 0 : -EIO;
+}

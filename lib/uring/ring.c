@@ -213,12 +213,19 @@ static void spin_learn(struct uring *uring, unsigned count)
     uring->idle_since_ns = 0;
 }
 
+static void ring_disarm(struct uring *uring)
+{
+    (void)io_uring_cq_eventfd_toggle(&uring->ring, false);
+    uring->fd_armed = false;
+}
+
 unsigned uring_collect(struct uring *uring)
 {
-    if (uring->fd_watched) {
+    if (uring->fd_armed) {
         uint64_t events;
         ssize_t length = read(uring->event_fd, &events, sizeof events);
         (void)length;
+        ring_disarm(uring);
     }
     unsigned count = ring_end_all(uring);
     spin_learn(uring, count);
@@ -242,6 +249,20 @@ bool uring_ready(struct uring *uring)
     return ring_arrived(uring) || !list_empty(&uring->later) || !list_empty(&uring->dirty) ||
            !list_empty(&uring->waiting_ops) || !list_empty(&uring->waiting_ios) ||
            io_uring_sq_ready(&uring->ring) > 0;
+}
+
+void uring_arm(struct uring *uring)
+{
+    if (!uring->fd_watched || uring->fd_armed)
+        return;
+    (void)io_uring_cq_eventfd_toggle(&uring->ring, true);
+    uring->fd_armed = true;
+    /* What came before the ring was told to say so. */
+    if (!ring_arrived(uring))
+        return;
+    uint64_t one = 1;
+    ssize_t written = write(uring->event_fd, &one, sizeof one);
+    (void)written;
 }
 
 static void spin_pause(void)
@@ -294,10 +315,10 @@ int uring_wait(struct uring *uring, uint64_t until_ns)
                                      .tv_nsec = (long long)(left_ns % NS_PER_S)};
     struct io_uring_cqe *cqe = NULL;
     /* Sleeping here needs no descriptor: the ring's eventfd stays quiet. */
-    (void)io_uring_cq_eventfd_toggle(&uring->ring, false);
+    if (uring->fd_armed)
+        ring_disarm(uring);
     int sent = io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1,
                                                 until_ns == CLOCK_NEVER ? NULL : &left, NULL);
-    (void)io_uring_cq_eventfd_toggle(&uring->ring, uring->fd_watched);
     if (sent < 0 && !ring_error_passes(sent))
         return ring_broke(uring, sent);
     return 0;
@@ -305,14 +326,8 @@ int uring_wait(struct uring *uring, uint64_t until_ns)
 
 int uring_fd(struct uring *uring)
 {
-    if (!uring->fd_watched) {
-        /* From now on: until somebody asks for it the descriptor costs nothing. */
-        uring->fd_watched = true;
-        (void)io_uring_cq_eventfd_toggle(&uring->ring, true);
-        uint64_t one = 1;
-        ssize_t written = write(uring->event_fd, &one, sizeof one);
-        (void)written;
-    }
+    uring->fd_watched = true;
+    uring_arm(uring);
     return uring->event_fd;
 }
 

@@ -50,6 +50,7 @@ struct uring {
     int broken;      /* An error of io_uring_enter that will not go away. */
     int event_fd;    /* Registered with the ring, and handed out. */
     bool fd_watched; /* Somebody has asked for it. */
+    bool fd_armed;   /* Completions show there: somebody may sleep on it. */
     int wake_fd;     /* Written by other threads, read by the ring. */
     uint64_t wake_value;
     struct uring_op wake_op;

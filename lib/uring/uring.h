@@ -37,8 +37,12 @@ void uring_close(struct uring *uring);
 
 struct clock *uring_clock(struct uring *uring);
 struct work *uring_work(struct uring *uring);
-/* Readable when uring_collect() is due; disks, sockets and uring_wake() all show here. */
+/*
+ * Readable when uring_collect() is due; disks, sockets and uring_wake() all show here, from this
+ * call or uring_arm() on until the next uring_collect(): a loop that does not sleep does not pay.
+ */
 int uring_fd(struct uring *uring);
+void uring_arm(struct uring *uring);
 
 /* Ends what has completed, in order of completion. Returns how many callbacks ran. */
 unsigned uring_collect(struct uring *uring);
@@ -54,6 +58,9 @@ int uring_wait(struct uring *uring, uint64_t until_ns);
 void uring_wake(struct uring *uring);
 /* Disks, streams and listeners open. */
 unsigned uring_open_count(const struct uring *uring);
+
+/* Bytes that nobody can guess, for names that must be unique. Any thread. 0 or -errno. */
+int uring_random(void *bytes, uint32_t count);
 
 /* --- Buffers ------------------------------------------------------------------------------- */
 

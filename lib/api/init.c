@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making a pool.
+ *
+ * It is one when the metadata says so, in the last step, and none before: what an interrupted
+ * making left is taken over by the next.
+ */
+#include "api/offline.h"
+
+static void init_looked(void *context, int result, const struct catalog_look *look)
+{
+    (void)look;
+    api_waiter_done(context, result);
+}
+
+/* Refuses a directory that has a pool. */
+static int init_check_empty(struct offline *offline)
+{
+    offline->waiter.pending = true;
+    int result = offline_wait(offline, catalog_look(offline->meta, init_looked, &offline->waiter));
+    if (result == 0)
+        return FAIL(-EEXIST, "%s: there is a pool already", offline->place.directory);
+    return result == -ENOENT ? 0 : result;
+}
+
+static void init_formatted(void *context, int result)
+{
+    struct offline *offline = context;
+    offline->store = NULL;
+    api_waiter_done(&offline->waiter, result);
+}
+
+static int init_format_store(struct offline *offline,
+                             const struct iomesh_pool_init_options *options, const uint8_t uuid[16])
+{
+    struct store_options store;
+    offline_store_options(offline, &store);
+    store.journal_bytes = options->journal_bytes;
+    /* A file that was made now, or that an interrupted making left, holds nothing of anybody's. */
+    bool overwrite = options->flags & IOMESH_POOL_OVERWRITE || options->device_count == 0;
+    offline->waiter.pending = true;
+    return offline_wait(
+        offline, store_format(&store, uuid, overwrite, &offline->store, init_formatted, offline));
+}
+
+static int init_steps(struct offline *offline, const struct iomesh_pool_init_options *options)
+{
+    uint8_t uuids[2][16];
+    int result = uring_random(uuids, sizeof uuids);
+    if (result == 0)
+        result = offline_open_meta(offline, true);
+    if (result == 0)
+        result = init_check_empty(offline);
+    if (result == 0)
+        result = offline_open_disks(offline, 0, true);
+    if (result == 0)
+        result = init_format_store(offline, options, uuids[1]);
+    if (result == 0)
+        result = place_make_links(&offline->place);
+    if (result != 0)
+        return result;
+    offline->waiter.pending = true;
+    return offline_wait(offline, catalog_format(offline->meta, uuids[0], uuids[1], api_waiter_done,
+                                                &offline->waiter));
+}
+
+static int init_options_check(const struct iomesh_pool_init_options *options)
+{
+    if (options->flags & ~IOMESH_POOL_OVERWRITE)
+        return FAIL(-EINVAL, "pool init: flags %#x are not known", options->flags);
+    if (options->journal_bytes % BLOCK_BYTES != 0)
+        return FAIL(-EINVAL, "a journal has a multiple of 4 KiB, not %llu bytes",
+                    (unsigned long long)options->journal_bytes);
+    return 0;
+}
+
+int iomesh_pool_init(const char *url, const struct iomesh_pool_init_options *given)
+{
+    struct iomesh_pool_init_options options = IOMESH_POOL_INIT_OPTIONS_INIT;
+    int result = api_options("pool init", given, &options, sizeof options);
+    if (result == 0)
+        result = init_options_check(&options);
+    if (result != 0)
+        return result;
+    struct offline offline;
+    result = offline_begin(&offline, url);
+    if (result != 0)
+        return result;
+    bool made = false;
+    bool there = false;
+    result = place_plan_devices(&offline.place, &options);
+    if (result == 0)
+        result = place_make_directory(&offline.place, &made);
+    if (result == 0) {
+        result = init_steps(&offline, &options);
+        /* What was somebody else's pool stays as it is. */
+        there = result == -EEXIST || result == IOMESH_IN_USE || result == IOMESH_FORMAT ||
+                result == IOMESH_CORRUPT;
+    }
+    if (result != 0 && !there)
+        place_unmake(&offline.place, made);
+    offline_end(&offline);
+    return result;
+}

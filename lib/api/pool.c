@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening a pool, turning its machines, closing it. */
+#include "api/pool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "meta/sqlite/sqlite.h"
+
+#define CLAIM_RETRY_NS (50 * NS_PER_MS)
+#define CLAIM_WAIT_NS (5 * NS_PER_S)
+#define SCRUB_RATE (16ull << 20)
+
+void pool_note(struct iomesh_pool *pool, int result)
+{
+    if (pool->result != 0 || result == 0)
+        return;
+    pool->result = result;
+    (void)snprintf(pool->sentence, sizeof pool->sentence, "%s", base_last_error());
+}
+
+/* --- Closing: top down --------------------------------------------------------------------- */
+
+static void pool_free(struct iomesh_pool *pool)
+{
+    for (unsigned i = 0; i < pool->disk_count; i++)
+        uring_disk_close(pool->disks[i]);
+    api_requests_close(&pool->requests);
+    place_done(&pool->place);
+    free(pool->url);
+    free(pool);
+}
+
+/* The last step: nothing of it is used any more, and whoever asked is told. */
+static void pool_gone(struct iomesh_pool *pool)
+{
+    iomesh_pool_opened_fn *opened = pool->opened;
+    iomesh_done_fn *closed = pool->closed;
+    void *context = pool->context;
+    int result = pool->result;
+    volume_engine_close(pool->volume_engine);
+    meta_close(pool->meta);
+    clock_cancel(pool->clock, &pool->claim_retry);
+    engine_hook_remove(pool->engine->engine, &pool->hook);
+    pool->engine->pool_count--;
+    if (result != 0)
+        (void)FAIL(result, "%s", pool->sentence);
+    pool_free(pool);
+    if (opened != NULL)
+        opened(context, result, NULL);
+    else
+        closed(context, result);
+}
+
+static void pool_store_closed(void *context, int result)
+{
+    struct iomesh_pool *pool = context;
+    pool_note(pool, result);
+    pool->store = NULL;
+    pool->state = POOL_CLOSE_REST;
+}
+
+static void pool_catalog_closed(void *context, int result)
+{
+    struct iomesh_pool *pool = context;
+    pool_note(pool, result);
+    pool->catalog = NULL;
+    pool_shut(pool);
+}
+
+void pool_shut(struct iomesh_pool *pool)
+{
+    if (pool->catalog != NULL) {
+        pool->state = POOL_CLOSE_CATALOG;
+        catalog_close(pool->catalog, pool_catalog_closed, pool);
+    } else if (pool->store != NULL) {
+        pool->state = POOL_CLOSE_STORE;
+        store_close(pool->store, pool_store_closed, pool);
+    } else {
+        pool->state = POOL_CLOSE_REST;
+    }
+}
+
+/* --- Opening: bottom up -------------------------------------------------------------------- */
+
+static void pool_fail(struct iomesh_pool *pool, int result)
+{
+    pool_note(pool, result);
+    pool_shut(pool);
+}
+
+static void pool_catalog_opened(void *context, int result)
+{
+    struct iomesh_pool *pool = context;
+    if (result != 0) {
+        pool->catalog = NULL;
+        pool_fail(pool, result);
+        return;
+    }
+    pool->state = POOL_OPEN;
+    pool->opened_ns = clock_now_ns(pool->clock);
+    api_trace(pool->engine, IOMESH_SEVERITY_INFO, IOMESH_EVENT_POOL, "pool open", NULL, 0);
+    iomesh_pool_opened_fn *opened = pool->opened;
+    pool->opened = NULL;
+    opened(pool->context, 0, pool);
+}
+
+static const uint32_t pool_severities[] = {
+    [STORE_DEBUG] = IOMESH_SEVERITY_DEBUG,
+    [STORE_INFO] = IOMESH_SEVERITY_INFO,
+    [STORE_WARNING] = IOMESH_SEVERITY_WARNING,
+    [STORE_ERROR] = IOMESH_SEVERITY_CRITICAL,
+};
+
+static void pool_catalog_event(void *context, const struct catalog_event *event)
+{
+    const struct iomesh_pool *pool = context;
+    uint64_t numbers[] = {event->volume_id, event->bytes};
+    api_trace(pool->engine, pool_severities[event->severity], IOMESH_EVENT_VOLUME, event->text,
+              numbers, COUNT_OF(numbers));
+}
+
+static void pool_store_event(void *context, enum store_event_severity severity, const char *text)
+{
+    const struct iomesh_pool *pool = context;
+    api_trace(pool->engine, pool_severities[severity], IOMESH_EVENT_POOL, text, NULL, 0);
+}
+
+static void pool_store_opened(void *context, int result)
+{
+    struct iomesh_pool *pool = context;
+    if (result != 0) {
+        pool->store = NULL;
+        pool_fail(pool, result);
+        return;
+    }
+    pool->state = POOL_CATALOG;
+    struct volume_engine_options volumes = {.store = pool->store,
+                                            .op_count = pool->options.requests_max};
+    result = volume_engine_open(&volumes, &pool->volume_engine);
+    if (result == 0) {
+        struct catalog_options catalog = {
+            .meta = pool->meta,
+            .store = pool->store,
+            .volumes = pool->volume_engine,
+            .clock = pool->clock,
+            .read_only = store_state(pool->store) != STORE_READY,
+            .volumes_max = pool->options.volumes_max,
+            .event = pool_catalog_event,
+            .context = pool,
+        };
+        result = catalog_open(&catalog, &pool->catalog, pool_catalog_opened, pool);
+    }
+    if (result != 0)
+        pool_fail(pool, result);
+}
+
+static const enum device_class pool_classes[] = {
+    [IOMESH_CLASS_NVME] = DEVICE_NVME,
+    [IOMESH_CLASS_SSD] = DEVICE_SSD,
+    [IOMESH_CLASS_HDD] = DEVICE_HDD,
+};
+
+static void pool_looked(void *context, int result, const struct catalog_look *look)
+{
+    struct iomesh_pool *pool = context;
+    if (result != 0) {
+        pool_fail(pool, result);
+        return;
+    }
+    pool->state = POOL_STORE;
+    memcpy(pool->uuid, look->pool_uuid, sizeof pool->uuid);
+    if (!(pool->options.flags & (IOMESH_POOL_NO_SCRUB | IOMESH_POOL_READ_ONLY)))
+        pool->scrub_rate = pool->options.scrub_rate != 0 ? pool->options.scrub_rate : SCRUB_RATE;
+    struct store_options store = {
+        .clock = pool->clock,
+        .device_count = pool->disk_count,
+        .cache_bytes = pool->options.cache_bytes,
+        .discard = pool->options.flags & IOMESH_POOL_DISCARD,
+        .read_only = pool->options.flags & IOMESH_POOL_READ_ONLY,
+        .scrub_bytes_per_s = pool->scrub_rate,
+        .incarnation_min = look->incarnation,
+        .event = pool_store_event,
+        .context = pool,
+    };
+    for (unsigned i = 0; i < pool->disk_count; i++)
+        store.devices[i] = (struct store_device){
+            .disk = pool->disks[i], .class = pool_classes[pool->place.devices[i].device_class]};
+    result = store_open(&store, &pool->store, pool_store_opened, pool);
+    if (result != 0)
+        pool_fail(pool, result);
+}
+
+static void pool_meta_wakeup(void *context)
+{
+    uring_wake(((struct iomesh_pool *)context)->engine->uring);
+}
+
+static int pool_claim_disks(struct iomesh_pool *pool)
+{
+    unsigned flags = pool->options.flags & IOMESH_POOL_READ_ONLY ? URING_DISK_READ_ONLY : 0;
+    while (pool->disk_count < pool->place.device_count) {
+        int result =
+            uring_disk_open(pool->engine->uring, pool->place.devices[pool->disk_count].path, 0,
+                            flags, &pool->disks[pool->disk_count]);
+        if (result != 0)
+            return result;
+        pool->disk_count++;
+    }
+    return 0;
+}
+
+static void pool_claim(struct iomesh_pool *pool)
+{
+    int result = pool_claim_disks(pool);
+    if (result == 0 && pool->meta == NULL) {
+        struct meta_sqlite_options options = {
+            .path = pool->place.metadata,
+            .threaded = true,
+            .clock = pool->clock,
+            .wakeup = pool_meta_wakeup,
+            .wakeup_context = pool,
+        };
+        result = meta_sqlite_open(&options, &pool->meta);
+    }
+    if (result == IOMESH_IN_USE && clock_now_ns(pool->clock) < pool->claim_until_ns) {
+        /* It may be a killed process whose last requests still drain. */
+        clock_set_after(pool->clock, &pool->claim_retry, CLAIM_RETRY_NS);
+        return;
+    }
+    if (result == 0) {
+        pool->state = POOL_LOOK;
+        result = catalog_look(pool->meta, pool_looked, pool);
+    }
+    if (result != 0)
+        pool_fail(pool, result);
+}
+
+static void pool_claim_fire(struct timer *timer)
+{
+    pool_claim(CONTAINER_OF(timer, struct iomesh_pool, claim_retry));
+}
+
+/* --- Turning ------------------------------------------------------------------------------- */
+
+static void pool_watch_devices(struct iomesh_pool *pool)
+{
+    if (pool->device_failed || store_state(pool->store) != STORE_FAILED)
+        return;
+    pool->device_failed = true;
+    api_trace(pool->engine, IOMESH_SEVERITY_CRITICAL, IOMESH_EVENT_DEVICE_FAILED,
+              "a device failed: nothing more is written to this pool", NULL, 0);
+}
+
+static unsigned pool_turn(struct engine_hook *hook)
+{
+    struct iomesh_pool *pool = CONTAINER_OF(hook, struct iomesh_pool, hook);
+    unsigned count = pool->meta != NULL ? meta_poll(pool->meta) : 0;
+    if (pool->volume_engine != NULL)
+        volume_engine_turn(pool->volume_engine);
+    if (pool->store != NULL)
+        store_turn(pool->store);
+    if (pool->catalog != NULL)
+        count += catalog_turn(pool->catalog);
+    if (pool->state == POOL_OPEN) {
+        pool_watch_devices(pool);
+        return count;
+    }
+    if (pool->state == POOL_CLOSE_REST && (pool->meta == NULL || meta_flying(pool->meta) == 0)) {
+        pool_gone(pool);
+        return count + 1;
+    }
+    /* While it opens and closes steps may follow each other without a completion between. */
+    return count + (pool->state == POOL_STORE || pool->state == POOL_CLOSE_STORE ? 1 : 0);
+}
+
+/* --- Asking for it ------------------------------------------------------------------------- */
+
+static int pool_options_check(const struct iomesh_pool_options *options)
+{
+    const uint32_t known =
+        IOMESH_POOL_READ_ONLY | IOMESH_POOL_DISCARD | IOMESH_POOL_NO_SCRUB | IOMESH_POOL_NO_CONTROL;
+    if (options->flags & ~known)
+        return FAIL(-EINVAL, "pool options: flags %#x are not known", options->flags & ~known);
+    if (options->requests_max > 65536)
+        return FAIL(-EINVAL, "requests_max is 1 to 65536, not %u", options->requests_max);
+    if (options->volumes_max > 65536)
+        return FAIL(-EINVAL, "volumes_max is 1 to 65536, not %u", options->volumes_max);
+    if (options->cache_bytes != 0 && options->cache_bytes < 1u << 20)
+        return FAIL(-EINVAL, "a page cache has 1 MiB or more, not %llu bytes",
+                    (unsigned long long)options->cache_bytes);
+    return 0;
+}
+
+static int pool_prepare(struct iomesh_pool *pool, const char *url)
+{
+    int result = place_parse(url, &pool->place);
+    if (result != 0)
+        return result;
+    pool->url = strdup(url);
+    if (pool->url == NULL)
+        return FAIL(-ENOMEM, "%s: no memory", url);
+    if (pool->options.requests_max == 0)
+        pool->options.requests_max = 1024;
+    result = api_requests_open(&pool->requests, pool->options.requests_max);
+    return result != 0 ? result : place_find_devices(&pool->place);
+}
+
+int iomesh_pool_open(struct iomesh_engine *engine, const char *url,
+                     const struct iomesh_pool_options *given, iomesh_pool_opened_fn *opened,
+                     void *context)
+{
+    struct iomesh_pool_options options = IOMESH_POOL_OPTIONS_INIT;
+    int result = api_options("pool", given, &options, sizeof options);
+    if (result == 0)
+        result = pool_options_check(&options);
+    if (result == 0 && opened == NULL)
+        result = FAIL(-EINVAL, "opening a pool needs a callback");
+    if (result != 0)
+        return result;
+    struct iomesh_pool *pool = calloc(1, sizeof *pool);
+    if (pool == NULL)
+        return FAIL(-ENOMEM, "%s: no memory", url);
+    pool->engine = engine;
+    pool->clock = engine->world.clock;
+    pool->options = options;
+    list_init(&pool->volumes);
+    result = pool_prepare(pool, url);
+    if (result != 0) {
+        pool_free(pool);
+        return result;
+    }
+    pool->opened = opened;
+    pool->context = context;
+    uint64_t wait_ns = options.claim_wait_ns != 0 ? options.claim_wait_ns : CLAIM_WAIT_NS;
+    pool->claim_until_ns = clock_now_ns(pool->clock) + wait_ns;
+    pool->claim_retry.fire = pool_claim_fire;
+    pool->hook.turn = pool_turn;
+    engine_hook_add(engine->engine, &pool->hook);
+    engine->pool_count++;
+    /* From a turn, so that nothing is told inside this call. */
+    clock_set_after(pool->clock, &pool->claim_retry, 0);
+    return 0;
+}
+
+int iomesh_pool_close(struct iomesh_pool *pool, iomesh_done_fn *done, void *context)
+{
+    if (done == NULL)
+        return FAIL(-EINVAL, "closing a pool needs a callback");
+    if (!list_empty(&pool->volumes))
+        return FAIL(-EBUSY, "%s: a volume is open: close it first", pool->url);
+    if (pool->operations > 0)
+        return FAIL(-EBUSY, "%s: %u operations are under way: wait for them", pool->url,
+                    pool->operations);
+    pool->closed = done;
+    pool->context = context;
+    engine_touch(pool->engine->engine);
+    pool_shut(pool);
+    return 0;
+}

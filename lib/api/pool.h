@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* An open pool, its volumes and requests, for the files of this room only. */
+#ifndef API_POOL_H
+#define API_POOL_H
+
+#include "api/engine.h"
+#include "api/place.h"
+#include "meta/meta.h"
+#include "store/store.h"
+#include "volume/catalog.h"
+#include "volume/volume.h"
+
+/* A volume that is open, by however many handles. */
+struct api_volume {
+    struct list node; /* In pool->volumes. */
+    struct iomesh_pool *pool;
+    struct volume *volume;
+    uint32_t handle_count;
+    struct iomesh_volume_stats stats;
+};
+
+/* A handle. */
+struct iomesh_volume {
+    struct api_volume *shared;
+    struct catalog_handle *handle;
+    const char *name;
+    bool read_only;
+    uint32_t in_flight;
+};
+
+/* One request of a program, from the pool's table: nothing is allocated for it. */
+struct api_request {
+    struct list node; /* Among the free ones. */
+    struct volume_io io;
+    struct iomesh_volume *volume;
+    iomesh_done_fn *done;
+    iomesh_extents_fn *extents_done;
+    void *context;
+    uint64_t start_ns;
+};
+
+struct api_requests {
+    struct api_request *table;
+    uint32_t count, in_flight;
+    struct list free;
+};
+int api_requests_open(struct api_requests *requests, uint32_t count);
+void api_requests_close(struct api_requests *requests);
+
+/*
+ * A pool's life.
+ *
+ *   CLAIM ──▶ LOOK ──▶ STORE ──▶ CATALOG ──▶ OPEN ──▶ CLOSE_CATALOG ──▶ CLOSE_STORE ──▶ gone
+ *     │         │        │          │                      ▲                ▲
+ *     └─────────┴────────┴──────────┴── failed ────────────┴────────────────┘
+ */
+enum pool_state {
+    POOL_CLAIM,   /* Devices and metadata are opened; retried while a killed owner's drain. */
+    POOL_LOOK,    /* The metadata says what the pool is. */
+    POOL_STORE,   /* The store opens and recovers. */
+    POOL_CATALOG, /* The catalog opens. */
+    POOL_OPEN,
+    POOL_CLOSE_CATALOG,
+    POOL_CLOSE_STORE,
+    POOL_CLOSE_REST,
+};
+
+struct iomesh_pool {
+    struct iomesh_engine *engine;
+    struct clock *clock;
+    struct engine_hook hook;
+    enum pool_state state;
+    char *url;
+    struct place place;
+    struct iomesh_pool_options options;
+
+    struct disk *disks[DEVICES_MAX];
+    unsigned disk_count; /* Open ones. */
+    struct meta *meta;
+    struct store *store;
+    struct volume_engine *volume_engine;
+    struct catalog *catalog;
+    struct api_requests requests;
+    struct list volumes; /* struct api_volume */
+    uint64_t opened_ns;
+    uint64_t scrub_rate; /* Bytes a second; 0: no scrub. */
+    uint8_t uuid[16];
+    uint64_t claim_until_ns;
+    struct timer claim_retry;
+    uint32_t operations; /* Asked of the catalog and not told yet. */
+    bool device_failed;  /* Was told. */
+
+    iomesh_pool_opened_fn *opened;
+    iomesh_done_fn *closed;
+    void *context;
+    int result;         /* The first thing that went wrong while opening or closing. */
+    char sentence[400]; /* Its sentence. */
+};
+
+/* Notes what went wrong first, with its sentence. */
+void pool_note(struct iomesh_pool *pool, int result);
+/* Ends an opening that failed, or a pool that shall close: everything there is, top down. */
+void pool_shut(struct iomesh_pool *pool);
+
+/* Of histogram.c. */
+void api_histogram_add(struct iomesh_histogram *histogram, uint64_t ns);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a pool holds, how it is, and what its volumes have done. */
+#include <string.h>
+
+#include "api/pool.h"
+
+/* As much of an answer as the caller knows of. */
+static int status_give(void *to, uint32_t size_given, const void *from, uint32_t size)
+{
+    if (size_given < sizeof size_given)
+        return FAIL(-EINVAL, "the answer's size is not set");
+    uint32_t count = MIN(size_given, size);
+    memcpy(to, from, count);
+    memcpy(to, &size_given, sizeof size_given);
+    return 0;
+}
+
+static uint32_t status_state(const struct iomesh_pool *pool, const struct store_stats *stats)
+{
+    switch (store_state(pool->store)) {
+    case STORE_FAILED: return IOMESH_POOL_FAILED;
+    case STORE_READ_ONLY: return IOMESH_POOL_IS_READ_ONLY;
+    default:
+        return stats->corrupt_blocks + stats->read_errors + stats->scrub_faults > 0
+                   ? IOMESH_POOL_DAMAGED
+                   : IOMESH_POOL_HEALTHY;
+    }
+}
+
+static void status_space(struct iomesh_pool_status *status, const struct space_stats *space)
+{
+    status->total_bytes = space->total_blocks * BLOCK_BYTES;
+    status->used_bytes = space->used_blocks * BLOCK_BYTES;
+    status->waiting_bytes = space->quarantine_blocks * BLOCK_BYTES;
+    status->free_bytes = space->free_blocks * BLOCK_BYTES;
+    status->reserve_bytes = space->reserve_blocks * BLOCK_BYTES;
+    status->prepared_bytes = space->prepared_bytes;
+    status->discarded_bytes = space->discarded_bytes;
+}
+
+static void status_store(struct iomesh_pool_status *status, const struct store_stats *stats)
+{
+    status->journal_bytes = stats->journal_blocks * BLOCK_BYTES;
+    status->journal_used_bytes = stats->journal_used_blocks * BLOCK_BYTES;
+    status->journal_records = stats->journal_records;
+    status->journal_batches = stats->journal_batches;
+    status->recovered_records = stats->replayed_records;
+    status->recovery_ns = stats->recovery_ns;
+    status->checkpoints = stats->checkpoints;
+    status->checkpoint_pages = stats->checkpoint_pages;
+    status->checkpoint_last_ns = stats->checkpoint_ns_last;
+    status->cache_bytes = (uint64_t)stats->cache.frames * BLOCK_BYTES;
+    status->cache_used_bytes = (uint64_t)stats->cache.used * BLOCK_BYTES;
+    status->cache_dirty_bytes = (uint64_t)stats->cache.dirty * BLOCK_BYTES;
+    status->cache_hits = stats->cache.hits;
+    status->cache_misses = stats->cache.misses;
+    status->cache_evictions = stats->cache.evictions;
+    status->cache_waits = stats->cache.waits;
+    status->scrub_permille = (uint32_t)stats->scrub_position_permille;
+    status->scrub_checked_blocks = stats->scrub_blocks;
+    status->scrub_damaged_blocks = stats->scrub_faults;
+    status->scrub_completed = stats->scrub_passes;
+    status->device_read_bytes = stats->device_bytes_read;
+    status->device_written_bytes = stats->device_bytes_written;
+    status->device_flushes = stats->device_flushes;
+    status->read_errors = stats->read_errors;
+    status->checksum_errors = stats->corrupt_blocks;
+}
+
+int iomesh_pool_status(struct iomesh_pool *pool, struct iomesh_pool_status *ret_status)
+{
+    struct store_stats stats = {0};
+    struct catalog_counts counts = {0};
+    store_stats(pool->store, &stats);
+    catalog_counts(pool->catalog, &counts);
+    struct iomesh_pool_status status = {
+        .size = sizeof status,
+        .state = status_state(pool, &stats),
+        .format = CATALOG_FORMAT_VERSION,
+        .device_count = pool->disk_count,
+        .volumes_open = counts.volumes_open,
+        .requests = pool->requests.in_flight,
+        .opened_ns_ago = clock_now_ns(pool->clock) - pool->opened_ns,
+        .scrub_rate = pool->scrub_rate,
+        .scrub_running = pool->scrub_rate != 0,
+        .deleting_volumes = counts.deletions,
+    };
+    memcpy(status.uuid, pool->uuid, sizeof status.uuid);
+    status_space(&status, &stats.space);
+    status_store(&status, &stats);
+    return status_give(ret_status, ret_status->size, &status, sizeof status);
+}
+
+int iomesh_pool_device(struct iomesh_pool *pool, uint32_t index,
+                       struct iomesh_device_status *ret_status)
+{
+    if (index >= pool->disk_count)
+        return FAIL(-ENOENT, "%s: has %u devices, no number %u", pool->url, pool->disk_count,
+                    index);
+    const struct disk *disk = pool->disks[index];
+    struct iomesh_device_status status = {
+        .size = sizeof status,
+        .device_class = pool->place.devices[index].device_class,
+        .bytes = disk->size_bytes,
+        .failed = store_state(pool->store) == STORE_FAILED,
+        .is_file = uring_disk_is_file(disk),
+        .path = pool->place.devices[index].path,
+    };
+    return status_give(ret_status, ret_status->size, &status, sizeof status);
+}
+
+int iomesh_volume_stats(const struct iomesh_volume *volume, struct iomesh_volume_stats *ret_stats)
+{
+    return status_give(ret_stats, ret_stats->size, &volume->shared->stats,
+                       sizeof volume->shared->stats);
+}

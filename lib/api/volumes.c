@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Volumes by name: the catalog's operations, counted, and told in the words of the public headers. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/pool.h"
+
+/* An operation under way: metadata may allocate. */
+struct operation {
+    struct iomesh_pool *pool;
+    iomesh_done_fn *done;
+    iomesh_volume_info_fn *each;
+    iomesh_volume_opened_fn *opened;
+    bool read_only;
+    void *context;
+};
+
+static struct operation *operation_begin(struct iomesh_pool *pool, void *context)
+{
+    struct operation *operation = calloc(1, sizeof *operation);
+    if (operation == NULL) {
+        (void)FAIL(-ENOMEM, "%s: no memory", pool->url);
+        return NULL;
+    }
+    operation->pool = pool;
+    operation->context = context;
+    pool->operations++;
+    /* It may leave work for the next turn. */
+    engine_touch(pool->engine->engine);
+    return operation;
+}
+
+static void operation_end(struct operation *operation)
+{
+    operation->pool->operations--;
+    free(operation);
+}
+
+/* What the catalog answered at once: 0, or it is over. */
+static int operation_started(struct operation *operation, int result)
+{
+    if (result != 0)
+        operation_end(operation);
+    return result;
+}
+
+static void operation_done(void *context, int result)
+{
+    struct operation *operation = context;
+    iomesh_done_fn *done = operation->done;
+    void *caller = operation->context;
+    operation_end(operation);
+    done(caller, result);
+}
+
+static int operation_refuse(const struct iomesh_pool *pool, const char *name, bool callback)
+{
+    if (name == NULL)
+        return FAIL(-EINVAL, "%s: no name was given", pool->url);
+    if (!callback)
+        return FAIL(-EINVAL, "%s: an operation needs a callback", pool->url);
+    if (pool->state != POOL_OPEN)
+        return FAIL(-EINVAL, "%s: the pool is not open", pool->url);
+    return 0;
+}
+
+int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
+                         const struct iomesh_volume_create_options *given, iomesh_done_fn *done,
+                         void *context)
+{
+    struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
+    int result = operation_refuse(pool, name, done != NULL);
+    if (result == 0)
+        result = api_options("volume create", given, &options, sizeof options);
+    if (result == 0 && options.flags != 0)
+        result = FAIL(-EINVAL, "%s: flags %#x are not known", name, options.flags);
+    if (result != 0)
+        return result;
+    struct operation *operation = operation_begin(pool, context);
+    if (operation == NULL)
+        return -ENOMEM;
+    operation->done = done;
+    struct catalog_create create = {.bytes = options.bytes,
+                                    .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes
+                                                                              : BLOCK_BYTES};
+    return operation_started(
+        operation, catalog_create(pool->catalog, name, &create, operation_done, operation));
+}
+
+int iomesh_volume_delete(struct iomesh_pool *pool, const char *name, iomesh_done_fn *done,
+                         void *context)
+{
+    int result = operation_refuse(pool, name, done != NULL);
+    if (result != 0)
+        return result;
+    struct operation *operation = operation_begin(pool, context);
+    if (operation == NULL)
+        return -ENOMEM;
+    operation->done = done;
+    return operation_started(operation,
+                             catalog_delete(pool->catalog, name, operation_done, operation));
+}
+
+int iomesh_volume_resize(struct iomesh_pool *pool, const char *name, uint64_t bytes, uint32_t flags,
+                         iomesh_done_fn *done, void *context)
+{
+    int result = operation_refuse(pool, name, done != NULL);
+    if (result == 0 && flags & ~IOMESH_RESIZE_FORCE)
+        result = FAIL(-EINVAL, "%s: flags %#x are not known", name, flags);
+    if (result != 0)
+        return result;
+    struct operation *operation = operation_begin(pool, context);
+    if (operation == NULL)
+        return -ENOMEM;
+    operation->done = done;
+    return operation_started(operation,
+                             catalog_resize(pool->catalog, name, bytes, flags & IOMESH_RESIZE_FORCE,
+                                            operation_done, operation));
+}
+
+/* --- What there is ------------------------------------------------------------------------- */
+
+static void operation_each(void *context, const struct catalog_info *from)
+{
+    const struct operation *operation = context;
+    struct iomesh_volume_info info = {
+        .size = sizeof info,
+        .sector_bytes = from->sector_bytes,
+        .id = from->id,
+        .bytes = from->bytes,
+        .created_ns = from->created_ns,
+        .open_count = from->handle_count,
+    };
+    (void)snprintf(info.name, sizeof info.name, "%s", from->name);
+    operation->each(operation->context, &info);
+}
+
+int iomesh_volume_list(struct iomesh_pool *pool, const char *after, uint32_t limit,
+                       iomesh_volume_info_fn *each, iomesh_done_fn *done, void *context)
+{
+    int result = operation_refuse(pool, "", done != NULL && each != NULL);
+    if (result == 0 && (limit == 0 || limit > CATALOG_LIST_MAX))
+        result = FAIL(-EINVAL, "a page of volumes has 1 to %u, not %u", CATALOG_LIST_MAX, limit);
+    if (result != 0)
+        return result;
+    struct operation *operation = operation_begin(pool, context);
+    if (operation == NULL)
+        return -ENOMEM;
+    operation->done = done;
+    operation->each = each;
+    return operation_started(operation, catalog_list(pool->catalog, after, limit, operation_each,
+                                                     operation_done, operation));
+}
+
+int iomesh_volume_show(struct iomesh_pool *pool, const char *name, iomesh_volume_info_fn *each,
+                       iomesh_done_fn *done, void *context)
+{
+    int result = operation_refuse(pool, name, done != NULL && each != NULL);
+    if (result != 0)
+        return result;
+    struct operation *operation = operation_begin(pool, context);
+    if (operation == NULL)
+        return -ENOMEM;
+    operation->done = done;
+    operation->each = each;
+    return operation_started(
+        operation, catalog_show(pool->catalog, name, operation_each, operation_done, operation));
+}
+
+/* --- Handles ------------------------------------------------------------------------------- */
+
+/* What the handles on one volume share: found by the volume below, or made. */
+static struct api_volume *volume_share(struct iomesh_pool *pool, struct volume *volume)
+{
+    LIST_EACH (&pool->volumes, node) {
+        struct api_volume *shared = LIST_ENTRY(node, struct api_volume, node);
+        if (shared->volume == volume) {
+            shared->handle_count++;
+            return shared;
+        }
+    }
+    struct api_volume *shared = calloc(1, sizeof *shared);
+    if (shared == NULL)
+        return NULL;
+    shared->pool = pool;
+    shared->volume = volume;
+    shared->handle_count = 1;
+    shared->stats.size = sizeof shared->stats;
+    list_push_back(&pool->volumes, &shared->node);
+    return shared;
+}
+
+static void volume_unshare(struct api_volume *shared)
+{
+    if (--shared->handle_count > 0)
+        return;
+    list_remove(&shared->node);
+    free(shared);
+}
+
+static void handle_dropped(void *context, int result)
+{
+    (void)result;
+    struct operation *operation = context;
+    iomesh_volume_opened_fn *opened = operation->opened;
+    void *caller = operation->context;
+    operation_end(operation);
+    (void)FAIL(-ENOMEM, "no memory for a handle");
+    opened(caller, -ENOMEM, NULL);
+}
+
+static void handle_opened(void *context, int result, struct catalog_handle *handle)
+{
+    struct operation *operation = context;
+    struct iomesh_volume *volume = NULL;
+    if (result == 0) {
+        volume = calloc(1, sizeof *volume);
+        if (volume != NULL)
+            volume->shared = volume_share(operation->pool, catalog_handle_volume(handle));
+        if (volume == NULL || volume->shared == NULL) {
+            free(volume);
+            catalog_handle_close(handle, handle_dropped, operation);
+            return;
+        }
+        volume->handle = handle;
+        volume->name = catalog_handle_name(handle);
+        volume->read_only = operation->read_only;
+    }
+    iomesh_volume_opened_fn *opened = operation->opened;
+    void *caller = operation->context;
+    operation_end(operation);
+    opened(caller, result, volume);
+}
+
+int iomesh_volume_open(struct iomesh_pool *pool, const char *name,
+                       const struct iomesh_volume_options *given, iomesh_volume_opened_fn *opened,
+                       void *context)
+{
+    struct iomesh_volume_options options = IOMESH_VOLUME_OPTIONS_INIT;
+    int result = operation_refuse(pool, name, opened != NULL);
+    if (result == 0)
+        result = api_options("volume", given, &options, sizeof options);
+    if (result == 0 && options.flags & ~IOMESH_VOLUME_READ_ONLY)
+        result = FAIL(-EINVAL, "%s: flags %#x are not known", name, options.flags);
+    if (result != 0)
+        return result;
+    struct operation *operation = operation_begin(pool, context);
+    if (operation == NULL)
+        return -ENOMEM;
+    operation->opened = opened;
+    operation->read_only = options.flags & IOMESH_VOLUME_READ_ONLY;
+    return operation_started(
+        operation,
+        catalog_handle_open(pool->catalog, name, operation->read_only, handle_opened, operation));
+}
+
+int iomesh_volume_close(struct iomesh_volume *volume, iomesh_done_fn *done, void *context)
+{
+    if (done == NULL)
+        return FAIL(-EINVAL, "%s: closing needs a callback", volume->name);
+    if (volume->in_flight > 0)
+        return FAIL(-EBUSY, "%s: %u requests are in flight: wait for them", volume->name,
+                    volume->in_flight);
+    struct operation *operation = operation_begin(volume->shared->pool, context);
+    if (operation == NULL)
+        return -ENOMEM;
+    operation->done = done;
+    struct catalog_handle *handle = volume->handle;
+    volume_unshare(volume->shared);
+    free(volume);
+    catalog_handle_close(handle, operation_done, operation);
+    return 0;
+}
+
+uint64_t iomesh_volume_bytes(const struct iomesh_volume *volume)
+{
+    return volume_bytes(volume->shared->volume);
+}
+
+uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volume)
+{
+    return volume_sector_bytes(volume->shared->volume);
+}
+
+const char *iomesh_volume_name(const struct iomesh_volume *volume)
+{
+    return volume->name;
+}
+
+int iomesh_volume_is_read_only(const struct iomesh_volume *volume)
+{
+    return volume->read_only ? 1 : 0;
+}
