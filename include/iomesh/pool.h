@@ -134,15 +134,17 @@ IOMESH_API int iomesh_pool_close(struct iomesh_pool *pool, iomesh_done_fn *done,
 IOMESH_API int iomesh_pool_close_sync(struct iomesh_pool *pool);
 
 /**
- * Start a scrub now: read and check everything that is used, at @rate bytes a second (0: the
- * pool's). One runs at a time; its progress is in iomesh_pool_status().
+ * Scrub at @rate bytes a second (0: the pool's) from now on: read and check everything that is used.
+ * A pass that is under way goes on at this rate, else one starts now; a minute after its end the
+ * next begins. Progress is in iomesh_pool_status().
  *
- * Returns 0, or -EBUSY if one runs, -EROFS.
+ * Returns 0, or IOMESH_FAILED, -ENOMEM.
  *
- * Thread: the engine's. Blocks: never. Allocates: never. Since: 0.1.
+ * Thread: the engine's. Blocks: never. Allocates: the first time. Since: 0.1.
  */
 IOMESH_API int iomesh_scrub_start(struct iomesh_pool *pool, uint64_t rate);
-/** End a scrub that runs; harmless if none does. Thread: the engine's. Since: 0.1. */
+/** End the pass that is under way, if there is one, and start no other. Thread: the engine's.
+ * Since: 0.1. */
 IOMESH_API void iomesh_scrub_stop(struct iomesh_pool *pool);
 
 /* One thing that a check found wrong. */

@@ -10,7 +10,6 @@
 
 #define CLAIM_RETRY_NS (50 * NS_PER_MS)
 #define CLAIM_WAIT_NS (5 * NS_PER_S)
-#define SCRUB_RATE (16ull << 20)
 
 void pool_note(struct iomesh_pool *pool, int result)
 {
@@ -172,7 +171,8 @@ static void pool_looked(void *context, int result, const struct catalog_look *lo
     pool->state = POOL_STORE;
     memcpy(pool->uuid, look->pool_uuid, sizeof pool->uuid);
     if (!(pool->options.flags & (IOMESH_POOL_NO_SCRUB | IOMESH_POOL_READ_ONLY)))
-        pool->scrub_rate = pool->options.scrub_rate != 0 ? pool->options.scrub_rate : SCRUB_RATE;
+        pool->scrub_rate =
+            pool->options.scrub_rate != 0 ? pool->options.scrub_rate : POOL_SCRUB_RATE;
     struct store_options store = {
         .clock = pool->clock,
         .device_count = pool->disk_count,

@@ -10,6 +10,8 @@
 #include "volume/catalog.h"
 #include "volume/volume.h"
 
+#define POOL_SCRUB_RATE (16ull << 20) /* Bytes a second, unless the program says. */
+
 /* A volume that is open, by however many handles. */
 struct api_volume {
     struct list node; /* In pool->volumes. */

@@ -82,13 +82,32 @@ int iomesh_pool_status(struct iomesh_pool *pool, struct iomesh_pool_status *ret_
         .requests = pool->requests.in_flight,
         .opened_ns_ago = clock_now_ns(pool->clock) - pool->opened_ns,
         .scrub_rate = pool->scrub_rate,
-        .scrub_running = pool->scrub_rate != 0,
+        .scrub_running = store_scrub_running(pool->store),
         .deleting_volumes = counts.deletions,
     };
     memcpy(status.uuid, pool->uuid, sizeof status.uuid);
     status_space(&status, &stats.space);
     status_store(&status, &stats);
     return status_give(ret_status, ret_status->size, &status, sizeof status);
+}
+
+int iomesh_scrub_start(struct iomesh_pool *pool, uint64_t rate)
+{
+    if (store_state(pool->store) == STORE_FAILED)
+        return FAIL(IOMESH_FAILED, "%s: a device failed: there is nothing to scrub", pool->url);
+    if (rate == 0)
+        rate = pool->scrub_rate != 0 ? pool->scrub_rate : POOL_SCRUB_RATE;
+    int result = store_scrub_start(pool->store, rate);
+    if (result == 0)
+        pool->scrub_rate = rate;
+    engine_touch(pool->engine->engine);
+    return result;
+}
+
+void iomesh_scrub_stop(struct iomesh_pool *pool)
+{
+    (void)store_scrub_stop(pool->store);
+    pool->scrub_rate = 0;
 }
 
 int iomesh_pool_device(struct iomesh_pool *pool, uint32_t index,

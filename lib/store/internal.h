@@ -152,7 +152,6 @@ void store_deletions_turn(struct store *store);
 
 /* scrub.c */
 /* Ends its walk; false while reads of it are under way. */
-bool store_scrub_stop(struct store *store);
 void store_scrub_close(struct store *store);
 int store_scrub_open(struct store *store);
 

@@ -161,3 +161,18 @@ void store_scrub_close(struct store *store)
     free(scrub);
     store->scrub = NULL;
 }
+
+int store_scrub_start(struct store *store, uint64_t bytes_per_s)
+{
+    store->options.scrub_bytes_per_s = MAX(bytes_per_s, BLOCK_BYTES * SCRUB_TICKS_PER_S);
+    if (store->scrub == NULL)
+        return store_scrub_open(store);
+    if (!store->scrub->walking)
+        clock_set_after(store->clock, &store->scrub->timer, 0);
+    return 0;
+}
+
+bool store_scrub_running(const struct store *store)
+{
+    return store->scrub != NULL && store->scrub->walking;
+}
