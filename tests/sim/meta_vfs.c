@@ -242,12 +242,27 @@ static int handle_read(sqlite3_file *sqlite, void *to, int length, sqlite3_int64
     return have == want ? SQLITE_OK : SQLITE_IOERR_SHORT_READ;
 }
 
+/* May this file grow to `end`? */
+static bool space_for(struct handle *handle, uint64_t end)
+{
+    uint64_t used = end - handle->file->now.length;
+    if (handle->vfs->space_bytes == 0)
+        return true;
+    LIST_EACH (&handle->vfs->files, node) {
+        used += LIST_ENTRY(node, struct sim_file, node)->now.length;
+    }
+    return used <= handle->vfs->space_bytes;
+}
+
 static int handle_write(sqlite3_file *sqlite, const void *from, int length, sqlite3_int64 offset)
 {
     struct handle *handle = handle_of(sqlite);
     int code = operation_begin(handle->vfs, OPERATION_WRITE);
     if (code != SQLITE_OK)
         return code;
+    uint64_t end = (uint64_t)offset + (uint64_t)length;
+    if (end > handle->file->now.length && !space_for(handle, end))
+        return SQLITE_FULL;
     change_add(handle->file, CHANGE_WRITE, (uint64_t)offset, from, (size_t)length);
     handle->vfs->bytes_written += (uint64_t)length;
     return operation_end(handle->vfs);

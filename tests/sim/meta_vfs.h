@@ -53,7 +53,8 @@ struct meta_vfs {
     uint64_t fail_first;
     uint64_t fail_last;
     int fail_code;
-    bool sync_lies; /* A planted bug: syncs do nothing and say that they did. */
+    uint64_t space_bytes; /* All files together grow no further: SQLITE_FULL. 0: without end. */
+    bool sync_lies;       /* A planted bug: syncs do nothing and say that they did. */
 
     bool off;
     int system_error; /* As errno, of the last refusal. */

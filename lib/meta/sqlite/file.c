@@ -200,7 +200,8 @@ static int begin_life(struct meta_sqlite_file *file, const char *path)
         !ask_integer(file, "SELECT revision FROM state WHERE id = 1", &revision) ||
         !ask_integer(file, "SELECT opens + 1 FROM state WHERE id = 1", &opens) ||
         !ask_integer(file, "SELECT count(*) FROM entry WHERE lease != 0", &leased)) {
-        if (sqlite3_errcode(file->db) == SQLITE_DONE)
+        int code = sqlite3_errcode(file->db);
+        if (code == SQLITE_OK || code == SQLITE_DONE)
             return FAIL(IOMESH_CORRUPT, "the metadata %s is damaged: it has no revision", path);
         return open_refused(file, path);
     }
