@@ -55,6 +55,7 @@ struct volume {
     void (*want_sequences)(void *context);
     void *context;
     bool wants_sequences;
+    int refused; /* Result of what lacks a sequence; 0: it waits. */
     struct list holding; /* struct volume_io.node: hold their ranges. */
     struct list waiting; /* In order of arrival. */
     uint32_t io_count;

@@ -219,6 +219,19 @@ void volume_submit(struct volume *volume, struct volume_io *io)
     io_run(io);
 }
 
+/* Ends it, if all that is left of it lacks sequences and will get none. */
+static bool io_refused(struct volume_io *io)
+{
+    if (io->kind == VOLUME_READ || io->volume->refused == 0 ||
+        io->volume->sequence < io->volume->sequence_end)
+        return false;
+    if (io->result == 0)
+        io->result = io->volume->refused;
+    if (io->pieces == 0)
+        io_ended(io);
+    return true;
+}
+
 void volume_engine_turn(struct volume_engine *engine)
 {
     struct list ready;
@@ -228,7 +241,7 @@ void volume_engine_turn(struct volume_engine *engine)
         struct volume_io *io = LIST_ENTRY(node, struct volume_io, ready);
         if (io->kind == VOLUME_MAP)
             map_next(io);
-        else if (io->result == 0)
+        else if (!io_refused(io) && io->result == 0)
             (void)volume_io_advance(io);
     }
 }
@@ -340,6 +353,21 @@ uint64_t volume_sequence(const struct volume *volume)
 void volume_extend_sequences(struct volume *volume, uint64_t sequence_end)
 {
     sequences_set(volume, sequence_end);
+}
+
+void volume_make_writable(struct volume *volume, uint64_t epoch, uint64_t sequence,
+                          uint64_t sequence_end)
+{
+    assert(volume->sequence == volume->sequence_end);
+    volume->epoch = epoch;
+    volume->sequence = sequence;
+    sequences_set(volume, sequence_end);
+}
+
+void volume_refuse_sequences(struct volume *volume, int result)
+{
+    assert(result < 0);
+    volume->refused = result;
 }
 
 void volume_set_bytes(struct volume *volume, uint64_t bytes)

@@ -114,6 +114,11 @@ uint64_t volume_id(const struct volume *volume);
 /* The first sequence that was not used: what a clean close gives back begins here. */
 uint64_t volume_sequence(const struct volume *volume);
 void volume_extend_sequences(struct volume *volume, uint64_t sequence_end);
+/* A volume that was opened without sequences may be written from now on. */
+void volume_make_writable(struct volume *volume, uint64_t epoch, uint64_t sequence,
+                          uint64_t sequence_end);
+/* There will be no more sequences: what lacks one, now or later, ends with this result. */
+void volume_refuse_sequences(struct volume *volume, int result);
 /* From now on; what is under way beyond a smaller end ends as it would have. */
 void volume_set_bytes(struct volume *volume, uint64_t bytes);
 /* I/O accepted and not told yet. */

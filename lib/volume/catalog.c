@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening, turning, closing.
+ *
+ *   LOOK ──▶ GRANT (a lease) ──▶ RECORD (incarnation, session) ──▶ ready ──▶ REVOKE ──▶ gone
+ *     └──────── read-only ───────────────────────────────────────▶ ready ──────────────▶ gone
+ */
+#include "volume/catalog.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "volume/catalog_inside.h"
+
+/* --- Memory --------------------------------------------------------------------------------- */
+
+static void catalog_free(struct catalog *catalog)
+{
+    clock_cancel(catalog->options.clock, &catalog->session.timer);
+    meta_request_done(&catalog->ids.request);
+    meta_request_done(&catalog->session.request);
+    meta_request_done(&catalog->scan.request);
+    meta_request_done(&catalog->request);
+    metadata_store_done(&catalog->store_record);
+    free(catalog);
+}
+
+void catalog_abandon(struct catalog *catalog)
+{
+    catalog_ops_abandon(catalog);
+    catalog_deletions_abandon(catalog);
+    catalog_free(catalog);
+}
+
+static struct catalog *catalog_new(const struct catalog_options *options)
+{
+    struct catalog *catalog = calloc(1, sizeof *catalog);
+    if (catalog == NULL)
+        return NULL;
+    struct catalog_options *own = &catalog->options;
+    *own = *options;
+    own->operations_max = own->operations_max != 0 ? own->operations_max : 1024;
+    own->volumes_max = own->volumes_max != 0 ? own->volumes_max : 4096;
+    own->id_lot = own->id_lot != 0 ? own->id_lot : 1024;
+    own->sequence_lot = own->sequence_lot != 0 ? own->sequence_lot : 1ull << 26;
+    for (unsigned i = 0; i < CATALOG_BUCKETS; i++)
+        list_init(&catalog->buckets[i]);
+    list_init(&catalog->ops);
+    list_init(&catalog->later);
+    list_init(&catalog->lots_later);
+    list_init(&catalog->deletions);
+    list_init(&catalog->deletions_later);
+    list_init(&catalog->ids.waiting);
+    return catalog;
+}
+
+/* --- Opening -------------------------------------------------------------------------------- */
+
+static void open_end(struct catalog *catalog, int result)
+{
+    catalog_done_fn *done = catalog->done;
+    void *context = catalog->context;
+    if (result != 0) {
+        catalog_free(catalog);
+        done(context, result);
+        return;
+    }
+    catalog->state = CATALOG_READY;
+    if (!catalog->options.read_only) {
+        catalog_session_start(catalog);
+        if (store_state(catalog->options.store) == STORE_READY)
+            catalog_scan_start(catalog);
+    }
+    done(context, 0);
+}
+
+static void open_recorded(struct meta_request *request, int result)
+{
+    struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
+    if (result == 0 && !request->succeeded)
+        result = IOMESH_CONFLICT;
+    if (result != 0)
+        FAIL(result, "recording that the store is open: %s", base_error_text(result));
+    open_end(catalog, result);
+}
+
+static int open_record(struct catalog *catalog)
+{
+    struct metadata_store *record = &catalog->store_record;
+    struct metadata_key key = metadata_store_key(CATALOG_STORE_ID);
+    struct metadata_bytes value = {0};
+    record->incarnation = store_incarnation(catalog->options.store);
+    int result = metadata_store_encode(record, &value);
+    if (result != 0)
+        return result;
+    meta_request_reset(&catalog->request);
+    meta_if_modified(&catalog->request, META_SLICE(key), catalog->store_revision);
+    meta_put(&catalog->request, META_SLICE(key), META_SLICE(value), 0);
+    metadata_bytes_done(&value);
+    return catalog_session_put(catalog, &catalog->request);
+}
+
+static void open_granted(struct meta_request *request, int result)
+{
+    struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
+    if (result == 0) {
+        catalog->session.lease = request->lease;
+        result = open_record(catalog);
+    }
+    if (result == 0)
+        result = meta_commit(catalog->options.meta, request, open_recorded);
+    if (result != 0)
+        open_end(catalog, FAIL(result, "a session in the metadata: %s", base_error_text(result)));
+}
+
+static int open_check(struct catalog *catalog, const struct catalog_look *look)
+{
+    struct store *store = catalog->options.store;
+    if (memcmp(look->store_uuid, store_uuid(store), sizeof look->store_uuid) != 0)
+        return FAIL(-EINVAL, "the metadata is of another pool: its store is another one");
+    /* The store has a new incarnation whenever it opens, unless nothing may be written. */
+    bool newer = store_state(store) == STORE_READY && !catalog->options.read_only;
+    if (store_incarnation(store) < look->incarnation + (newer ? 1 : 0))
+        return FAIL(IOMESH_FORMAT,
+                    "the store has incarnation %llu, but the pool has seen %llu: an old image was "
+                    "put back",
+                    (unsigned long long)store_incarnation(store),
+                    (unsigned long long)look->incarnation);
+    return 0;
+}
+
+static void open_looked(struct meta_request *request, int result)
+{
+    struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
+    struct catalog_look look;
+    if (result != 0)
+        FAIL(result, "reading the metadata of the pool: %s", base_error_text(result));
+    else
+        result =
+            catalog_look_read(request, &look, &catalog->store_record, &catalog->store_revision);
+    if (result == 0)
+        result = open_check(catalog, &look);
+    if (result != 0 || catalog->options.read_only) {
+        open_end(catalog, result);
+        return;
+    }
+    result = meta_lease_grant(catalog->options.meta, request, CATALOG_SESSION_TTL_NS, open_granted);
+    if (result != 0)
+        open_end(catalog, result);
+}
+
+int catalog_open(const struct catalog_options *options, struct catalog **ret_catalog,
+                 catalog_done_fn *done, void *context)
+{
+    struct catalog *catalog = catalog_new(options);
+    if (catalog == NULL)
+        return FAIL(-ENOMEM, "opening the volumes of a pool: no memory");
+    catalog->done = done;
+    catalog->context = context;
+    catalog_look_build(&catalog->request);
+    int result = meta_commit(options->meta, &catalog->request, open_looked);
+    if (result != 0) {
+        catalog_free(catalog);
+        return result;
+    }
+    *ret_catalog = catalog;
+    return 0;
+}
+
+/* --- Closing -------------------------------------------------------------------------------- */
+
+void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context)
+{
+    assert(catalog->state == CATALOG_READY);
+    assert(catalog->handle_count == 0);
+    catalog->state = CATALOG_CLOSING;
+    catalog->done = done;
+    catalog->context = context;
+    clock_cancel(catalog->options.clock, &catalog->session.timer);
+}
+
+static void close_end(struct catalog *catalog, int result)
+{
+    catalog_done_fn *done = catalog->done;
+    void *context = catalog->context;
+    assert(catalog->volume_count == 0);
+    catalog_free(catalog);
+    done(context, result);
+}
+
+static void close_revoked(struct meta_request *request, int result)
+{
+    /* The lease is forgotten anyway when the metadata is closed. */
+    (void)result;
+    close_end(CONTAINER_OF(request, struct catalog, request), 0);
+}
+
+/* True: the catalog may be gone. */
+static bool close_step(struct catalog *catalog)
+{
+    catalog_deletions_leave(catalog);
+    if (!list_empty(&catalog->ops) || !list_empty(&catalog->deletions) || catalog->ids.flying ||
+        catalog->scan.flying || catalog->session.flying || catalog->request.flying)
+        return false;
+    int result = catalog->options.read_only
+                     ? -ENOENT
+                     : meta_lease_revoke(catalog->options.meta, &catalog->request,
+                                         catalog->session.lease, close_revoked);
+    if (result != 0 && result != -EAGAIN)
+        close_end(catalog, 0);
+    return true;
+}
+
+/* --- Turning -------------------------------------------------------------------------------- */
+
+unsigned catalog_turn(struct catalog *catalog)
+{
+    if (catalog->state == CATALOG_OPENING)
+        return 0;
+    catalog_ids_turn(catalog);
+    unsigned ran = catalog_ops_turn(catalog);
+    catalog_lots_turn(catalog);
+    catalog_deletions_turn(catalog);
+    if (catalog->state == CATALOG_CLOSING && close_step(catalog))
+        return ran + 1;
+    return ran;
+}
+
+void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_counts)
+{
+    *ret_counts = (struct catalog_counts){
+        .operations = catalog->op_count,
+        .volumes_open = catalog->volume_count,
+        .handles = catalog->handle_count,
+        .deletions = catalog->deletion_count,
+    };
+}

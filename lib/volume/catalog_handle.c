@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handles: what opening gives out. */
+#include <stdlib.h>
+
+#include "volume/catalog_inside.h"
+
+static struct catalog_handle *handle_of(struct catalog_op *op)
+{
+    return CONTAINER_OF(op, struct catalog_handle, op);
+}
+
+static void open_end(struct catalog_op *op, int result)
+{
+    struct catalog_handle *handle = handle_of(op);
+    catalog_opened_fn *opened = handle->opened;
+    void *context = op->context;
+    if (result != 0) {
+        free(handle);
+        handle = NULL;
+    }
+    opened(context, result, handle);
+}
+
+static void open_opened(struct catalog_op *op, int result)
+{
+    struct catalog_handle *handle = handle_of(op);
+    assert(result == 0);
+    handle->volume = op->slot->open;
+    list_push_back(&handle->volume->handles, &handle->node);
+    op->catalog->handle_count++;
+    catalog_op_end(op, 0);
+}
+
+static void open_refused(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_op_end(
+        op, FAIL(-EROFS, "volume \"%s\": the pool is open for reading only", op->slot->name));
+}
+
+static void open_begin(struct catalog_op *op, int result)
+{
+    (void)result;
+    if (op->writes && op->catalog->options.read_only)
+        catalog_op_later(op, 0, open_refused);
+    else
+        catalog_op_open_volume(op, open_opened);
+}
+
+int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
+                        catalog_opened_fn *opened, void *context)
+{
+    int error = catalog_may_start(catalog, name, false);
+    if (error != 0)
+        return error;
+    struct catalog_handle *handle = calloc(1, sizeof *handle);
+    if (handle == NULL)
+        return FAIL(-ENOMEM, "opening volume \"%s\": no memory", name);
+    handle->read_only = read_only;
+    handle->opened = opened;
+    handle->op.writes = !read_only;
+    handle->op.context = context;
+    error = catalog_op_start(&handle->op, catalog, name, open_begin, open_end);
+    if (error != 0)
+        free(handle);
+    return error;
+}
+
+static void close_end(struct catalog_op *op, int result)
+{
+    catalog_done_fn *done = op->done;
+    void *context = op->context;
+    free(handle_of(op));
+    done(context, result);
+}
+
+static void close_closed(struct catalog_op *op, int result)
+{
+    if (result != 0)
+        catalog_op_fail(op, result);
+    else
+        catalog_op_end(op, 0);
+}
+
+static void close_begin(struct catalog_op *op, int result)
+{
+    struct catalog_handle *handle = handle_of(op);
+    (void)result;
+    list_remove(&handle->node);
+    op->catalog->handle_count--;
+    catalog_op_close_volume(op, close_closed);
+}
+
+void catalog_handle_close(struct catalog_handle *handle, catalog_done_fn *done, void *context)
+{
+    struct catalog *catalog = handle->op.catalog;
+    const char *name = handle->volume->slot->name;
+    handle->op = (struct catalog_op){.done = done, .context = context};
+    int error = catalog_op_start(&handle->op, catalog, name, close_begin, close_end);
+    assert(error == 0); /* The name has a slot. */
+    (void)error;
+}
+
+struct volume *catalog_handle_volume(const struct catalog_handle *handle)
+{
+    return handle->volume->volume;
+}
+
+bool catalog_handle_read_only(const struct catalog_handle *handle)
+{
+    return handle->read_only;
+}
+
+const char *catalog_handle_name(const struct catalog_handle *handle)
+{
+    return handle->volume->slot->name;
+}

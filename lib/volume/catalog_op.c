@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations, one after the other for each name. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/codec.h"
+#include "volume/catalog_inside.h"
+
+/* --- Slots ---------------------------------------------------------------------------------- */
+
+static struct list *slot_bucket(struct catalog *catalog, const char *name)
+{
+    return &catalog->buckets[crc32c(name, strlen(name)) % CATALOG_BUCKETS];
+}
+
+struct catalog_slot *catalog_slot_find(struct catalog *catalog, const char *name)
+{
+    LIST_EACH (slot_bucket(catalog, name), node) {
+        struct catalog_slot *slot = LIST_ENTRY(node, struct catalog_slot, node);
+        if (strcmp(slot->name, name) == 0)
+            return slot;
+    }
+    return NULL;
+}
+
+static struct catalog_slot *slot_take(struct catalog *catalog, const char *name)
+{
+    struct catalog_slot *slot = catalog_slot_find(catalog, name);
+    if (slot != NULL)
+        return slot;
+    slot = calloc(1, sizeof *slot);
+    if (slot == NULL)
+        return NULL;
+    memcpy(slot->name, name, strlen(name) + 1);
+    list_init(&slot->ops);
+    list_push_back(slot_bucket(catalog, name), &slot->node);
+    return slot;
+}
+
+/* The next of its queue, or an end to it. */
+static void slot_go_on(struct catalog_slot *slot)
+{
+    if (slot->running)
+        return;
+    struct list *node = list_pop_front(&slot->ops);
+    if (node != NULL) {
+        struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, node);
+        slot->running = true;
+        op->begin(op, 0);
+    } else if (slot->open == NULL) {
+        list_remove(&slot->node);
+        free(slot);
+    }
+}
+
+/* --- Beginning and end ---------------------------------------------------------------------- */
+
+int catalog_may_start(struct catalog *catalog, const char *name, bool changes)
+{
+    assert(catalog->state == CATALOG_READY);
+    int error = name == NULL ? 0 : name_check("volume", name, strlen(name));
+    if (error != 0)
+        return error;
+    if (changes && catalog->options.read_only)
+        return FAIL(-EROFS, "volume \"%s\": the pool is open for reading only", name);
+    if (catalog->op_count >= catalog->options.operations_max)
+        return FAIL(-EAGAIN, "%u operations on volumes are under way already", catalog->op_count);
+    return 0;
+}
+
+int catalog_op_start(struct catalog_op *op, struct catalog *catalog, const char *name,
+                     catalog_step_fn *begin, void (*end)(struct catalog_op *, int))
+{
+    if (name != NULL) {
+        op->slot = slot_take(catalog, name);
+        if (op->slot == NULL)
+            return FAIL(-ENOMEM, "volume \"%s\": no memory", name);
+    }
+    op->catalog = catalog;
+    op->begin = begin;
+    op->end = end;
+    list_init(&op->node);
+    list_init(&op->later);
+    list_push_back(&catalog->ops, &op->all);
+    catalog->op_count++;
+    if (op->slot == NULL) {
+        begin(op, 0);
+        return 0;
+    }
+    list_push_back(&op->slot->ops, &op->node);
+    slot_go_on(op->slot);
+    return 0;
+}
+
+static void op_forget_record(struct catalog_op *op)
+{
+    if (op->revision != 0 && !op->record_lent)
+        metadata_volume_done(&op->record);
+    op->record = (struct metadata_volume){0};
+    op->record_lent = false;
+    op->revision = 0;
+}
+
+void catalog_op_end(struct catalog_op *op, int result)
+{
+    struct catalog_slot *slot = op->slot;
+    list_remove(&op->all);
+    list_remove(&op->later);
+    op->catalog->op_count--;
+    op_forget_record(op);
+    meta_request_done(&op->request);
+    op->end(op, result);
+    /* What was asked for meanwhile has waited: the slot was still running. */
+    if (slot != NULL) {
+        slot->running = false;
+        slot_go_on(slot);
+    }
+}
+
+void catalog_op_fail(struct catalog_op *op, int result)
+{
+    if (op->slot != NULL)
+        FAIL(result, "volume \"%s\": %s", op->slot->name, base_error_text(result));
+    else
+        FAIL(result, "volumes: %s", base_error_text(result));
+    catalog_op_end(op, result);
+}
+
+bool catalog_op_failed(struct catalog_op *op, int result)
+{
+    if (result != 0) {
+        catalog_op_fail(op, result);
+        return true;
+    }
+    if (!op->request.succeeded) {
+        catalog_op_fail(op, IOMESH_CONFLICT);
+        return true;
+    }
+    return false;
+}
+
+/* --- Waiting -------------------------------------------------------------------------------- */
+
+void catalog_op_later(struct catalog_op *op, int result, catalog_step_fn *next)
+{
+    assert(result != -EAGAIN);
+    op->next = next;
+    op->result = result;
+    list_push_back(&op->catalog->later, &op->later);
+}
+
+static void op_committed(struct meta_request *request, int result)
+{
+    struct catalog_op *op = CONTAINER_OF(request, struct catalog_op, request);
+    op->next(op, result);
+}
+
+void catalog_op_commit(struct catalog_op *op, catalog_step_fn *next)
+{
+    op->next = next;
+    op->result = meta_commit(op->catalog->options.meta, &op->request, op_committed);
+    if (op->result != 0)
+        list_push_back(&op->catalog->later, &op->later);
+}
+
+unsigned catalog_ops_turn(struct catalog *catalog)
+{
+    struct list later;
+    list_init(&later);
+    list_splice_back(&later, &catalog->later);
+    unsigned ran = 0;
+    for (struct list *node; (node = list_pop_front(&later)) != NULL;) {
+        struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, later);
+        if (op->result == -EAGAIN) {
+            catalog_op_commit(op, op->next);
+        } else {
+            ran++;
+            op->next(op, op->result);
+        }
+    }
+    return ran;
+}
+
+/* --- The record of a name ------------------------------------------------------------------- */
+
+static void load_volume_read(struct catalog_op *op, int result)
+{
+    if (result != 0) {
+        catalog_op_fail(op, result);
+        return;
+    }
+    const struct meta_response *response = &op->request.responses[0];
+    result = response->entry_count == 0
+                 ? IOMESH_CORRUPT
+                 : metadata_volume_decode(response->entries[0].value.data,
+                                          response->entries[0].value.length, &op->record);
+    if (result == 0)
+        op->revision = response->entries[0].modified_revision;
+    /* The name and the record are written and deleted in one transaction. */
+    if (result == 0 && (op->record.state != METADATA_VOLUME_LIVE || op->record.id != op->id ||
+                        strcmp(op->record.name, op->slot->name) != 0))
+        result = IOMESH_CORRUPT;
+    if (result != 0)
+        catalog_op_end(op,
+                       FAIL(result, "volume \"%s\": its record in the metadata, %llu: %s",
+                            op->slot->name, (unsigned long long)op->id, base_error_text(result)));
+    else
+        op->loaded(op, 0);
+}
+
+static void load_name_read(struct catalog_op *op, int result)
+{
+    if (result != 0) {
+        catalog_op_fail(op, result);
+        return;
+    }
+    const struct meta_response *response = &op->request.responses[0];
+    if (response->entry_count == 0) {
+        catalog_op_end(op, FAIL(-ENOENT, "there is no volume \"%s\"", op->slot->name));
+        return;
+    }
+    struct metadata_name name = {0};
+    result = metadata_name_decode(response->entries[0].value.data,
+                                  response->entries[0].value.length, &name);
+    if (result != 0) {
+        catalog_op_fail(op, result);
+        return;
+    }
+    op->id = name.volume;
+    metadata_name_done(&name);
+    struct metadata_key key = metadata_volume_key(op->id);
+    meta_request_reset(&op->request);
+    meta_get(&op->request, META_SLICE(key));
+    catalog_op_commit(op, load_volume_read);
+}
+
+void catalog_op_load(struct catalog_op *op, catalog_step_fn *loaded)
+{
+    op_forget_record(op);
+    struct catalog_volume *open = op->slot->open;
+    if (open != NULL) {
+        op->record = open->record;
+        op->record_lent = true;
+        op->revision = open->revision;
+        op->id = open->record.id;
+        catalog_op_later(op, 0, loaded);
+        return;
+    }
+    op->loaded = loaded;
+    struct metadata_key key = metadata_name_key(op->slot->name, strlen(op->slot->name));
+    meta_request_reset(&op->request);
+    meta_get(&op->request, META_SLICE(key));
+    catalog_op_commit(op, load_name_read);
+}
+
+/* --- A crash -------------------------------------------------------------------------------- */
+
+void catalog_ops_abandon(struct catalog *catalog)
+{
+    for (struct list *node; (node = list_pop_front(&catalog->ops)) != NULL;) {
+        struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, all);
+        op_forget_record(op);
+        meta_request_done(&op->request);
+        free(op); /* It is the head of whatever was allocated. */
+    }
+    for (unsigned i = 0; i < CATALOG_BUCKETS; i++) {
+        for (struct list *node; (node = list_pop_front(&catalog->buckets[i])) != NULL;) {
+            struct catalog_slot *slot = LIST_ENTRY(node, struct catalog_slot, node);
+            if (slot->open != NULL)
+                catalog_volume_abandon(slot->open);
+            free(slot);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Volumes that are open: their epochs and sequences.
+ *
+ *   (closed) ──▶ for reading ──▶ for writing ──▶ (closed)
+ *       │        no transaction   ▲      epoch + 1 and the first lot, in one transaction
+ *       └─────────────────────────┘
+ *
+ * The record says where the last lot ends before any sequence of the lot is used. So whoever opens
+ * the volume next begins there, whatever happened to this process. A close gives back what was not
+ * used once nothing can use it any more.
+ */
+#include <stdlib.h>
+
+#include "volume/catalog_inside.h"
+
+/* --- The record of an open volume ----------------------------------------------------------- */
+
+static void record_lend(struct catalog_op *op, struct catalog_volume *volume)
+{
+    op->record = volume->record;
+    op->record_lent = true;
+    op->revision = volume->revision;
+}
+
+void catalog_op_hold_record(struct catalog_op *op, catalog_step_fn *held)
+{
+    struct catalog_volume *volume = op->slot->open;
+    op->held = held;
+    if (volume->changing) {
+        assert(volume->waits == NULL);
+        volume->waits = op;
+        return;
+    }
+    volume->changing = true;
+    record_lend(op, volume);
+    held(op, 0);
+}
+
+void catalog_volume_changed(struct catalog_volume *volume, const struct metadata_volume *record,
+                            uint64_t revision)
+{
+    assert(volume->changing);
+    if (record != NULL) {
+        volume->record = *record;
+        volume->revision = revision;
+    }
+    volume->changing = false;
+    struct catalog_op *op = volume->waits;
+    volume->waits = NULL;
+    if (op != NULL)
+        catalog_op_hold_record(op, op->held);
+    else if (volume->lot_wanted && list_empty(&volume->lot_later))
+        list_push_back(&volume->catalog->lots_later, &volume->lot_later);
+}
+
+/* --- Lots of sequences ---------------------------------------------------------------------- */
+
+static void lot_refuse(struct catalog_volume *volume, int result)
+{
+    catalog_tell(volume->catalog, STORE_ERROR, volume->record.id, volume->record.bytes,
+                 "volume \"%s\": no more sequences can be reserved, writes will fail: %s",
+                 volume->slot->name, base_error_text(result));
+    volume_refuse_sequences(volume->volume, result);
+}
+
+static void lot_retry(struct timer *timer)
+{
+    struct catalog_volume *volume = CONTAINER_OF(timer, struct catalog_volume, lot_timer);
+    if (list_empty(&volume->lot_later))
+        list_push_back(&volume->catalog->lots_later, &volume->lot_later);
+}
+
+/* Something that may pass. */
+static void lot_retry_later(struct catalog_volume *volume)
+{
+    volume->lot_timer.fire = lot_retry;
+    clock_set_after(volume->catalog->options.clock, &volume->lot_timer, CATALOG_RETRY_NS);
+}
+
+static void lot_reserved(struct meta_request *request, int result)
+{
+    struct catalog_volume *volume = CONTAINER_OF(request, struct catalog_volume, lot_request);
+    if (result == 0 && !request->succeeded)
+        result = IOMESH_FENCED;
+    if (result == 0) {
+        volume->lot_wanted = false;
+        if (!MUTANT(101))
+            volume_extend_sequences(volume->volume, volume->lot_record.sequence_end);
+        catalog_volume_changed(volume, &volume->lot_record, request->revision);
+        return;
+    }
+    if (result == -ENOSPC || result == -ENOMEM) {
+        lot_retry_later(volume);
+    } else {
+        volume->lot_wanted = false;
+        lot_refuse(volume, result);
+    }
+    catalog_volume_changed(volume, NULL, 0);
+}
+
+static void lot_start(struct catalog_volume *volume)
+{
+    if (!volume->lot_wanted || volume->changing || volume->lot_timer.set)
+        return;
+    struct catalog *catalog = volume->catalog;
+    volume->lot_record = volume->record;
+    volume->lot_record.sequence_end += catalog->options.sequence_lot;
+    if (volume->lot_record.sequence_end > SEQUENCE_MAX) {
+        volume->lot_wanted = false;
+        lot_refuse(volume, -EOVERFLOW);
+        return;
+    }
+    meta_request_reset(&volume->lot_request);
+    int result = catalog_put_record(&volume->lot_request, &volume->lot_record, volume->revision);
+    if (result == 0)
+        result = meta_commit(catalog->options.meta, &volume->lot_request, lot_reserved);
+    if (result != 0)
+        lot_retry_later(volume);
+    else
+        volume->changing = true;
+}
+
+/* The volume asks, inside an I/O: in this turn or the next. */
+static void lot_want(void *context)
+{
+    struct catalog_volume *volume = context;
+    if (!volume->writable)
+        return;
+    volume->lot_wanted = true;
+    if (MUTANT(101))
+        volume_extend_sequences(volume->volume, volume->record.sequence_end +
+                                                    volume->catalog->options.sequence_lot);
+    if (list_empty(&volume->lot_later))
+        list_push_back(&volume->catalog->lots_later, &volume->lot_later);
+}
+
+void catalog_lots_turn(struct catalog *catalog)
+{
+    for (struct list *node; (node = list_pop_front(&catalog->lots_later)) != NULL;)
+        lot_start(LIST_ENTRY(node, struct catalog_volume, lot_later));
+}
+
+/* --- Opening -------------------------------------------------------------------------------- */
+
+static void volume_free(struct catalog_volume *volume)
+{
+    list_remove(&volume->lot_later);
+    clock_cancel(volume->catalog->options.clock, &volume->lot_timer);
+    meta_request_done(&volume->lot_request);
+    metadata_volume_done(&volume->record);
+    volume->catalog->volume_count--;
+    volume->slot->open = NULL;
+    free(volume);
+}
+
+/* What was loaded becomes an open volume, with sequences from `sequence` to the record's end. */
+static int volume_make(struct catalog_op *op, uint64_t sequence)
+{
+    struct catalog_volume *volume = calloc(1, sizeof *volume);
+    if (volume == NULL)
+        return FAIL(-ENOMEM, "opening volume \"%s\": no memory", op->slot->name);
+    struct volume_options options = {
+        .id = op->record.id,
+        .bytes = op->record.bytes,
+        .sector_bytes = op->record.sector_bytes,
+        .epoch = op->record.epoch,
+        .sequence = sequence,
+        .sequence_end = op->record.sequence_end,
+        .want_sequences = lot_want,
+        .context = volume,
+    };
+    int error = volume_open(op->catalog->options.volumes, &options, &volume->volume);
+    if (error != 0) {
+        free(volume);
+        return error;
+    }
+    volume->catalog = op->catalog;
+    volume->slot = op->slot;
+    volume->record = op->record; /* Its memory too. */
+    volume->revision = op->revision;
+    volume->writable = op->writes;
+    op->record_lent = true;
+    list_init(&volume->handles);
+    list_init(&volume->lot_later);
+    op->slot->open = volume;
+    op->catalog->volume_count++;
+    return 0;
+}
+
+static void claim_committed(struct catalog_op *op, int result)
+{
+    struct catalog_volume *volume = op->slot->open;
+    uint64_t sequence = op->record.sequence_end - op->catalog->options.sequence_lot;
+    bool committed = result == 0 && op->request.succeeded;
+    if (volume != NULL) {
+        if (committed) {
+            volume->writable = true;
+            volume_make_writable(volume->volume, op->record.epoch, sequence,
+                                 op->record.sequence_end);
+        }
+        struct metadata_volume record = op->record;
+        catalog_volume_changed(volume, committed ? &record : NULL, op->request.revision);
+    }
+    if (catalog_op_failed(op, result))
+        return;
+    op->revision = op->request.revision;
+    result = volume == NULL ? volume_make(op, sequence) : 0;
+    if (result != 0)
+        catalog_op_end(op, result);
+    else
+        op->opened(op, 0);
+}
+
+static void claim_refused(struct catalog_op *op, int result)
+{
+    (void)result;
+    if (op->slot->open != NULL)
+        catalog_volume_changed(op->slot->open, NULL, 0);
+    catalog_op_end(op,
+                   FAIL(-EROFS, "volume \"%s\": the store takes no writes now", op->slot->name));
+}
+
+/* A new epoch, and the first lot of sequences. */
+static void claim_start(struct catalog_op *op, int result)
+{
+    struct catalog *catalog = op->catalog;
+    if (store_state(catalog->options.store) != STORE_READY) {
+        catalog_op_later(op, 0, claim_refused);
+        return;
+    }
+    meta_request_reset(&op->request);
+    op->record.epoch++;
+    op->record.owner_session = catalog->session.lease;
+    op->record.sequence_end += catalog->options.sequence_lot;
+    result = op->record.sequence_end > SEQUENCE_MAX
+                 ? -EOVERFLOW
+                 : catalog_put_record(&op->request, &op->record, op->revision);
+    if (result == 0)
+        catalog_op_commit(op, claim_committed);
+    else
+        catalog_op_later(op, result, claim_committed);
+}
+
+static void open_loaded(struct catalog_op *op, int result)
+{
+    if (op->writes) {
+        claim_start(op, result);
+        return;
+    }
+    result = volume_make(op, op->record.sequence_end);
+    if (result != 0)
+        catalog_op_end(op, result);
+    else
+        op->opened(op, 0);
+}
+
+static void open_full(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_op_end(op, FAIL(-EMFILE, "volume \"%s\": %u volumes are open already", op->slot->name,
+                            op->catalog->volume_count));
+}
+
+void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened)
+{
+    struct catalog_volume *volume = op->slot->open;
+    op->opened = opened;
+    if (volume != NULL && (volume->writable || !op->writes))
+        catalog_op_later(op, 0, opened);
+    else if (volume != NULL)
+        catalog_op_hold_record(op, claim_start);
+    else if (op->catalog->volume_count >= op->catalog->options.volumes_max)
+        catalog_op_later(op, 0, open_full);
+    else
+        catalog_op_load(op, open_loaded);
+}
+
+/* --- Closing -------------------------------------------------------------------------------- */
+
+static void close_committed(struct catalog_op *op, int result)
+{
+    struct catalog_volume *volume = op->slot->open;
+    if (result == 0 && volume->writable && !op->request.succeeded)
+        result = IOMESH_FENCED;
+    volume_free(volume);
+    op->record_lent = true; /* And what was lent is gone. */
+    op->closed(op, result);
+}
+
+static void close_held(struct catalog_op *op, int result)
+{
+    struct catalog_volume *volume = op->slot->open;
+    (void)result;
+    /* No sequence is taken any more from here on. */
+    op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
+    op->record.owner_session = 0;
+    volume_close(volume->volume);
+    volume->lot_wanted = false;
+    if (!volume->writable) {
+        catalog_op_later(op, 0, close_committed);
+        return;
+    }
+    meta_request_reset(&op->request);
+    result = catalog_put_record(&op->request, &op->record, op->revision);
+    if (result == 0)
+        catalog_op_commit(op, close_committed);
+    else
+        catalog_op_later(op, result, close_committed);
+}
+
+void catalog_op_close_volume(struct catalog_op *op, catalog_step_fn *closed)
+{
+    struct catalog_volume *volume = op->slot->open;
+    op->closed = closed;
+    if (volume == NULL || !list_empty(&volume->handles))
+        catalog_op_later(op, 0, closed);
+    else
+        catalog_op_hold_record(op, close_held);
+}
+
+void catalog_volume_abandon(struct catalog_volume *volume)
+{
+    for (struct list *node; (node = list_pop_front(&volume->handles)) != NULL;)
+        free(LIST_ENTRY(node, struct catalog_handle, node));
+    volume_free(volume);
+}
