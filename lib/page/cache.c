@@ -205,20 +205,25 @@ static bool wake_first(struct list *queue)
     return true;
 }
 
-static bool reserve_fits(const struct page_cache *cache, uint32_t frames)
+/* Who is patient leaves a quarter of the reservations and of what is kept for reading. */
+static bool reserve_fits(const struct page_cache *cache, uint32_t frames, bool patient)
 {
-    return cache->reserved + frames <= cache->reserve_max &&
-           page_available(cache) >= cache->reserved + frames + cache->floor;
+    uint32_t most = cache->reserve_max - (patient ? cache->reserve_max / 4 : 0);
+    uint32_t floor = cache->floor - (patient ? 0 : cache->floor / 4);
+    return cache->reserved + frames <= most &&
+           page_available(cache) >= cache->reserved + frames + floor;
 }
 
 /* The first in the queue of reservations could be served, besides `promised` frames. */
-static struct page_waiter *reserve_next(const struct page_cache *cache, uint32_t promised)
+static struct page_waiter *reserve_next(const struct page_cache *cache, const struct list *queue,
+                                        uint32_t promised)
 {
-    struct list *node = list_first(&cache->reserve_waiters);
+    struct list *node = list_first(queue);
     if (node == NULL)
         return NULL;
     struct page_waiter *waiter = LIST_ENTRY(node, struct page_waiter, node);
-    return reserve_fits(cache, promised + waiter->frames) ? waiter : NULL;
+    bool fits = reserve_fits(cache, promised + waiter->frames, waiter->patient);
+    return fits ? waiter : NULL;
 }
 
 /* The first `most` of a queue; those who wait again meanwhile stand behind, for a later turn. */
@@ -244,11 +249,13 @@ unsigned page_wake_now(struct page_cache *cache)
     uint32_t spare = page_spare(cache) ? page_available(cache) - cache->reserved : 0;
     woken += wake_some(cache, &cache->frame_waiters, spare, true);
     uint32_t promised = 0;
-    struct page_waiter *waiter;
-    while ((waiter = reserve_next(cache, promised)) != NULL) {
-        promised += waiter->frames;
-        wake_first(&cache->reserve_waiters);
-        woken++;
+    for (unsigned i = 0; i < COUNT_OF(cache->reserve_waiters); i++) {
+        struct page_waiter *waiter;
+        while ((waiter = reserve_next(cache, &cache->reserve_waiters[i], promised)) != NULL) {
+            promised += waiter->frames;
+            wake_first(&cache->reserve_waiters[i]);
+            woken++;
+        }
     }
     cache->waking = false;
     return woken;
@@ -263,21 +270,35 @@ bool page_turn_needed(const struct page_cache *cache)
 {
     return !list_empty(&cache->ready) ||
            (!list_empty(&cache->frame_waiters) && page_spare(cache)) ||
-           reserve_next(cache, 0) != NULL;
+           reserve_next(cache, &cache->reserve_waiters[0], 0) != NULL ||
+           reserve_next(cache, &cache->reserve_waiters[1], 0) != NULL;
 }
 
-int page_reserve(struct page_cache *cache, unsigned frames, struct page_waiter *waiter)
+static int reserve(struct page_cache *cache, unsigned frames, bool patient,
+                   struct page_waiter *waiter)
 {
-    assert(frames <= cache->reserve_max);
-    if (reserve_fits(cache, frames)) {
+    assert(frames <= cache->reserve_max - (patient ? cache->reserve_max / 4 : 0));
+    if (reserve_fits(cache, frames, patient)) {
         cache->reserved += frames;
         return 0;
     }
     REACH(page_reserve_waits);
     cache->stats.waits++;
-    if (waiter != NULL)
+    if (waiter != NULL) {
         waiter->frames = frames;
-    return page_wait(&cache->reserve_waiters, waiter);
+        waiter->patient = patient;
+    }
+    return page_wait(&cache->reserve_waiters[patient], waiter);
+}
+
+int page_reserve(struct page_cache *cache, unsigned frames, struct page_waiter *waiter)
+{
+    return reserve(cache, frames, false, waiter);
+}
+
+int page_reserve_patiently(struct page_cache *cache, unsigned frames, struct page_waiter *waiter)
+{
+    return reserve(cache, frames, true, waiter);
 }
 
 void page_unreserve(struct page_cache *cache, unsigned frames)
@@ -289,20 +310,13 @@ void page_unreserve(struct page_cache *cache, unsigned frames)
 bool page_wants_checkpoint(const struct page_cache *cache)
 {
     uint32_t dirty = cache->sets[cache->now].count;
-    return dirty >= cache->frame_count / 3 || (dirty > 0 && !list_empty(&cache->reserve_waiters));
+    bool waits = !list_empty(&cache->reserve_waiters[0]) || !list_empty(&cache->reserve_waiters[1]);
+    return dirty >= cache->frame_count / 3 || (dirty > 0 && waits);
 }
 
 uint32_t page_frame_count(const struct page_cache *cache)
 {
     return cache->frame_count;
-}
-
-static uint32_t pinned_count(const struct page_cache *cache)
-{
-    uint32_t pinned = 0;
-    for (uint32_t i = 0; i < cache->frame_count; i++)
-        pinned += cache->pages[i].state != PAGE_FREE && cache->pages[i].pins > 0;
-    return pinned;
 }
 
 void page_cache_stats(const struct page_cache *cache, struct page_cache_stats *ret_stats)
@@ -312,7 +326,7 @@ void page_cache_stats(const struct page_cache *cache, struct page_cache_stats *r
     ret_stats->used = cache->frame_count - cache->frames_free_count;
     ret_stats->dirty = cache->sets[cache->now].count;
     ret_stats->frozen = cache->sets[cache->now ^ 1u].count;
-    ret_stats->pinned = pinned_count(cache);
+    ret_stats->pinned = cache->pinned;
 }
 
 static void page_descriptor_init(struct page_cache *cache, uint32_t index)
@@ -336,7 +350,8 @@ static void page_lists_init(struct page_cache *cache)
     list_init(&cache->pages_free);
     list_init(&cache->ready);
     list_init(&cache->frame_waiters);
-    list_init(&cache->reserve_waiters);
+    list_init(&cache->reserve_waiters[0]);
+    list_init(&cache->reserve_waiters[1]);
     list_init(&cache->dirty_roots);
     list_init(&cache->frozen_roots);
     for (unsigned i = 0; i < 2; i++) {

@@ -79,10 +79,11 @@ struct page_cache {
     uint32_t queue_count[2];
 
     uint32_t reserved, reserve_max, floor;
-    struct list ready;           /* To be woken by the next turn. */
-    struct list frame_waiters;   /* Want one frame. */
-    struct list reserve_waiters; /* Want waiter->frames. */
+    struct list ready;              /* To be woken by the next turn. */
+    struct list frame_waiters;      /* Want one frame. */
+    struct list reserve_waiters[2]; /* Want waiter->frames; the patient are apart. */
     bool waking;
+    uint32_t pinned; /* Pages. */
 
     unsigned now; /* Parity of the dirty set. */
     struct page_set sets[2];
@@ -122,6 +123,17 @@ static inline uint32_t page_available(const struct page_cache *cache)
 static inline bool page_spare(const struct page_cache *cache)
 {
     return page_available(cache) > cache->reserved;
+}
+
+static inline void page_hold(struct page *page)
+{
+    page->cache->pinned += page->pins++ == 0;
+}
+
+static inline void page_let_go(struct page *page)
+{
+    assert(page->pins > 0);
+    page->cache->pinned -= --page->pins == 0;
 }
 
 /* --- cache.c: frames, descriptors, queues, waiting -------------------------------------------- */

@@ -120,7 +120,7 @@ static struct page *page_born(struct page_cache *cache, struct page_root *root, 
     struct page *page = page_new(cache);
     page->live = frame;
     page->state = PAGE_READY;
-    page->pins = 1;
+    page_hold(page);
     page_attach(page, root, parent, slot);
     page_fill(page, fill);
     page_change(page);
@@ -165,7 +165,7 @@ void page_drop(struct page *page, const struct pointer *instead)
     page_detach(page);
     if (page_is_dirty(page))
         set_remove(page);
-    page->pins = 0;
+    page_let_go(page);
     if (parent != NULL) {
         assert(parent->pins > 0);
         pointer_put(page_change(parent) + page->slot * POINTER_BYTES, instead);

@@ -32,7 +32,9 @@ struct page;
 struct page_waiter {
     struct list node; /* list_init() it once. */
     void (*wake)(struct page_waiter *waiter);
-    unsigned frames; /* page's: how many it wants, while it waits for a reservation. */
+    /* page's: what it wants, while it waits for a reservation. */
+    unsigned frames;
+    bool patient;
 };
 
 /* Where a tree begins: in a segment, or in the superblock. Zero it, set `pointer`. */
@@ -120,6 +122,9 @@ struct pointer page_slot(const struct page *page, unsigned slot);
  * another clone). 0, or -EAGAIN: woken later. Give back with page_unreserve(), the same number, when
  * the change is done. */
 int page_reserve(struct page_cache *cache, unsigned frames, struct page_waiter *waiter);
+/* The same, but a part stays for others: for those who may hold it while they wait for somebody
+ * that needs a reservation too, as a write waits for the journal and that for a checkpoint. */
+int page_reserve_patiently(struct page_cache *cache, unsigned frames, struct page_waiter *waiter);
 void page_unreserve(struct page_cache *cache, unsigned frames);
 
 /* Make the page and its ancestors dirty; the live bytes to write to. Needs a reservation of one

@@ -92,7 +92,7 @@ static int page_meet(struct page *page, struct page_waiter *waiter, struct page 
         return page_wait(&cache->frame_waiters, waiter);
     }
     cache->stats.hits++;
-    page->pins++;
+    page_hold(page);
     page_settle(page);
     if (!page->hot && cache->stats.misses - page->arrived >= cache->frame_count / 4)
         page->hot = true; /* Out of its queue now, so this moves nothing. */
@@ -203,14 +203,13 @@ void page_forget_place(struct page_cache *cache, uint64_t place)
 void page_pin(struct page *page)
 {
     assert(page->state == PAGE_READY);
-    page->pins++;
+    page_hold(page);
     page_settle(page);
 }
 
 void page_unpin(struct page *page)
 {
-    assert(page->pins > 0);
-    page->pins--;
+    page_let_go(page);
     page_settle(page);
 }
 

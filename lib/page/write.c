@@ -85,7 +85,7 @@ static void page_store_pointer(struct page *page)
         return;
     }
     slot_store(page, page_frozen_bytes(parent));
-    if (lives && parent->frozen != NULL)
+    if (lives && parent->frozen != NULL && !MUTANT(50))
         slot_store(page, parent->live);
 }
 
@@ -109,7 +109,7 @@ static void page_version_written(struct page *page, struct page_write *write)
         page->frozen = NULL;
         page_settle(page);
     }
-    if (replaced)
+    if (replaced && !MUTANT(46))
         write->replaced(write->context, old);
 }
 

@@ -163,11 +163,13 @@ static int gather_group(struct merge *merge)
     bool absorbs = changed && spot.sibling && merge->gathered_count < TABLE_ENTRIES / 3;
     if (absorbs)
         result = table_descend(merge->tree, &spot.bound, merge->level, &merge->waiter, &neighbour);
-    if (result != 0) {
+    if (result == -EAGAIN) {
         merge->at = from;
         table_leave(&spot);
         return result;
     }
+    if (result != 0)
+        absorbs = false; /* A neighbour that is broken is let alone. */
     if (changed)
         consume(merge, &spot, merge->level < merge->tree->root_level);
     if (absorbs) {
@@ -455,7 +457,7 @@ void merge_thaw(struct merge *merge)
     tree->table = merge->root;
     tree->root_level = merge->root_level;
     tree->root_count = merge->root_count;
-    for (uint32_t i = 0; i < merge->replaced_count; i++)
+    for (uint32_t i = 0; i < merge->replaced_count && !MUTANT(47); i++)
         page_forget_place(tree->cache, merge->replaced[i]);
     merge->replaced_count = 0;
     merge->rooted = false;

@@ -76,6 +76,8 @@ static void path_look(struct tree_path *path)
 
 void path_refresh(struct segment *segment)
 {
+    if (MUTANT(48))
+        return;
     LIST_EACH (&segment->paths, node)
         path_look(LIST_ENTRY(node, struct tree_path, node));
 }
@@ -121,7 +123,7 @@ static int path_open(struct tree_path *path, const struct segment_key *key, bool
         tree_path_close(path);
     int result = segment_hold(path, key);
     if (result == 0 && change && path->reserved == 0) {
-        result = page_reserve(path->tree->cache, PATH_FRAMES, &path->waiter);
+        result = page_reserve_patiently(path->tree->cache, PATH_FRAMES, &path->waiter);
         path->reserved = result == 0 ? PATH_FRAMES : 0;
     }
     if (result == 0)

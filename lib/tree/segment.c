@@ -32,8 +32,8 @@ static void segments_wake(struct tree *tree)
 
 static void segment_settle(struct tree *tree, struct segment *segment)
 {
-    bool may_go =
-        segment->used && segment->refs == 0 && !segment->root.dirty && !segment->root.frozen;
+    bool frozen = segment->root.frozen && !MUTANT(49);
+    bool may_go = segment->used && segment->refs == 0 && !segment->root.dirty && !frozen;
     if (may_go == segment->queued)
         return;
     segment->queued = may_go;

@@ -6,7 +6,7 @@
 #ifndef SIM_MUTANTS_H
 #define SIM_MUTANTS_H
 
-/* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 40 .. 59: page. */
+/* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 40 .. 59: page and tree. */
 #define DEVICE_MUTANTS(X)                                     \
     X(20, "a failed write or flush does not fail the device") \
     X(21, "a flush ends before one in flight that covers what it promises")
@@ -31,5 +31,18 @@
     X(17, "every record of the chain counts as durable")                      \
     X(18, "records that wait when the journal fails are forgotten")           \
     X(19, "a trim does not wake who waits for room")
+
+#define TREE_MUTANTS(X)                                                              \
+    X(40, "a frozen page is changed in place")                                       \
+    X(41, "a parent is written before its child's pointer is in")                    \
+    X(42, "the CRC of a page is not looked at")                                      \
+    X(43, "a page dropped while frozen is not written")                              \
+    X(44, "a pointer moves whatever its sequence")                                   \
+    X(45, "a collapse to zero raises the sequences of blocks that it did not cover") \
+    X(46, "a replaced version of a page is forgotten")                               \
+    X(47, "nodes of the old segment table are still believed after the thaw")        \
+    X(48, "an open path does not hear that a page was made or dropped")              \
+    X(49, "a segment leaves memory before the table that has it is durable")         \
+    X(50, "a written page's new place is not told to its living parent")
 
 #endif
