@@ -112,6 +112,9 @@ struct iomesh_pool_status {
     uint64_t device_read_bytes, device_written_bytes, device_flushes;
     uint64_t read_errors, checksum_errors;
     uint64_t deleting_volumes; /* Whose space is still coming back. */
+
+    /* Metadata: transactions since opening, and the commits (a flush each) that they shared. */
+    uint64_t metadata_requests, metadata_commits;
 };
 
 /**

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/pool.h"
+#include "meta/sqlite/sqlite.h"
 
 /* As much of an answer as the caller knows of. */
 static int status_give(void *to, uint32_t size_given, const void *from, uint32_t size)
@@ -85,6 +86,9 @@ int iomesh_pool_status(struct iomesh_pool *pool, struct iomesh_pool_status *ret_
         .scrub_running = store_scrub_running(pool->store),
         .deleting_volumes = counts.deletions,
     };
+    struct meta_sqlite_counts metadata = meta_sqlite_counts(pool->meta);
+    status.metadata_requests = metadata.requests;
+    status.metadata_commits = metadata.commits;
     memcpy(status.uuid, pool->uuid, sizeof status.uuid);
     status_space(&status, &stats.space);
     status_store(&status, &stats);
