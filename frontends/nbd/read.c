@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "nbd/plant.h"
 #include "nbd/server.h"
 
 enum {

@@ -68,16 +68,17 @@ struct connection {
     struct nbd_session session;
     struct export *export; /* Held. */
     bool stream_open;
-    bool filling;         /* A fill or a receive is under way. */
-    bool out_flying;      /* session.out is being sent. */
-    bool asking;          /* A lookup, listing or opening is under way. */
-    bool opening;         /* The lookup is for GO or EXPORT_NAME. */
-    bool tls_next;        /* Start TLS once out is sent. */
-    bool listing;         /* LIST goes on once out is sent. */
-    bool end_next;        /* Close once out is sent. */
-    bool throttled;       /* At a limit of its own; goes on after a reply. */
-    bool is_starved;      /* On server->starved. */
-    bool accepted;        /* Counted as a handshake until it has an export. */
+    bool filling;    /* A fill or a receive is under way. */
+    bool out_flying; /* session.out is being sent. */
+    bool asking;     /* A lookup, listing or opening is under way. */
+    bool opening;    /* The lookup is for GO or EXPORT_NAME. */
+    bool tls_next;   /* Start TLS once out is sent. */
+    bool listing;    /* LIST goes on once out is sent. */
+    bool end_next;   /* Close once out is sent. */
+    bool throttled;  /* At a limit of its own; goes on after a reply. */
+    bool is_starved; /* On server->starved. */
+    bool accepted;   /* Counted as a handshake until it has an export. */
+    bool has_written;
     struct io *receiving; /* A WRITE whose payload is still to come, wholly or in part. */
     struct io *hungry;    /* Waits for memory. */
     uint32_t in_flight;   /* Requests. */
@@ -226,13 +227,5 @@ void status_submit(struct io *io);
 void cache_submit(struct io *io);
 /* The memory that a request needs. */
 uint32_t status_buffer_bytes(const struct io *io);
-
-/* Test builds can make a command do nothing, to prove that its test would notice. */
-#ifdef NBD_PLANTED
-bool nbd_planted(const char *what);
-#define PLANTED(what) nbd_planted(what)
-#else
-#define PLANTED(what) false
-#endif
 
 #endif

@@ -1,0 +1,606 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""iomesh-nbd as a program: starting and ending, limits, TLS, service managers, metrics, and the
+clients that people have."""
+
+import json
+import os
+import shutil
+import socket
+import ssl
+import threading
+import time
+
+import pytest
+
+import rig as rigs
+from nbd_protocol import client as nbd
+from nbd_protocol import features
+from nbd_protocol.client import EXTENDED, STRUCTURED, Client, Closed, Refused, tls_context
+from nbd_protocol.server import VOLUMES, Server
+
+MIB = rigs.MIB
+
+
+def iomesh_nbd(*words, **options):
+    return rigs.run(rigs.program("iomesh-nbd"), *words, check=False, **options)
+
+
+# --- starting
+
+@pytest.mark.parametrize("words, sentence", [
+    (["--nonsense"], "unknown flag"),
+    (["--socket"], "needs a value"),
+    (["stray"], "not a flag"),
+    (["--read-only=yes"], "takes no value"),
+    (["--connections", "0"], "a number from 1"),
+    (["--connections", "many"], "a number from 1"),
+    (["--max-request", "33M"], "a size from"),
+    (["--max-request", "1000000"], "multiple of 4K"),
+    (["--log-level", "loud"], "is error, warning"),
+    (["--socket-mode", "9"], "octal"),
+    (["--default-export", "x" * 129], "1 to 128 bytes"),
+    (["--config", "/nonexistent"], "No such file"),
+    ([], "no pool"),
+])
+def test_wrong_usage_exits_2_with_a_sentence(words, sentence):
+    environment = {name: value for name, value in os.environ.items() if name != "IOMESH_POOL"}
+    done = iomesh_nbd(*words, env=environment)
+    assert done.returncode == 2 and sentence in done.stdout, done.stdout
+    assert done.stdout.count("\n") == 1
+
+
+def test_what_cannot_be_served_exits_1_with_a_sentence(rig):
+    pool = Server.make_pool(rig)
+    for words, sentence in [
+            (["--pool", f"file:{rig.path('nothing')}", "--socket", rig.path("s")], "nothing"),
+            (["--pool", pool.url], "nowhere to listen"),
+            (["--pool", pool.url, "--socket", rig.path("no/such/directory")], "no/such/directory"),
+            (["--pool", pool.url, "--socket", "x" * 200], "x" * 20),
+            (["--pool", pool.url, "--listen", "localhost:99999"], "99999"),
+            (["--pool", pool.url, "--socket", rig.path("s"), "--tls-certificates",
+              rig.path("none")], "ca-cert.pem"),
+            (["--pool", pool.url, "--socket", rig.path("s"), "--metrics", "nowhere"],
+             "HOST:PORT")]:
+        done = iomesh_nbd(*words)
+        assert done.returncode == 1 and sentence in done.stdout, (words, done.stdout)
+        assert not rig.path("s").exists(), "a socket was left behind"
+    Server(rig, pool=pool).stop()
+
+
+def test_a_pool_in_use_is_refused_and_left_alone(rig):
+    server = Server(rig)
+    done = iomesh_nbd("--pool", server.pool.url, "--socket", rig.path("other"))
+    assert done.returncode == 1
+    assert server.alive()
+
+
+def test_help_and_version():
+    for flag, text in [("--help", "--tls-certificates DIR"), ("--version", "iomesh-nbd 0.")]:
+        done = iomesh_nbd(flag)
+        assert done.returncode == 0 and text in done.stdout
+
+
+def test_a_stale_socket_is_replaced_and_a_live_one_is_not(rig):
+    server = Server(rig)
+    server.process.kill()
+    assert server.socket.exists()
+    server.process = rig.start(rigs.program("iomesh-nbd"), "--pool", server.pool.url, "--socket",
+                               server.socket, *server.words)
+    server.process.must_run("its socket", lambda: rigs.connects(server.socket))
+    second = Server.make_pool(rig)
+    done = iomesh_nbd("--pool", second.url, "--socket", server.socket)
+    assert done.returncode == 1
+    assert server.alive()
+    server.stop()
+    assert not server.socket.exists()
+
+
+def test_a_file_that_is_no_socket_is_not_removed(rig):
+    pool = Server.make_pool(rig)
+    path = rig.path("precious")
+    path.write_text("data")
+    assert iomesh_nbd("--pool", pool.url, "--socket", path).returncode == 1
+    assert path.read_text() == "data"
+
+
+def test_a_configuration_file_is_read_and_flags_win(rig):
+    pool = Server.make_pool(rig)
+    port = rigs.free_port()
+    config = rig.path("config")
+    config.write_text(f"# what to serve\npool = {pool.url}\nsocket = {rig.path('a')}\n\n"
+                      f"read-only = yes\n metrics = 127.0.0.1:{port}\n")
+    process = rig.start(rigs.program("iomesh-nbd"), "--config", config, "--socket", rig.path("b"))
+    process.must_run("its socket", lambda: rigs.connects(rig.path("b")))
+    assert not rig.path("a").exists()
+    with Client(rig.path("b")) as peer:
+        assert peer.go("disk").flags & nbd.READ_ONLY
+    assert process.terminate() == 0
+    for line, sentence in [("soket = x", "unknown key"), ("read-only = maybe", "yes or no"),
+                           ("nonsense", "key = value"), ("connections = -1", "a number")]:
+        config.write_text(f"pool = {pool.url}\n{line}\n")
+        done = iomesh_nbd("--config", config)
+        assert done.returncode == 2 and sentence in done.stdout and "line 2" in done.stdout
+
+
+def test_the_pool_may_come_from_the_environment(rig):
+    pool = Server.make_pool(rig)
+    process = rig.start(rigs.program("iomesh-nbd"), "--socket", rig.path("s"),
+                        env={**os.environ, "IOMESH_POOL": pool.url})
+    process.must_run("its socket", lambda: rigs.connects(rig.path("s")))
+    assert process.terminate() == 0
+
+
+def test_the_unix_socket_has_the_mode_that_was_asked_for(rig):
+    server = Server(rig)
+    assert server.socket.stat().st_mode & 0o777 == 0o600
+    server.stop()
+    server = Server(rig, "--socket-mode", "660", pool=server.pool)
+    assert server.socket.stat().st_mode & 0o777 == 0o660
+
+
+# --- ending
+
+def test_sigterm_answers_what_is_in_flight_and_keeps_it(rig):
+    server = Server(rig)
+    data = os.urandom(MIB)
+    with server.open() as peer, server.client() as idle:
+        peer.write(0, data)
+        for number in range(16):
+            peer.request(nbd.CMD_WRITE, 0, MIB * (1 + number), 0, data)
+        peer.replies(1)
+        server.stop()
+        with pytest.raises(Closed):
+            while True:
+                peer.receive_chunk()
+        assert idle.is_closed()
+    server.start()
+    with server.open() as peer:
+        assert peer.read(0, MIB) == data
+
+
+def test_sigterm_with_a_client_that_takes_nothing(rig):
+    server = Server(rig)
+    with server.open() as peer:
+        for _ in range(8):
+            peer.request(nbd.CMD_READ, 0, 0, 32 * MIB)
+        time.sleep(0.2)
+        status = server.process.terminate(timeout=40)
+        assert status == 0
+
+
+# --- exports
+
+def test_read_only_refuses_every_change(rig):
+    def check(server):
+        with server.open() as peer:
+            assert peer.flags & nbd.READ_ONLY
+            assert not peer.flags & (nbd.SEND_TRIM | nbd.SEND_WRITE_ZEROES | nbd.SEND_FUA)
+            before = peer.read(0, 4096)
+            for call, arguments in [(peer.write, (0, b"x" * 4096)), (peer.trim, (0, 4096)),
+                                    (peer.write_zeroes, (0, 4096))]:
+                features.fails(nbd.EPERM, call, *arguments)
+            assert peer.read(0, 4096) == before
+            peer.flush()
+
+    server = Server(rig)
+    with server.open() as peer:
+        peer.write(0, os.urandom(4096))
+    server.stop()
+    server = Server(rig, "--read-only", pool=server.pool)
+    check(server)
+    with server.client() as peer:
+        assert peer.info("disk").flags & nbd.READ_ONLY
+    server.stop()
+    planted = Server(rig, "--read-only", pool=server.pool, program="iomesh-nbd-planted",
+                     env={**os.environ, "IOMESH_NBD_PLANTED": "read-only"})
+    with pytest.raises(AssertionError):
+        check(planted)
+
+
+def test_the_default_export_is_for_those_who_name_none(rig):
+    server = Server(rig, "--default-export", "small")
+    with server.client() as peer:
+        assert peer.info("").size == VOLUMES["small"][0]
+        assert peer.go("").size == VOLUMES["small"][0]
+    with server.client() as peer:
+        assert peer.export_name("").size == VOLUMES["small"][0]
+
+
+def test_a_new_size_is_seen_by_new_connections(rig):
+    server = Server(rig)
+    size = VOLUMES["disk"][0]
+    with server.open() as old:
+        server.pool.cli("volume", "resize", "disk", "--size", str(2 * size))
+        features.fails(nbd.EINVAL, old.read, size, 4096)
+        with server.open() as new:
+            assert new.size == 2 * size
+            new.write(2 * size - 4096, b"y" * 4096)
+            assert new.read(2 * size - 4096, 4096) == b"y" * 4096
+        old.read(0, 4096)
+
+
+def test_volumes_come_and_go_while_serving(rig):
+    server = Server(rig)
+    server.pool.create("late", MIB)
+    with server.client() as peer:
+        assert "late" in peer.list()
+        peer.go("late")
+        peer.write(0, b"z" * 4096)
+        assert server.pool.cli("volume", "delete", "late", check=False).returncode != 0
+    rigs.wait_until("it is closed", lambda: server.pool.cli(
+        "volume", "delete", "late", check=False).returncode == 0)
+    with server.client() as peer:
+        assert "late" not in peer.list()
+
+
+def test_many_exports_are_open_at_once(rig):
+    pool = rigs.Pool(rig, 2 * rigs.GIB)
+    for number in range(30):
+        pool.create(f"v{number}", 4 * MIB)
+    server = Server(rig, pool=pool)
+    peers = [server.open(f"v{number % 30}") for number in range(60)]
+    for number, peer in enumerate(peers):
+        peer.write(4096 * (number // 30), bytes([number]) * 4096)
+    for number, peer in enumerate(peers):
+        other = peers[(number + 30) % 60]
+        assert other.read(4096 * (number // 30), 4096) == bytes([number]) * 4096
+    assert server.metric("iomesh_pool_volumes_open") == 30
+    for peer in peers:
+        peer.close()
+    rigs.wait_until("all are closed", lambda: server.metric("iomesh_pool_volumes_open") == 0)
+
+
+# --- limits
+
+def test_connections_over_the_limit_wait_or_are_refused(rig):
+    server = Server(rig, "--connections", "4", tcp=True)
+    peers = [server.open() for _ in range(4)]
+    extra = Client(("127.0.0.1", server.tcp_port), greet=False, timeout=3)
+    try:
+        assert extra.peer.recv(18) == b""
+    except (socket.timeout, ConnectionResetError):
+        pass
+    assert server.metric("iomesh_nbd_connections") <= 4
+    for peer in peers:
+        peer.read(0, 4096)
+        peer.close()
+    rigs.wait_until("there is room again", lambda: server.metric("iomesh_nbd_connections") == 0)
+    assert server.alive()
+
+
+def test_too_many_handshakes_push_out_the_oldest(rig):
+    server = Server(rig, "--handshakes", "5")
+    slow = [server.client() for _ in range(20)]
+    assert slow[0].is_closed()
+    assert server.alive(), "a newcomer gets in past those who only talk"
+    assert slow[-1].list()
+
+
+def test_a_small_buffer_serves_many_hungry_clients(rig):
+    server = Server(rig, "--buffer-size", "4M", "--connection-buffer", "2M", "--requests", "32")
+    data = os.urandom(8 * MIB)
+    errors = []
+
+    def work(number):
+        try:
+            with server.open(mode=STRUCTURED) as peer:
+                for _ in range(3):
+                    peer.write(number * 8 * MIB, data)
+                    assert peer.read(number * 8 * MIB, 8 * MIB) == data
+        except Exception as error:  # pylint: disable=broad-except
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert not errors
+    assert server.metric("iomesh_nbd_starved_total") > 0
+    assert server.metric("iomesh_nbd_requests_in_flight") == 0
+
+
+def test_a_client_that_takes_no_replies_is_cut_off_and_harms_nobody(rig):
+    server = Server(rig, "--stall-timeout", "2")
+    with server.open() as peer:
+        peer.write(0, os.urandom(8 * MIB))
+        with server.open(mode=EXTENDED) as greedy:
+            try:
+                greedy.peer.settimeout(1)
+                for _ in range(2000):
+                    greedy.request(nbd.CMD_READ, 0, 0, 8 * MIB)
+            except (socket.timeout, Closed):
+                pass
+            for _ in range(50):
+                peer.read(0, 65536)
+            rigs.wait_until("it is cut off", lambda: server.metric(
+                "iomesh_nbd_connections_stalled_total") == 1, timeout=15)
+        peer.read(0, 4096)
+
+
+def test_a_client_that_owes_a_payload_is_cut_off(rig):
+    server = Server(rig, "--stall-timeout", "2")
+    with server.open() as peer:
+        peer.request(nbd.CMD_WRITE, 0, 0, MIB)
+        peer.send(b"x" * 1000)
+        assert peer.is_closed()
+    assert server.alive()
+
+
+def test_a_smaller_request_limit_is_told_and_kept(rig):
+    server = Server(rig, "--max-request", "1M")
+    with server.open(mode=STRUCTURED) as peer:
+        assert peer.block_sizes[2] == MIB
+        data = os.urandom(MIB)
+        peer.write(0, data)
+        assert peer.read(0, MIB) == data
+        features.fails(nbd.EINVAL, peer.write, 0, os.urandom(2 * MIB))
+        features.fails(nbd.EOVERFLOW, peer.read, 0, 2 * MIB)
+        assert peer.read(0, MIB) == data
+
+
+# --- TLS
+
+@pytest.fixture(name="secured")
+def secured_server(rig):
+    directory = rigs.certificates(rig.path("tls"))
+    server = Server(rig, "--tls-certificates", directory, tcp=True)
+    server.certificates = directory
+    return server
+
+
+def refused_without_tls(call, *arguments):
+    with pytest.raises(Refused) as told:
+        call(*arguments)
+    assert told.value.type == nbd.REP_ERR_TLS_REQD
+
+
+def test_nothing_but_starttls_is_heard_before_tls(secured):
+    with secured.client() as peer:
+        refused_without_tls(peer.list)
+        refused_without_tls(peer.go, "disk")
+        refused_without_tls(peer.info, "gone")
+        refused_without_tls(peer.structured)
+        refused_without_tls(peer.option, 99, b"x" * 30)
+        refused_without_tls(peer.option, nbd.OPT_GO, bytes(30000))
+        assert peer.abort()
+    with secured.client() as peer:
+        peer.send_option(nbd.OPT_EXPORT_NAME, b"disk")
+        assert peer.is_closed()
+    with secured.client(flags=0) as peer:
+        peer.send_option(nbd.OPT_STARTTLS)
+        assert peer.is_closed()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("mode", [nbd.SIMPLE, STRUCTURED, EXTENDED])
+def test_everything_works_through_tls(secured, version, mode):
+    context = tls_context(secured.certificates)
+    context.minimum_version = context.maximum_version = version
+    with secured.client() as peer:
+        peer.starttls(context)
+        assert peer.peer.version() == {ssl.TLSVersion.TLSv1_2: "TLSv1.2"}.get(version, "TLSv1.3")
+        with pytest.raises(Refused) as told:
+            peer.option(nbd.OPT_STARTTLS)
+        assert told.value.type == nbd.REP_ERR_INVALID
+        assert peer.list() == sorted(VOLUMES)
+        peer.open("disk", mode, context=mode != nbd.SIMPLE)
+        data = os.urandom(20 * MIB)
+        peer.write(0, data)
+        assert peer.read(0, len(data)) == data
+        for number in range(100):
+            peer.request(nbd.CMD_WRITE, 0, number * 4096, 0, data[number:number + 4096])
+        assert all(not reply.error for reply in peer.replies(100).values())
+        assert peer.read(4096, 4096) == data[1:4097]
+        if mode != nbd.SIMPLE:
+            assert peer.block_status(0, 20 * MIB)
+        assert peer.disconnect(), "and TLS is closed in order"
+
+
+def test_what_was_agreed_before_tls_is_forgotten(secured):
+    with secured.client() as peer:
+        # Sent at once with STARTTLS: not part of TLS, so it must not be obeyed.
+        head = nbd.struct.pack(">QII", nbd.IHAVEOPT, nbd.OPT_STARTTLS, 0)
+        smuggled = nbd.struct.pack(">QII", nbd.IHAVEOPT, nbd.OPT_STRUCTURED_REPLY, 0)
+        peer.send(head + smuggled)
+        assert peer.receive_answer(nbd.OPT_STARTTLS)[0] == nbd.REP_ACK
+        # What follows is TLS's alert, if anything: no answer to the smuggled option.
+        rest = b""
+        while piece := peer.peer.recv(1000):
+            rest += piece
+        assert len(rest) < 20 and nbd.struct.pack(">Q", nbd.OPTION_REPLY) not in rest
+
+
+def test_a_client_without_a_certificate_of_ours_is_refused(secured, rig):
+    other = rigs.certificates(rig.path("other"))
+    strange = tls_context(other)
+    strange.load_verify_locations(str(secured.certificates / "ca-cert.pem"))
+    for context in (tls_context(secured.certificates, who=None), strange):
+        with secured.client() as peer, pytest.raises((ssl.SSLError, Closed, OSError)):
+            peer.starttls(context)
+            peer.list()
+    old = tls_context(secured.certificates)
+    old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    old.maximum_version = ssl.TLSVersion.TLSv1_1
+    old.set_ciphers("DEFAULT@SECLEVEL=0")
+    with secured.client() as peer, pytest.raises((ssl.SSLError, OSError)):
+        peer.starttls(old)
+    rigs.wait_until("they are counted",
+                    lambda: secured.metric("iomesh_nbd_tls_failed_total") >= 3)
+
+
+def test_garbage_instead_of_tls(secured):
+    for garbage in (os.urandom(1000), b"\x16\x03\x01\xff\xff" + os.urandom(70000), b"\0" * 70000):
+        with secured.client() as peer:
+            assert peer.option(nbd.OPT_STARTTLS) == []
+            try:
+                peer.send(garbage)
+                peer.peer.shutdown(socket.SHUT_WR)
+                while peer.peer.recv(1000):
+                    pass
+            except (Closed, OSError):
+                pass
+    with secured.client() as peer:
+        peer.starttls(tls_context(secured.certificates))
+        peer.open("disk")
+        raw = socket.socket(fileno=os.dup(peer.peer.fileno()))
+        raw.sendall(os.urandom(5000))
+        raw.close()
+        with pytest.raises((ssl.SSLError, Closed, OSError)):
+            peer.receive(1)
+    with secured.client() as peer:
+        peer.starttls(tls_context(secured.certificates))
+        peer.open("disk").read(0, 4096)
+
+
+def client_certificates(secured):
+    """As libnbd and qemu want them."""
+    directory = secured.rig.path("client-tls")
+    directory.mkdir()
+    for ours, theirs in [("ca-cert.pem", "ca-cert.pem"), ("client-cert.pem", "client-cert.pem"),
+                         ("client-key.pem", "client-key.pem")]:
+        shutil.copy(secured.certificates / ours, directory / theirs)
+    return directory
+
+
+def test_common_clients_through_tls(secured):
+    directory = client_certificates(secured)
+    uri = f"nbds://localhost:{secured.tcp_port}/small?tls-certificates={directory}"
+    source, copy = secured.rig.path("source"), secured.rig.path("copy")
+    source.write_bytes(os.urandom(VOLUMES["small"][0]))
+    rigs.run("nbdcopy", source, uri)
+    rigs.run("nbdcopy", uri, copy)
+    assert source.read_bytes() == copy.read_bytes()
+    told = json.loads(rigs.run("nbdinfo", "--json", uri).stdout)
+    assert told["TLS"] is True
+    rigs.run("qemu-img", "compare", "--object",
+             f"tls-creds-x509,id=tls0,endpoint=client,dir={directory}", "--image-opts",
+             f"driver=file,filename={source}",
+             f"driver=nbd,host=localhost,port={secured.tcp_port},export=small,tls-creds=tls0")
+
+
+# --- service managers
+
+def test_sockets_are_taken_from_the_service_manager(rig):
+    pool = Server.make_pool(rig)
+    listener = socket.socket(socket.AF_UNIX)
+    path = rig.path("passed")
+    listener.bind(str(path))
+    listener.listen(8)
+    script = f'export LISTEN_PID=$$; exec "$0" --pool "{pool.url}"'
+
+    def place():
+        os.dup2(listener.fileno(), 3)
+
+    process = rigs.Process(["sh", "-c", script, rigs.program("iomesh-nbd")], rig.path("log"),
+                           env={**os.environ, "LISTEN_FDS": "1"}, preexec_fn=place,
+                           close_fds=False)
+    rig.at_end(process.kill)
+    process.must_run("it serves", lambda: rigs.connects(path))
+    with Client(path) as peer:
+        peer.open("disk").read(0, 4096)
+    assert process.terminate() == 0
+    assert path.exists(), "the socket is its giver's"
+
+
+def test_the_service_manager_is_told(rig):
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(rig.path("notify")))
+    notify.settimeout(20)
+    server = Server(rig, env={**os.environ, "NOTIFY_SOCKET": str(rig.path("notify"))})
+    assert notify.recv(1000) == b"READY=1"
+    server.stop()
+    assert notify.recv(1000) == b"STOPPING=1"
+
+
+# --- numbers and lines
+
+def test_metrics_count_what_is_done(rig):
+    server = Server(rig)
+    with server.open() as peer:
+        for number in range(10):
+            peer.write(number * 4096, b"m" * 4096)
+        for number in range(7):
+            peer.read(number * 4096, 4096)
+        peer.flush()
+        labels = 'volume="disk",operation='
+        assert server.metric(f'iomesh_volume_operations_total{{{labels}"write"}}') == 10
+        assert server.metric(f'iomesh_volume_bytes_total{{{labels}"read"}}') == 7 * 4096
+        assert server.metric(f'iomesh_volume_latency_seconds_count{{{labels}"write"}}') == 10
+        assert server.metric('iomesh_nbd_requests_total{command="flush"}') == 1
+        assert server.metric("iomesh_nbd_connections") == 1
+        assert server.metric("iomesh_pool_total_bytes") > 0
+        page = server.page("/metrics")
+    families = [line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")]
+    assert len(families) == len(set(families)) > 40
+    buckets = [float(line.split()[1]) for line in page.splitlines()
+               if line.startswith("iomesh_volume_latency_seconds_bucket{") and '"write"' in line]
+    assert buckets == sorted(buckets) and buckets[-1] == 10
+    assert server.health() == (200, "healthy\n")
+    with pytest.raises(Exception, match="404"):
+        server.page("/else")
+
+
+def test_the_log_has_priorities_levels_and_json(rig):
+    server = Server(rig, "--log-level", "info")
+    with server.client() as peer:
+        peer.send(b"x" * 100)
+        assert peer.is_closed()
+    server.stop()
+    lines = server.process.output().splitlines()
+    assert all(line[0] == "<" and line[2] == ">" for line in lines), lines
+    assert any(line.startswith("<4>") and "option magic" in line for line in lines)
+    assert any(line.startswith("<5>serving") for line in lines)
+    server = Server(rig, "--log-level", "error", pool=server.pool)
+    server.stop()
+    assert server.process.output() == ""
+    server = Server(rig, "--log-json", pool=server.pool)
+    server.stop()
+    objects = [json.loads(line) for line in server.process.output().splitlines()]
+    assert any(entry["priority"] == 5 and "serving" in entry["message"] for entry in objects)
+
+
+def test_a_flood_of_lines_is_limited(rig):
+    server = Server(rig)
+    for _ in range(300):
+        with server.client() as peer:
+            peer.send(b"x" * 100)
+            assert peer.is_closed()
+    assert server.process.output().count("option magic") < 150
+    assert server.metric("iomesh_log_dropped_total") > 100
+
+
+# --- clients that people have
+
+@pytest.mark.parametrize("name", ["disk", "small"])
+def test_nbdinfo_nbdcopy_and_qemu_img(rig, name):
+    server = Server(rig, tcp=True)
+    size = VOLUMES[name][0]
+    unix, tcp = server.pool.uri(name), f"nbd://127.0.0.1:{server.tcp_port}/{name}"
+    source = rig.path("source")
+    source.write_bytes(os.urandom(MIB) + bytes(size // 2 - MIB) + os.urandom(size // 2))
+    rigs.run("nbdcopy", "--flush", source, unix)
+    for uri in (unix, tcp):
+        copy = rig.fresh("copy")
+        rigs.run("nbdcopy", uri, copy)
+        assert copy.read_bytes() == source.read_bytes()
+    told = json.loads(rigs.run("nbdinfo", "--json", tcp).stdout)["exports"][0]
+    assert told["export-size"] == size and told["can_multi_conn"] and told["can_fast_zero"]
+    assert told["block_minimum"] == VOLUMES[name][1]
+    extents = json.loads(rigs.run("nbdinfo", "--map", "--json", unix).stdout)
+    assert [extent["type"] for extent in extents][0] == 0 and any(
+        extent["type"] == 3 for extent in extents)
+    assert len(json.loads(rigs.run("nbdinfo", "--list", "--json", tcp).stdout)["exports"]) == 3
+    rigs.run("qemu-img", "compare", "-f", "raw", "-F", "raw", source, tcp)
+    image = rig.path("image.qcow2")
+    rigs.run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", unix, image)
+    rigs.run("qemu-img", "convert", "-n", "-f", "qcow2", "-O", "raw", image, unix)
+    rigs.run("qemu-img", "compare", "-f", "raw", "-F", "raw", source, unix)
+    rigs.run("qemu-io", "-f", "raw", tcp, "-c", "write -P 7 64k 64k", "-c", "flush", "-c",
+             "read -P 7 64k 64k", "-c", "discard 64k 64k", "-c", "write -z -u 128k 64k", "-c",
+             "read -P 0 128k 64k")
+
+
+if __name__ == "__main__":
+    rigs.main(__file__)
