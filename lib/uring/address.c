@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "uring/stream.h"
@@ -43,6 +44,10 @@ static int address_split(const char *text, char *ret_host, size_t host_size, cha
         return FAIL(-EINVAL, "tcp:%s: too long", text);
     memcpy(ret_host, host, host_length);
     ret_host[host_length] = '\0';
+    /* getaddrinfo() takes any number and keeps its low 16 bits. */
+    char *end;
+    if (strtoul(colon + 1, &end, 10) > UINT16_MAX && *end == '\0')
+        return FAIL(-EINVAL, "tcp:%s: a port is at most 65535", text);
     (void)snprintf(ret_port, port_size, "%s", colon + 1);
     return 0;
 }

@@ -137,9 +137,14 @@ const char *uring_listener_address(const struct iomesh_listener *listener)
 
 /* --- Listening ----------------------------------------------------------------------------- */
 
-/* A socket file whose server is gone refuses connections, and is in the way. */
+/* A socket file whose server is gone refuses connections, and is in the way. So does any file
+ * that is no socket: that one is somebody's and stays. */
 static bool unix_is_stale(const struct stream_address *address)
 {
+    const char *path = ((const struct sockaddr_un *)(const void *)&address->bytes)->sun_path;
+    struct stat file;
+    if (lstat(path, &file) != 0 || !S_ISSOCK(file.st_mode))
+        return false;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;

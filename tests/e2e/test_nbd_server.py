@@ -587,7 +587,7 @@ def test_nbdinfo_nbdcopy_and_qemu_img(rig, name):
         assert copy.read_bytes() == source.read_bytes()
     told = json.loads(rigs.run("nbdinfo", "--json", tcp).stdout)["exports"][0]
     assert told["export-size"] == size and told["can_multi_conn"] and told["can_fast_zero"]
-    assert told["block_minimum"] == VOLUMES[name][1]
+    assert told["block_size_minimum"] == VOLUMES[name][1]
     extents = json.loads(rigs.run("nbdinfo", "--map", "--json", unix).stdout)
     assert [extent["type"] for extent in extents][0] == 0 and any(
         extent["type"] == 3 for extent in extents)
