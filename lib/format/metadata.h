@@ -22,8 +22,8 @@
  *    6  kind      u8    enum metadata_kind
  *    7  version   u8    of the oldest reader that understands it: 1
  *
- * Fields that a newer program added are kept when an older one changes a value (`unknown`; not those
- * within labels and members). One that an older program must not overlook raises the version
+ * Fields that a newer program added are kept when an older one changes a value (`unknown`; not
+ * those within labels and members). One that an older program must not overlook raises the version
  * instead, and is refused; so is a value of an enumeration that is not known.
  *
  * Decoding is total: a value, IOMESH_CORRUPT, IOMESH_FORMAT (newer), -ENOMEM. Encoding asserts.

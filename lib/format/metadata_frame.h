@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files that encode metadata share: the head of a value, and what a newer program added. */
+/* What the files that encode metadata share: the head of a value, and the fields of a newer one. */
 #ifndef FORMAT_METADATA_FRAME_H
 #define FORMAT_METADATA_FRAME_H
 

@@ -81,9 +81,10 @@ typedef void meta_done_fn(struct meta_request *request, int result);
  */
 struct meta_request {
     /* Answers, valid in `done` and after it if its result was 0. */
-    bool succeeded;    /* The compares held, and the first list of operations was done. */
-    uint64_t revision; /* Of the metadata after this transaction. */
+    bool succeeded; /* The compares held, and the first list of operations was done. */
+    bool flying;    /* No answer: `done` has yet to run. */
     uint32_t response_count;
+    uint64_t revision;               /* Of the metadata after this transaction. */
     struct meta_response *responses; /* One per operation of the branch taken, in order. */
     uint64_t lease;                  /* The lease granted or kept alive. */
     uint64_t ttl_ns;
@@ -92,7 +93,6 @@ struct meta_request {
     meta_done_fn *done;
     struct list node; /* The implementation's. */
     int result;       /* The implementation's. */
-    bool flying;
 };
 
 void meta_request_init(struct meta_request *request);

@@ -98,7 +98,7 @@ static void draw_op(struct prng *prng, uint64_t lease, uint64_t *tag, struct mod
     *ret_op = op;
 }
 
-/* Two changes of one key in a branch are refused at the seam: here, only tests of that make them. */
+/* Two changes of one key in a branch are refused at the seam, so none is drawn. */
 static bool op_collides(const struct model_op *ops, unsigned count, const struct model_op *op)
 {
     unsigned half = MODEL_KEYS / 2;

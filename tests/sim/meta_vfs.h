@@ -2,9 +2,9 @@
 /*
  * meta_vfs: SQLite's files on a disk in memory whose power can be cut.
  *
- * A VFS of SQLite's own kind, so that the shipped lib/meta/sqlite runs on it unchanged: open it with
- * `.vfs = vfs.name` and any path. Everything that it draws (what a cut leaves, SQLite's salts) comes
- * from its seed: the same seed and the same calls leave the same bytes. One thread.
+ * A VFS of SQLite's own kind, so that the shipped lib/meta/sqlite runs on it unchanged: open it
+ * with `.vfs = vfs.name` and any path. Everything that it draws (what a cut leaves, SQLite's salts)
+ * comes from its seed: the same seed and the same calls leave the same bytes. One thread.
  *
  * What a file is: what its readers see now, what is surely on the platter, and the writes between.
  * A sync moves all of them to the platter. A cut leaves, for each sector of 512 bytes on its own,
@@ -48,8 +48,9 @@ struct meta_vfs {
     void (*on_cut)(void *context);
     void *on_cut_context;
     /* Operations fail_first .. fail_last (0: none) fail with this code of SQLite's: SQLITE_FULL
-     * (writes only), SQLITE_IOERR_FSYNC (syncs only), SQLITE_IOERR_WRITE. A failed sync forgets what it was to write, as page caches do: some of it
-     * never reaches the platter, and the next sync will not say so. */
+     * (writes only), SQLITE_IOERR_FSYNC (syncs only), SQLITE_IOERR_WRITE. A failed sync forgets
+     * what it was to write, as page caches do: some of it never reaches the platter, and the next
+     * sync will not say so. */
     uint64_t fail_first;
     uint64_t fail_last;
     int fail_code;

@@ -349,7 +349,7 @@ static int store_revision(struct meta_sqlite_file *file)
     return meta_sqlite_run(file, STATEMENT_REVISION);
 }
 
-/* Copies the log home now and then. SQLite would do it by itself, and would ignore a failed sync. */
+/* Copies the log home now and then. Left to itself, SQLite would ignore that a sync failed. */
 static void checkpoint(struct meta_sqlite_file *file)
 {
     uint32_t limit = file->checkpoint_pages == 0 ? CHECKPOINT_PAGES : file->checkpoint_pages;

@@ -275,7 +275,7 @@ static int open_named(struct meta_sqlite_file *file, const char *path, const cha
 int meta_sqlite_file_open(struct meta_sqlite_file *file, const char *path, const char *vfs,
                           bool create)
 {
-    bool empty;
+    bool empty = false;
     int flags = SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
     int result = open_named(file, path, path, vfs, flags);
     if (result == 0)
@@ -290,7 +290,7 @@ int meta_sqlite_file_open(struct meta_sqlite_file *file, const char *path, const
 int meta_sqlite_file_inspect(struct meta_sqlite_file *file, const char *path, const char *name,
                              const char *vfs, int flags)
 {
-    bool empty;
+    bool empty = false;
     int64_t revision = 0;
     int result = open_named(file, path, name, vfs, flags);
     if (result == 0) {

@@ -133,7 +133,7 @@ int meta_sqlite_delete_all(struct meta_sqlite_file *file, const struct meta_sqli
                            uint64_t revision, uint32_t *ret_count)
 {
     sqlite3_stmt *list = file->statements[what->list];
-    struct meta_sqlite_row row;
+    struct meta_sqlite_row row = {0};
     uint32_t count = 0;
     int result;
     deletion_bind(list, what);

@@ -42,7 +42,7 @@ struct meta_sqlite_options {
     uint32_t queue_max; /* 0: META_SQLITE_QUEUE_MAX. */
     uint32_t checkpoint_pages; /* Pages in the log before it is copied home; 0: 1000. */
     struct clock *clock;       /* Leases' time. Asked on the engine's thread only. */
-    /* There is something for meta_poll(). From any thread, also inside calls; calls nothing here. */
+    /* There is something for meta_poll(). From any thread, inside calls too; calls nothing here. */
     void (*wakeup)(void *context);
     void *wakeup_context;
 };
@@ -62,8 +62,8 @@ struct meta_sqlite_options {
 int meta_sqlite_open(const struct meta_sqlite_options *options, struct meta **ret_meta);
 
 /*
- * Without a thread: takes what waits, at most META_SQLITE_BATCH_MAX requests, and commits it, as the
- * thread would. Returns how many requests it ended; meta_poll() then tells them.
+ * Without a thread: takes what waits, at most META_SQLITE_BATCH_MAX requests, and commits it, as
+ * the thread would. Returns how many requests it ended; meta_poll() then tells them.
  */
 unsigned meta_sqlite_step(struct meta *meta);
 

@@ -12,8 +12,8 @@ static char faults[1024];
 static void on_fault(void *context, const char *sentence)
 {
     (void)context;
-    strncat(faults, sentence, sizeof faults - strlen(faults) - 1);
-    strncat(faults, "\n", sizeof faults - strlen(faults) - 1);
+    size_t length = strlen(faults);
+    (void)snprintf(faults + length, sizeof faults - length, "%s\n", sentence);
 }
 
 /* Checks the file while no process has it open. */

@@ -32,9 +32,10 @@ static void directory_make(void)
 
 static void directory_remove(void)
 {
-    char command[80];
-    (void)snprintf(command, sizeof command, "rm -rf %s", directory);
-    cr_assert_eq(system(command), 0);
+    unlink(path);
+    rmdir(path);
+    unlink(log_path);
+    cr_assert_eq(rmdir(directory), 0, "something else was left in %s", directory);
 }
 
 TestSuite(open, .init = directory_make, .fini = directory_remove);

@@ -206,15 +206,17 @@ Test(transaction, keys_are_bytes)
 static const char *page(const char *prefix, const char *after, uint32_t limit)
 {
     static char text[256];
-    text[0] = '\0';
+    size_t length = 0;
     meta_list(build(), META_TEXT(prefix), META_TEXT(after), limit);
     cr_assert_eq(run(), 0);
     const struct meta_response *response = &pool.request.responses[0];
     for (uint32_t i = 0; i < response->entry_count; i++) {
-        strncat(text, response->entries[i].key.data, response->entries[i].key.length);
-        strcat(text, " ");
+        struct meta_slice key = response->entries[i].key;
+        length += (size_t)snprintf(text + length, sizeof text - length, "%.*s ", (int)key.length,
+                                   (const char *)key.data);
     }
-    return strcat(text, response->more ? "..." : ".");
+    (void)snprintf(text + length, sizeof text - length, "%s", response->more ? "..." : ".");
+    return text;
 }
 
 Test(transaction, a_list_is_in_order_and_comes_in_pages)
