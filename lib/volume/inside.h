@@ -51,11 +51,12 @@ struct volume {
     uint32_t sector_bytes;
     uint64_t epoch;
     uint64_t sequence, sequence_end;
-    uint64_t sequence_warn; /* Ask for more from here on. */
+    uint32_t sequences_promised; /* To pieces that are read before they are written. */
+    uint64_t sequence_warn;      /* Ask for more from here on. */
     void (*want_sequences)(void *context);
     void *context;
     bool wants_sequences;
-    int refused; /* Result of what lacks a sequence; 0: it waits. */
+    int refused;         /* Result of what lacks a sequence; 0: it waits. */
     struct list holding; /* struct volume_io.node: hold their ranges. */
     struct list waiting; /* In order of arrival. */
     uint32_t io_count;

@@ -86,6 +86,8 @@ static void piece_submit(struct piece *piece, enum store_op_kind kind, void *dat
 static void piece_end(struct piece *piece, int result)
 {
     struct volume_io *io = piece->io;
+    if (piece->state == PIECE_FILL)
+        io->volume->sequences_promised--;
     piece_release(piece);
     volume_io_piece_done(io, result);
 }
@@ -106,6 +108,7 @@ static void piece_filled(struct piece *piece)
         memcpy(at, io_data(io, piece->offset), piece->length);
     }
     piece->state = PIECE_GO;
+    io->volume->sequences_promised--;
     piece_submit(piece, STORE_WRITE, piece->bounce);
 }
 
@@ -133,6 +136,7 @@ static void piece_start(struct piece *piece)
                      piece->bounce != NULL ? piece->bounce : io_data(io, piece->offset));
     } else if (piece->length != 0 && piece_partial(piece)) {
         piece->state = PIECE_FILL;
+        io->volume->sequences_promised++;
         piece_submit(piece, STORE_READ, piece->bounce);
     } else if (io->kind == VOLUME_WRITE) {
         if (piece->bounce != NULL)
@@ -160,7 +164,7 @@ static bool io_next_piece(struct volume_io *io)
     struct volume_engine *engine = io->volume->engine;
     struct volume *volume = io->volume;
     bool changes = io->kind != VOLUME_READ;
-    if (changes && volume->sequence >= volume->sequence_end)
+    if (changes && volume->sequence + volume->sequences_promised >= volume->sequence_end)
         return false;
     struct piece *piece = piece_take(io);
     if (piece == NULL)

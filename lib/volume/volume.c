@@ -223,7 +223,7 @@ void volume_submit(struct volume *volume, struct volume_io *io)
 static bool io_refused(struct volume_io *io)
 {
     if (io->kind == VOLUME_READ || io->volume->refused == 0 ||
-        io->volume->sequence < io->volume->sequence_end)
+        io->volume->sequence + io->volume->sequences_promised < io->volume->sequence_end)
         return false;
     if (io->result == 0)
         io->result = io->volume->refused;
