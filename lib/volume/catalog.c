@@ -233,5 +233,7 @@ void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_co
         .volumes_open = catalog->volume_count,
         .handles = catalog->handle_count,
         .deletions = catalog->deletion_count,
+        .looked =
+            catalog->state != CATALOG_OPENING && !catalog->scan.flying && !catalog->scan.again,
     };
 }

@@ -117,6 +117,7 @@ struct catalog_counts {
     uint32_t volumes_open; /* Volumes, not handles. */
     uint32_t handles;
     uint32_t deletions; /* Known to be under way in the background. */
+    bool looked;        /* Those that were interrupted are known: the look after opening ended. */
 };
 void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_counts);
 

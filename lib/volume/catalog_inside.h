@@ -115,7 +115,7 @@ struct catalog_session {
 };
 
 struct catalog_scan {
-    bool flying, again, over;
+    bool flying, again;
     struct metadata_key after;
     struct meta_request request;
 };

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool.h"
+
+struct catalog_rig rig;
+struct catalog_info shown;
+char shown_name[CATALOG_NAME_BYTES_MAX + 1];
+
+void pool_open(void)
+{
+    catalog_rig_open(&rig, 1, NULL);
+    rig.catalog_options.id_lot = 4;
+    rig.catalog_options.sequence_lot = 16;
+    cr_assert(catalog_rig_format(&rig), "%s", rig.wrong);
+    cr_assert(catalog_rig_start(&rig), "%s", rig.wrong);
+}
+
+void pool_reopen(void)
+{
+    cr_assert(catalog_rig_stop(&rig), "%s", rig.wrong);
+    cr_assert(catalog_rig_start(&rig), "%s", rig.wrong);
+}
+
+void pool_power_cut(void)
+{
+    catalog_rig_crash(&rig, true);
+    cr_assert(catalog_rig_start(&rig), "%s", rig.wrong);
+}
+
+void pool_close(void)
+{
+    cr_assert(catalog_rig_stop(&rig), "%s", rig.wrong);
+    cr_assert(catalog_rig_check(&rig), "%s", rig.wrong);
+    catalog_rig_close(&rig);
+}
+
+void pool_settle(void)
+{
+    cr_assert(catalog_rig_settle(&rig), "%s", rig.wrong);
+}
+
+void wait_ended(void)
+{
+    cr_assert(catalog_rig_wait(&rig, &rig.waiting, "operation"), "%s", rig.wrong);
+}
+
+static int ended(int accepted)
+{
+    if (accepted != 0)
+        return accepted;
+    cr_assert(rig.waiting, "it ended inside the call");
+    wait_ended();
+    return rig.ended;
+}
+
+int create(const char *name, uint64_t bytes)
+{
+    struct catalog_create what = {.bytes = bytes, .sector_bytes = 512};
+    rig.waiting = true;
+    return ended(catalog_create(rig.catalog, name, &what, catalog_rig_ended, &rig));
+}
+
+int delete (const char *name)
+{
+    rig.waiting = true;
+    return ended(catalog_delete(rig.catalog, name, catalog_rig_ended, &rig));
+}
+
+int resize(const char *name, uint64_t bytes, bool force)
+{
+    rig.waiting = true;
+    return ended(catalog_resize(rig.catalog, name, bytes, force, catalog_rig_ended, &rig));
+}
+
+static void note_info(void *context, const struct catalog_info *info)
+{
+    (void)context;
+    shown = *info;
+    memcpy(shown_name, info->name, strlen(info->name) + 1);
+    shown.name = shown_name;
+}
+
+int show(const char *name)
+{
+    rig.waiting = true;
+    return ended(catalog_show(rig.catalog, name, note_info, catalog_rig_ended, &rig));
+}
+
+static struct catalog_handle *opened;
+
+static void note_opened(void *context, int result, struct catalog_handle *handle)
+{
+    cr_assert_eq(result == 0, handle != NULL);
+    opened = handle;
+    catalog_rig_ended(context, result);
+}
+
+int handle_open(const char *name, bool read_only, struct catalog_handle **ret_handle)
+{
+    rig.waiting = true;
+    int result = ended(catalog_handle_open(rig.catalog, name, read_only, note_opened, &rig));
+    if (result == 0)
+        *ret_handle = opened;
+    return result;
+}
+
+int handle_close(struct catalog_handle *handle)
+{
+    rig.waiting = true;
+    catalog_handle_close(handle, catalog_rig_ended, &rig);
+    return ended(0);
+}
+
+static uint8_t block[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
+
+static void io_done(struct volume_io *io, int result)
+{
+    (void)io;
+    catalog_rig_ended(&rig, result);
+}
+
+static int block_io(struct catalog_handle *handle, enum volume_io_kind kind, uint64_t offset)
+{
+    static struct volume_io io;
+    io.kind = kind;
+    io.flags = kind == VOLUME_WRITE ? VOLUME_FUA : 0;
+    io.offset = offset;
+    io.length = sizeof block;
+    io.data = block;
+    io.done = io_done;
+    rig.waiting = true;
+    volume_submit(catalog_handle_volume(handle), &io);
+    return ended(0);
+}
+
+int block_write(struct catalog_handle *handle, uint64_t offset, uint8_t byte)
+{
+    memset(block, byte, sizeof block);
+    return block_io(handle, VOLUME_WRITE, offset);
+}
+
+int block_read(struct catalog_handle *handle, uint64_t offset)
+{
+    int result = block_io(handle, VOLUME_READ, offset);
+    if (result != 0)
+        return result;
+    for (size_t i = 1; i < sizeof block; i++) {
+        if (block[i] != block[0])
+            return -1;
+    }
+    return block[0];
+}

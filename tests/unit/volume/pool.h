@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A pool in the false world, and its operations as calls that wait. */
+#ifndef UNIT_VOLUME_POOL_H
+#define UNIT_VOLUME_POOL_H
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "sim/catalog_rig.h"
+
+#define MIB (1ull << 20)
+#define SEGMENT (256 * MIB)
+
+extern struct catalog_rig rig;
+extern struct catalog_info shown;
+extern char shown_name[CATALOG_NAME_BYTES_MAX + 1];
+
+void pool_open(void);
+void pool_reopen(void);
+void pool_power_cut(void);
+void pool_close(void);
+/* Turns until nothing is under way in the catalog, deletions included. */
+void pool_settle(void);
+
+int create(const char *name, uint64_t bytes);
+int delete (const char *name);
+int resize(const char *name, uint64_t bytes, bool force);
+int show(const char *name);
+int handle_open(const char *name, bool read_only, struct catalog_handle **ret_handle);
+int handle_close(struct catalog_handle *handle);
+/* One block full of a byte. */
+int block_write(struct catalog_handle *handle, uint64_t offset, uint8_t byte);
+/* The byte of which a block is full; -1 if it is not; an error. */
+int block_read(struct catalog_handle *handle, uint64_t offset);
+void wait_ended(void);
+
+#endif
