@@ -13,7 +13,7 @@ void space_extents_done(struct extents *extents)
     *extents = (struct extents){0};
 }
 
-static void extents_room(struct extents *extents, size_t count)
+void space_extents_make_room(struct extents *extents, size_t count)
 {
     if (count <= extents->capacity)
         return;
@@ -26,7 +26,7 @@ static void extents_room(struct extents *extents, size_t count)
 
 void space_extents_push(struct extents *extents, uint64_t packed)
 {
-    extents_room(extents, extents->count + 1);
+    space_extents_make_room(extents, extents->count + 1);
     extents->items[extents->count++] = packed;
     extents->blocks += deferred_blocks(packed);
 }
@@ -41,7 +41,7 @@ void space_extents_copy(struct extents *to, const struct extents *from)
 {
     if (from->count == 0)
         return;
-    extents_room(to, to->count + from->count);
+    space_extents_make_room(to, to->count + from->count);
     memcpy(to->items + to->count, from->items, from->count * sizeof *from->items);
     to->count += from->count;
     to->blocks += from->blocks;
@@ -69,7 +69,7 @@ void space_extents_sort(struct extents *extents, struct extents *scratch)
 {
     if (extents->count < 2)
         return;
-    extents_room(scratch, extents->count);
+    space_extents_make_room(scratch, extents->count);
     uint64_t *from = extents->items;
     uint64_t *to = scratch->items;
     /* Four passes cover the 36 bits of a place, and leave the result where it began. */

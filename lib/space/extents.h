@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A growing array of packed extents (format/deferred.h). It grows by doubling and keeps what it
- * has, so after a few checkpoints it allocates no more; no memory stops the process, which
- * a store survives.
+ * An array of packed extents (format/deferred.h). Sized at open for what a busy store needs; many
+ * pages dropped between two checkpoints may make it grow: by doubling, and what it has it keeps.
+ * No memory stops the process, which a store survives.
  */
 #ifndef SPACE_EXTENTS_H
 #define SPACE_EXTENTS_H
@@ -15,6 +15,8 @@ struct extents {
     uint64_t blocks; /* In all of them. */
 };
 
+/* Room for `count` in all. */
+void space_extents_make_room(struct extents *extents, size_t count);
 void space_extents_done(struct extents *extents);
 void space_extents_push(struct extents *extents, uint64_t packed);
 /* Everything in `from`, to the end of `to`; `from` is left empty. */

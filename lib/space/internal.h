@@ -43,8 +43,9 @@
 #define SPACE_DISCARD_NS NS_PER_MS
 /* Chunks put off per turn because blocks are being given out where they lie. */
 #define SPACE_DISCARD_LOOK 64u
-/* Extents reserved when a freeze comes, beyond those known when its run was taken. */
-#define SPACE_RESERVED_SLACK 1024u
+/* Extents taken and not linked; the table that finds them is half empty at least. */
+#define SPACE_RESERVED_MAX 8192u
+#define RESERVED_SLOTS (2 * SPACE_RESERVED_MAX)
 
 /* A summary: free blocks in the low 16 bits, flags, index of the device in the high 8. */
 #define SUMMARY_PREPARED (1u << 16)
@@ -101,7 +102,7 @@ struct space_waiting {
 /* Open addressing, linear probing; 0 is empty (nobody takes block 0 of a store). */
 struct space_reserved {
     uint64_t *items;
-    size_t count, capacity;
+    size_t count;
     uint64_t blocks;
 };
 

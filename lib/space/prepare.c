@@ -172,12 +172,14 @@ static void prepare_finish(struct space *space, struct space_class *class)
 static void prepare_class(struct space *space, struct space_class *class)
 {
     struct space_prepare *prepare = &class->prepare;
-    unsigned depth = prepare_depth(space, class);
-    bool flying = space_prepare_flying(class);
-    if (space_prepare_over(space, class) && !flying)
+    if (space_prepare_over(space, class) && !space_prepare_flying(class))
         space_fetch_end(&prepare->fetch);
-    if (prepare->fetch.region == SPACE_REGION_NONE) {
-        if (depth == 0 || prepare->none || class->free == class->prepared_free)
+    bool idle = prepare->fetch.region == SPACE_REGION_NONE;
+    if (idle && (prepare->none || class->free == class->prepared_free))
+        return;
+    unsigned depth = prepare_depth(space, class);
+    if (idle) {
+        if (depth == 0)
             return;
         uint32_t region = prepare_pick(space, class);
         prepare->none = region == SPACE_REGION_NONE;

@@ -50,7 +50,7 @@ static uint32_t regions_needed(const struct device_set *devices)
         assert(device->base % REGION_BLOCKS == 0);
         end = MAX(end, device->base + device->blocks);
     }
-    assert(end <= PLACE_MAX + 1);
+    assert(end > 0 && end <= PLACE_MAX + 1);
     return (uint32_t)DIV_CEIL(end, REGION_BLOCKS);
 }
 
@@ -71,37 +71,6 @@ static void space_init(struct space *space)
     space_discard_init(space);
     space_load_init(space);
     space_checkpoint_init(space);
-}
-
-int space_open(const struct space_options *options, struct space **ret_space)
-{
-    assert(options->quarantine_max > 0 && options->want_flush != NULL);
-    struct space *space = calloc(1, sizeof *space);
-    if (space == NULL)
-        return FAIL(-ENOMEM, "free space: no memory");
-    space->options = *options;
-    space->cache = options->cache;
-    space->root = (struct page_root){
-        .pointer = options->index,
-        .level = SPACE_INDEX_LEVEL,
-        .leaf_is_bytes = true,
-    };
-    space->region_count = regions_needed(options->devices);
-    space->regions = calloc(space->region_count, sizeof *space->regions);
-    space->ring = calloc(options->quarantine_max, sizeof *space->ring);
-    space->checkpoint.bytes = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
-    if (space->regions == NULL || space->ring == NULL || space->checkpoint.bytes == NULL) {
-        free(space->regions);
-        free(space->ring);
-        free(space->checkpoint.bytes);
-        free(space);
-        return FAIL(-ENOMEM, "free space: no memory for %u regions",
-                    regions_needed(options->devices));
-    }
-    regions_assign(space);
-    space_init(space);
-    *ret_space = space;
-    return 0;
 }
 
 void space_close(struct space *space)
@@ -134,6 +103,48 @@ void space_close(struct space *space)
     free(space->ring);
     free(space->regions);
     free(space);
+}
+
+static bool space_pools_open(struct space *space)
+{
+    space->regions = calloc(space->region_count, sizeof *space->regions);
+    space->ring = calloc(space->options.quarantine_max, sizeof *space->ring);
+    space->reserved.items = calloc(RESERVED_SLOTS, sizeof *space->reserved.items);
+    space->checkpoint.bytes = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
+    if (space->regions == NULL || space->ring == NULL || space->reserved.items == NULL ||
+        space->checkpoint.bytes == NULL)
+        return false;
+    size_t pages = page_frame_count(space->cache);
+    space_extents_make_room(&space->pages_live, pages);
+    space_extents_make_room(&space->pages_frozen, 2 * pages);
+    space_extents_make_room(&space->pages_done, 2 * pages);
+    space_extents_make_room(&space->checkpoint.list, 4 * pages);
+    return true;
+}
+
+int space_open(const struct space_options *options, struct space **ret_space)
+{
+    assert(options->quarantine_max > 0 && options->want_flush != NULL);
+    struct space *space = calloc(1, sizeof *space);
+    if (space == NULL)
+        return FAIL(-ENOMEM, "free space: no memory");
+    space->options = *options;
+    space->cache = options->cache;
+    space->root = (struct page_root){
+        .pointer = options->index,
+        .level = SPACE_INDEX_LEVEL,
+        .leaf_is_bytes = true,
+    };
+    space->region_count = regions_needed(options->devices);
+    space_init(space);
+    if (!space_pools_open(space)) {
+        space_close(space);
+        return FAIL(-ENOMEM, "free space: no memory for %u regions",
+                    regions_needed(options->devices));
+    }
+    regions_assign(space);
+    *ret_space = space;
+    return 0;
 }
 
 void space_stop(struct space *space)

@@ -4,8 +4,8 @@
  *
  * Owns the free map: a bitmap (1 = in use), one page per region of 32,768 blocks (128 MiB), under
  * three levels of index pages (256 regions to the lowest) whose slot for region r is {place, crc:
- * of its bitmap page; kind; sequence: free blocks of the region | prepared << 32}. Kind HOLE: region
- * all free and never prepared; RAW: see the bitmap, in which what lies beyond the end of the device
+ * of its bitmap page; kind; sequence: free blocks of the region | prepared << 32}. Kind HOLE: the
+ * region is all free and never was prepared; RAW: see the bitmap, in which what lies beyond the end of the device
  * is in use. A summary of four bytes (free count, prepared, device) is the only RAM per region;
  * bitmap pages are paged through `page`, and each slot is kept up with its bitmap.
  *
@@ -89,7 +89,8 @@ void space_format(struct space *space);
 /*
  * One run of 1 .. blocks_max free blocks of the class, or of another if that has none (to slower
  * ones first), within one region. 0; -EAGAIN: waiter woken when it may go on (a region is being
- * fetched or prepared, or quarantined blocks will come free; first come, first woken); -ENOSPC: not
+ * fetched or prepared, quarantined blocks will come free, or 8,192 extents are reserved; first come,
+ * first woken); -ENOSPC: not
  * for this purpose, even when all that waits has come free; IOMESH_FAILED.
  * The blocks are then reserved: link them into the tree and say space_link(), or
  * space_give_back(). Nothing is prepared before the first take that is not for pages.
@@ -131,10 +132,11 @@ int space_mark(struct space *space, struct extent extent, bool used, struct page
 /* --- Checkpoint -------------------------------------------------------------------------- */
 
 /* Pages of the deferred list that a freeze now would write, at most; those of the free map are
- * counted by page_dirty_count(). Ask again after each space_checkpoint_reserve(): it dirties some. */
+ * counted by page_dirty_count(). Ask again after space_checkpoint_reserve(): it dirties some. */
 uint32_t space_checkpoint_pages_max(const struct space *space);
-/* Take `blocks` more for the pages of a checkpoint (several runs if need be). 0; -EAGAIN: call again
- * with what is then needed, what it took meanwhile counts; -ENOSPC (a bug if the reserve was kept). */
+/* Take `blocks` more for the pages of a checkpoint (several runs if need be). 0; -EAGAIN: call
+ * again with what is then needed, what it took meanwhile counts; -ENOSPC (a bug if the reserve was
+ * kept). */
 int space_checkpoint_reserve(struct space *space, uint32_t blocks, struct page_waiter *waiter);
 /* In the same instant as page_freeze(), and as the reserve that covers it. */
 void space_freeze(struct space *space);

@@ -211,6 +211,10 @@ int space_take(struct space *space, enum device_class class, enum space_purpose 
     space->releasing = true;
     if (purpose != SPACE_PAGES)
         space->started = true;
+    if (space->reserved.count == SPACE_RESERVED_MAX) {
+        REACH(space_too_many_reserved);
+        return space_wait(space, waiter);
+    }
     int result = space_take_run(space, class, purpose, blocks_max, waiter, ret_extent);
     if (result == 0)
         space_reserved_add(&space->reserved, *ret_extent);
@@ -219,12 +223,16 @@ int space_take(struct space *space, enum device_class class, enum space_purpose 
 
 void space_link(struct space *space, struct extent extent)
 {
+    if (space->reserved.count == SPACE_RESERVED_MAX) {
+        space->progress = true;
+        space_again(space);
+    }
     space_reserved_remove(&space->reserved, extent);
 }
 
 void space_give_back(struct space *space, struct extent extent)
 {
-    space_reserved_remove(&space->reserved, extent);
+    space_link(space, extent);
     space_extents_push(&space->returned, deferred_pack(extent.place, extent.blocks));
     space->waiting += extent.blocks;
     space_again(space);
