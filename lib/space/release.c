@@ -152,13 +152,17 @@ void space_release_turn(struct space *space)
     /* A slot that still waits speaks of the old batch. */
     if (space->release.left == 0 && slots_idle(&space->release))
         release_gather(space);
-    for (unsigned i = 0; i < SPACE_RELEASE_SLOTS && work > 0; i++) {
+    /* Each slot pins a page: few where there are few. */
+    unsigned slots = page_frame_count(space->cache) / 16;
+    for (unsigned i = 0; i < MIN(slots, SPACE_RELEASE_SLOTS) && work > 0; i++) {
         struct release_slot *slot = &space->release.slots[i];
         while (work > 0 && !slot_waits(slot)) {
             if (slot->fetch.region == SPACE_REGION_NONE && !release_assign(space, slot))
                 break;
-            uint32_t spent = release_slot_turn(space, slot, work);
-            work -= MIN(work, spent);
+            uint32_t done = release_slot_turn(space, slot, work);
+            if (done == 0)
+                break;
+            work -= MIN(work, done);
         }
     }
     /* Out of work for this turn, or a new batch may be had: soon, but not now. */
