@@ -229,8 +229,7 @@ void rig_durable(struct rig *rig)
 
 static uint64_t rig_floor(const struct rig *rig, enum space_purpose purpose)
 {
-    return purpose == SPACE_NEW ? rig->options.reserve_blocks
-                                : rig->options.reserve_blocks / 2;
+    return purpose == SPACE_NEW ? rig->options.reserve_blocks : rig->options.reserve_blocks / 2;
 }
 
 /* No space is the truth: nothing that is free or waits is left above the floor. */
@@ -249,8 +248,7 @@ int rig_take(struct rig *rig, enum device_class class, enum space_purpose purpos
     cr_assert_lt(rig->taken_count, RIG_EXTENTS);
     struct space_stats before = rig_stats(rig);
     struct extent extent = {0};
-    int result =
-        space_take(rig->space, class, purpose, blocks_max, &rig->waiter, &extent);
+    int result = space_take(rig->space, class, purpose, blocks_max, &rig->waiter, &extent);
     if (result == -ENOSPC)
         rig_check_full(rig, purpose);
     if (result != 0)

@@ -20,10 +20,10 @@
 enum rig_state {
     RIG_FREE,
     RIG_FIXED,
-    RIG_TAKEN,  /* Given out, not linked. */
+    RIG_TAKEN, /* Given out, not linked. */
     RIG_LINKED,
-    RIG_WAITS,  /* Freed data. */
-    RIG_PAGE,   /* Of the free map, of its deferred list, or of the pretended tree. */
+    RIG_WAITS,       /* Freed data. */
+    RIG_PAGE,        /* Of the free map, of its deferred list, or of the pretended tree. */
     RIG_PAGE_LIVE,   /* A page that the next checkpoint will not need. */
     RIG_PAGE_FROZEN, /* One that the checkpoint under way does not need. */
     RIG_PAGE_DONE,   /* Its checkpoint is durable. */
@@ -101,7 +101,7 @@ struct rig {
     struct page_write write;
     struct space_deferred deferred;
     struct device_flush flush;
-    uint8_t *next_snap;     /* What its tree reaches. */
+    uint8_t *next_snap; /* What its tree reaches. */
     uint8_t *snap;
     struct pointer index;
     uint64_t deferred_place;

@@ -167,9 +167,7 @@ static void rig_sealed(struct rig *rig, bool durable)
 void rig_checkpoint_step(struct rig *rig, bool durable)
 {
     switch (rig->checkpoint) {
-    case RIG_RESERVING:
-        rig_reserve(rig);
-        break;
+    case RIG_RESERVING: rig_reserve(rig); break;
     case RIG_DEFERRED:
         if (rig->deferred.private == NULL) {
             rig->deferred = (struct space_deferred){.done = deferred_written, .private = rig};
@@ -199,8 +197,7 @@ void rig_checkpoint_step(struct rig *rig, bool durable)
         }
         rig_sealed(rig, durable);
         break;
-    default:
-        break;
+    default: break;
     }
 }
 
@@ -369,8 +366,8 @@ static void check_block(struct rig *rig, uint64_t place)
     while ((result = space_probe(rig->space, place, &rig->waiter, &used)) == -EAGAIN)
         cr_assert(rig_turn(rig), "a probe waits for ever");
     cr_assert_eq(result, 0);
-    bool expected = state == RIG_FIXED || state == RIG_LINKED || state == RIG_PAGE ||
-                    state == RIG_TAKEN;
+    bool expected =
+        state == RIG_FIXED || state == RIG_LINKED || state == RIG_PAGE || state == RIG_TAKEN;
     cr_assert_eq(used, expected, "block %lu: used is %d, its state %u", place, used, state);
     if (state == RIG_LINKED || state == RIG_TAKEN)
         rig_tag_check(rig, place);

@@ -7,8 +7,7 @@ static void step_take(struct rig *rig)
 {
     if (rig->taken_count >= 32 || rig->linked_count > RIG_EXTENTS - 600)
         return;
-    enum space_purpose purpose =
-        prng_one_in(&rig->prng, 3) ? SPACE_OVERWRITE : SPACE_NEW;
+    enum space_purpose purpose = prng_one_in(&rig->prng, 3) ? SPACE_OVERWRITE : SPACE_NEW;
     enum device_class class = (enum device_class)prng_below(&rig->prng, DEVICE_CLASSES);
     uint32_t most = prng_one_in(&rig->prng, 4) ? 256 : 16;
     int result = rig_take(rig, class, purpose, 1 + (uint32_t)prng_below(&rig->prng, most));
@@ -116,9 +115,13 @@ Test(space_model, tiny_devices_of_three_classes)
                 {
                     {.blocks = 1000, .class = DEVICE_SSD, .prepares = true},
                     {.base = 2 * REGION_BLOCKS, .blocks = 800, .class = DEVICE_HDD},
-                    {.base = 3 * REGION_BLOCKS, .blocks = 2000, .class = DEVICE_NVME,
+                    {.base = 3 * REGION_BLOCKS,
+                     .blocks = 2000,
+                     .class = DEVICE_NVME,
                      .prepares = true},
-                    {.base = 4 * REGION_BLOCKS, .blocks = 700, .class = DEVICE_HDD,
+                    {.base = 4 * REGION_BLOCKS,
+                     .blocks = 700,
+                     .class = DEVICE_HDD,
                      .prepares = seed % 2},
                 },
             .reserve_blocks = 200,
@@ -140,7 +143,8 @@ Test(space_model, many_regions)
             .device =
                 {
                     {.blocks = 20 * REGION_BLOCKS + 77, .class = DEVICE_NVME, .prepares = true},
-                    {.base = 300 * REGION_BLOCKS, .blocks = 3 * REGION_BLOCKS - 5,
+                    {.base = 300 * REGION_BLOCKS,
+                     .blocks = 3 * REGION_BLOCKS - 5,
                      .class = DEVICE_SSD},
                 },
             .reserve_blocks = 1000,
