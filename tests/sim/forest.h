@@ -239,6 +239,12 @@ static inline void forest_freeze(struct forest *forest)
     page_write_start(forest->cache, &forest->write, 3);
 }
 
+static inline bool forest_wants_checkpoint(const struct forest *forest)
+{
+    return forest->phase == FOREST_IDLE && forest->failed == 0 && !forest->still &&
+           (page_wants_checkpoint(forest->cache) || tree_wants_checkpoint(forest->tree));
+}
+
 static inline void forest_turn(struct forest *forest)
 {
     (void)world_step(&forest->world);
@@ -246,15 +252,14 @@ static inline void forest_turn(struct forest *forest)
     (void)page_turn(forest->cache);
     if (forest->phase == FOREST_PAGES)
         page_write_turn(&forest->write);
-    if (forest->phase == FOREST_IDLE && forest->failed == 0 && !forest->still &&
-        (page_wants_checkpoint(forest->cache) || tree_wants_checkpoint(forest->tree)))
+    if (forest_wants_checkpoint(forest))
         forest_freeze(forest);
 }
 
 static inline bool forest_busy(const struct forest *forest)
 {
     return forest->phase != FOREST_IDLE || page_turn_needed(forest->cache) ||
-           !list_empty(&forest->devices.ended);
+           !list_empty(&forest->devices.ended) || forest_wants_checkpoint(forest);
 }
 
 static inline void forest_settle(struct forest *forest)

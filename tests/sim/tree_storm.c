@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A tree in tiny caches against plain arrays, through freezes, crashes and reopenings. */
+#include <inttypes.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #define SEGMENTS 90u
 #define MAPS 2u
 #define HELD 4u
+#define CROWD 40u
 
 struct cell {
     uint64_t sequence, place;
@@ -30,12 +32,23 @@ struct held {
     struct spot spot;
 };
 
+struct run;
+
+/* A change that waits as often as it must, beside others. */
+struct guest {
+    struct tree_path path;
+    struct spot spot;
+    struct run *run;
+    bool busy, zeroes;
+};
+
 struct run {
     struct forest *forest;
     struct prng prng;
     struct model live, frozen, durable;
     uint64_t sequence;
     struct held held[HELD];
+    struct guest crowd[CROWD];
 };
 
 static const unsigned map_index[MAPS] = {0, 7};
@@ -174,9 +187,8 @@ static bool segment_is_bare(const struct run *run, struct spot spot)
     return true;
 }
 
-static void step_drop_segment(struct run *run)
+static void drop_segment(struct run *run, struct spot spot)
 {
-    struct spot spot = draw_spot(run);
     if (!prng_one_in(&run->prng, 4)) {
         for (spot.map = 0; spot.map < MAPS; spot.map++)
             do_drop_map(run, spot);
@@ -192,6 +204,14 @@ static void step_drop_segment(struct run *run)
     REQUIRE(bare);
     memset(run->live.cells[spot.volume][spot.segment], 0,
            sizeof run->live.cells[spot.volume][spot.segment]);
+}
+
+static void step_drop_segment(struct run *run)
+{
+    struct spot spot = draw_spot(run);
+    unsigned count = prng_one_in(&run->prng, 12) ? SEGMENTS / 2 : 1;
+    for (unsigned i = 0; i < count; i++, spot.segment = (spot.segment + 1) % SEGMENTS)
+        drop_segment(run, spot);
 }
 
 static void step_record(struct run *run)
@@ -249,6 +269,54 @@ static void step_get(struct run *run)
     unsigned index = below(run, MAP_BLOCKS);
     struct pointer pointer = forest_get(run->forest, spot.volume, spot_block(spot) + index);
     cell_check(&cells_at(&run->live, spot)[index], &pointer);
+}
+
+static void guest_try(struct guest *guest)
+{
+    struct run *run = guest->run;
+    int result =
+        tree_path_open(&guest->path, guest->spot.volume, VIEW_HEAD, spot_block(guest->spot), true);
+    if (result == -EAGAIN)
+        return;
+    REQUIRE(result == 0);
+    if (guest->zeroes)
+        do_zero(run, &guest->path, guest->spot);
+    else
+        do_set(run, &guest->path, guest->spot, below(run, MAP_BLOCKS));
+    tree_path_close(&guest->path);
+    guest->busy = false;
+}
+
+static void guest_woken(struct tree_path *path)
+{
+    guest_try(CONTAINER_OF(path, struct guest, path));
+}
+
+/* All who are idle begin something at once: frames, reservations and segments run out. */
+static void step_crowd(struct run *run)
+{
+    if (!prng_one_in(&run->prng, 4))
+        return;
+    for (unsigned i = 0; i < CROWD; i++) {
+        struct guest *guest = &run->crowd[i];
+        if (guest->busy)
+            continue;
+        guest->busy = true;
+        guest->spot = draw_spot(run);
+        guest->zeroes = prng_one_in(&run->prng, 3);
+        guest_try(guest);
+    }
+}
+
+static void paths_init(struct run *run)
+{
+    for (unsigned i = 0; i < HELD; i++)
+        tree_path_init(&run->held[i].path, run->forest->tree, forest_woken);
+    for (unsigned i = 0; i < CROWD; i++) {
+        tree_path_init(&run->crowd[i].path, run->forest->tree, guest_woken);
+        run->crowd[i].run = run;
+        run->crowd[i].busy = false;
+    }
 }
 
 /* Many segments in a row: those that were in memory must make room. */
@@ -325,6 +393,8 @@ static void prove(struct run *run)
     for (unsigned i = 0; i < HELD; i++)
         tree_path_close(&run->held[i].path);
     forest_settle(forest);
+    for (unsigned i = 0; i < CROWD; i++)
+        REQUIRE(!run->crowd[i].busy); /* Or it would wait for ever. */
     struct survey *survey = calloc(1, sizeof *survey);
     survey->look = model_look;
     survey->context = run;
@@ -340,18 +410,33 @@ static void prove(struct run *run)
 static void step_crash(struct run *run)
 {
     forest_reopen(run->forest);
-    for (unsigned i = 0; i < HELD; i++)
-        tree_path_init(&run->held[i].path, run->forest->tree, forest_woken);
+    paths_init(run);
     run->live = run->durable;
     prove(run);
+}
+
+/* A write fails, and with it the store: the last checkpoint stays true. */
+static void fail(struct run *run)
+{
+    struct forest *forest = run->forest;
+    forest->disk->faults.write_error_at = forest->disk->counts.writes + 1 + below(run, 30);
+    forest_settle(forest);
+    if (forest->phase == FOREST_IDLE && forest->failed == 0)
+        forest_freeze(forest);
+    forest_settle(forest);
+    forest->disk->faults.write_error_at = 0;
+    forest->devices.failed = 0;
+    forest->failed = 0;
+    step_crash(run);
 }
 
 static void step(struct run *run)
 {
     static void (*const steps[])(struct run * run) = {
-        step_set,  step_set,      step_set,          step_set,          step_set,    step_set,
-        step_set,  step_zero,     step_zero,         step_held,         step_get,    step_held,
-        step_next, step_drop_map, step_zero_segment, step_drop_segment, step_record, step_scan};
+        step_set,          step_set,    step_set,  step_set,      step_set,
+        step_set,          step_set,    step_zero, step_zero,     step_held,
+        step_get,          step_held,   step_next, step_drop_map, step_zero_segment,
+        step_drop_segment, step_record, step_scan, step_crowd};
     steps[below(run, COUNT_OF(steps))](run);
     for (unsigned turns = below(run, 4); turns > 0; turns--)
         forest_turn(run->forest);
@@ -359,6 +444,8 @@ static void step(struct run *run)
         forest_freeze(run->forest);
     if (prng_one_in(&run->prng, 700))
         step_crash(run);
+    else if (prng_one_in(&run->prng, 1200))
+        fail(run);
     else if (prng_one_in(&run->prng, 1000))
         prove(run);
 }
@@ -373,8 +460,7 @@ static struct run *run_open(uint64_t seed, uint32_t frames)
     run->forest->context = run;
     run->forest->frozen = run_frozen;
     run->forest->durable = run_durable;
-    for (unsigned i = 0; i < HELD; i++)
-        tree_path_init(&run->held[i].path, run->forest->tree, forest_woken);
+    paths_init(run);
     return run;
 }
 
@@ -472,11 +558,44 @@ static const struct {
 #undef MUTANT_ROW
 };
 
+static const char *const branches[] = {
+    "page_cloned",
+    "page_ghost",
+    "page_crc_wrong",
+    "page_reserve_waits",
+    "tree_segments_exhausted",
+    "tree_zero_collapsed",
+    "tree_table_absorbs",
+    "page_write_failed",
+    "page_frame_waits",
+};
+static uint64_t branches_seen[COUNT_OF(branches)];
+
+static void branch_reached(void *context, const char *name, uint64_t count)
+{
+    (void)context;
+    for (unsigned i = 0; i < COUNT_OF(branches); i++) {
+        if (strcmp(branches[i], name) == 0)
+            branches_seen[i] = count;
+    }
+}
+
+static int branches_missed(void)
+{
+    int missed = 0;
+    reach_each(branch_reached, NULL);
+    for (unsigned i = 0; i < COUNT_OF(branches); i++) {
+        printf("%-24s %" PRIu64 "\n", branches[i], branches_seen[i]);
+        missed += branches_seen[i] == 0;
+    }
+    return missed;
+}
+
 int main(int count, char **arguments)
 {
     unsigned seeds = count > 1 ? (unsigned)strtoul(arguments[1], NULL, 10) : 6;
     everything(seeds);
-    int missed = 0;
+    int missed = branches_missed();
     for (unsigned i = 0; i < COUNT_OF(mutants); i++) {
         bool caught = mutant_is_caught(mutants[i].number);
         printf("%-6s %d: %s\n", caught ? "caught" : "MISSED", mutants[i].number, mutants[i].what);

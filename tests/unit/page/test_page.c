@@ -404,3 +404,32 @@ Test(page, pages_by_place_are_checked_and_forgotten)
     cr_assert_eq(page_open_place(pages->cache, &pointer, &pages->waiter, &page), IOMESH_CORRUPT);
     pages_close(pages);
 }
+
+Test(page, who_finds_every_frame_pinned_is_woken_when_one_is_let_go)
+{
+    struct pages *pages = pages_open(1, 64);
+    struct page_root root = {.level = 1};
+    for (unsigned i = 0; i < 128; i += 16) {
+        struct page *top =
+            i == 0 ? page_create_root(pages->cache, &root, &hole) : pages_root(pages, &root);
+        for (unsigned j = i; j < i + 16; j++)
+            page_unpin(page_create(pages->cache, top, j, &hole));
+        page_unpin(top);
+        pages_checkpoint(pages);
+    }
+    struct page *top = pages_root(pages, &root);
+    struct page *pinned[63], *page;
+    for (unsigned i = 0; i < 63; i++)
+        pinned[i] = pages_child(pages, top, i);
+    pages_settle(pages);
+    pages->woken = 0;
+    cr_assert_eq(page_open(pages->cache, top, 100, &pages->waiter, &page), -EAGAIN);
+    pages_settle(pages);
+    cr_assert_eq(pages->woken, 0);
+    page_unpin(pinned[40]);
+    cr_assert_eq(pages->woken, 0);
+    pages_settle(pages);
+    cr_assert_eq(pages->woken, 1);
+    cr_assert_not_null(pages_child(pages, top, 100));
+    pages_close(pages);
+}
