@@ -174,14 +174,15 @@ static void step_zero_segment(struct run *run)
         return;
     REQUIRE(result == 0);
     for (unsigned i = 0; i < MAPS * MAP_BLOCKS; i++)
-        run->live.cells[spot.volume][spot.segment][0][i] = (struct cell){sequence, 0, POINTER_ZERO};
+        run->live.cells[spot.volume][spot.segment][i / MAP_BLOCKS][i % MAP_BLOCKS] =
+            (struct cell){sequence, 0, POINTER_ZERO};
 }
 
 static bool segment_is_bare(const struct run *run, struct spot spot)
 {
-    const struct cell *cells = run->live.cells[spot.volume][spot.segment][0];
+    const struct cell(*cells)[MAP_BLOCKS] = run->live.cells[spot.volume][spot.segment];
     for (unsigned i = 0; i < MAPS * MAP_BLOCKS; i++) {
-        if (cells[i].kind == POINTER_RAW)
+        if (cells[i / MAP_BLOCKS][i % MAP_BLOCKS].kind == POINTER_RAW)
             return false;
     }
     return true;
@@ -332,9 +333,9 @@ static void step_scan(struct run *run)
 
 static bool model_has(const struct run *run, unsigned volume, unsigned segment)
 {
-    const struct cell *cells = run->live.cells[volume][segment][0];
+    const struct cell(*cells)[MAP_BLOCKS] = run->live.cells[volume][segment];
     for (unsigned i = 0; i < MAPS * MAP_BLOCKS; i++) {
-        if (cells[i].kind != POINTER_HOLE)
+        if (cells[i / MAP_BLOCKS][i % MAP_BLOCKS].kind != POINTER_HOLE)
             return true;
     }
     return false;
@@ -567,7 +568,6 @@ static const char *const branches[] = {
     "tree_zero_collapsed",
     "tree_table_absorbs",
     "page_write_failed",
-    "page_frame_waits",
 };
 static uint64_t branches_seen[COUNT_OF(branches)];
 
