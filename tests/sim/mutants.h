@@ -45,4 +45,12 @@
     X(49, "a segment leaves memory before the table that has it is durable")         \
     X(50, "a written page's new place is not told to its living parent")
 
+/* 120 .. 129: metadata. */
+#define META_MUTANTS(X)                              \
+    X(120, "acknowledge before the commit is known") \
+    X(121, "commit without a sync")                  \
+    X(122, "what was leased outlives the process")   \
+    X(123, "the revision is not stored")             \
+    X(124, "what a failed sync left is believed")
+
 #endif

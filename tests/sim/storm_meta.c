@@ -16,6 +16,7 @@
 #include "meta/sqlite/sqlite.h"
 #include "sim/meta_model.h"
 #include "sim/meta_vfs.h"
+#include "sim/mutants.h"
 
 #define FLIGHTS_MAX 8u
 #define CANDIDATES_MAX 8u
@@ -443,14 +444,12 @@ static uint64_t seeds_until_wrong(uint64_t seeds, bool sync_lies)
 
 static int planted_bugs(uint64_t seeds)
 {
+#define BUG(number, name) {number, name},
     static const struct {
         int mutant;
         const char *name;
-    } bugs[] = {
-        {120, "acknowledge before the commit is known"}, {121, "commit without a sync"},
-        {122, "what was leased outlives the process"},   {123, "the revision is not stored"},
-        {124, "what a failed sync left is believed"},    {0, "the disk's sync lies"},
-    };
+    } bugs[] = {META_MUTANTS(BUG){0, "the disk's sync lies"}};
+#undef BUG
     int missed = 0;
     for (size_t i = 0; i < COUNT_OF(bugs); i++) {
         mutant_active = bugs[i].mutant;
