@@ -80,7 +80,7 @@ struct iomesh_pool_status {
     /* Space, bytes. total = used + waiting + free + reserve. */
     uint64_t total_bytes;
     uint64_t used_bytes;    /* Data, pages and fixed areas. */
-    uint64_t waiting_bytes; /* Freed, not yet given out again. */
+    uint64_t waiting_bytes; /* Freed and not free yet, or of writes under way. */
     uint64_t free_bytes;    /* What new data may take. */
     uint64_t reserve_bytes; /* Kept for overwrites, deletes and checkpoints. */
     uint64_t prepared_bytes, discarded_bytes;

@@ -32,7 +32,7 @@ static void status_space(struct iomesh_pool_status *status, const struct space_s
 {
     status->total_bytes = space->total_blocks * BLOCK_BYTES;
     status->used_bytes = space->used_blocks * BLOCK_BYTES;
-    status->waiting_bytes = space->quarantine_blocks * BLOCK_BYTES;
+    status->waiting_bytes = (space->quarantine_blocks + space->reserved_blocks) * BLOCK_BYTES;
     status->free_bytes = space->free_blocks * BLOCK_BYTES;
     status->reserve_bytes = space->reserve_blocks * BLOCK_BYTES;
     status->prepared_bytes = space->prepared_bytes;

@@ -8,17 +8,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "uring/uring.h"
 
 static struct uring *ring;
-static char place[] = "out-uring-XXXXXX";
+static char place[] = "out/uring-XXXXXX";
 static char file[64];
 
-/* In the working directory: /tmp may be a file system without direct I/O. */
+/* Below the working directory: /tmp may be a file system without direct I/O. */
 static void real_open(void)
 {
+    (void)mkdir("out", 0777);
     struct uring_options options = {.entries = 64, .buffer_bytes = 1u << 20};
     cr_assert_eq(uring_open(&options, &ring), 0, "%s", base_last_error());
     cr_assert_not_null(mkdtemp(place));
