@@ -315,6 +315,16 @@ static void draw_fate(struct storm *storm)
     }
 }
 
+/* The next life begins on what the last one left: all of it if the system lives on. */
+static void power_again(struct storm *storm, bool system_lives)
+{
+    if (!system_lives)
+        meta_vfs_restart(&storm->vfs);
+    storm->vfs.off = false;
+    storm->vfs.cut_after = 0;
+    storm->vfs.fail_first = storm->vfs.fail_last = 0;
+}
+
 static void life_end(struct storm *storm)
 {
     meta_watch_cancel(storm->meta, &storm->watch);
@@ -333,12 +343,7 @@ static void life_end(struct storm *storm)
         candidate_add(storm, &storm->maybe);
     total.cuts += storm->vfs.off;
     /* A process that was killed left its writes with the system, which lives on. */
-    if (killed && !was_off && prng_one_in(&storm->prng, 2))
-        storm->vfs.off = false;
-    else
-        meta_vfs_restart(&storm->vfs);
-    storm->vfs.cut_after = 0;
-    storm->vfs.fail_first = storm->vfs.fail_last = 0;
+    power_again(storm, killed && !was_off && prng_one_in(&storm->prng, 2));
 }
 
 static void life(struct storm *storm, unsigned rounds)
@@ -357,7 +362,7 @@ static void life(struct storm *storm, unsigned rounds)
         if (!storm->vfs.off && storm->vfs.fail_first == 0)
             wrong(storm, base_last_error());
         total.opens_cut++;
-        meta_vfs_restart(&storm->vfs);
+        power_again(storm, !storm->vfs.off && prng_one_in(&storm->prng, 2));
         return;
     }
     storm->has_maybe = false;
@@ -416,21 +421,39 @@ static const char *chain(uint64_t seed, bool sync_lies)
     return storm_close(&storm);
 }
 
-/* A small workload from nothing, cut after each of its operations in turn. */
-static const char *every_cut(uint64_t seed)
+/* A small workload from nothing, each of its operations in turn the last (code 0), or failing. */
+static const char *every_operation(uint64_t seed, int code)
 {
     for (uint64_t n = 1;; n++) {
         struct storm storm;
         storm_open(&storm, seed);
-        storm.vfs.cut_after = n;
+        if (code == 0)
+            storm.vfs.cut_after = n;
+        else
+            storm.vfs.fail_first = storm.vfs.fail_last = n;
+        storm.vfs.fail_code = code;
         life(&storm, 1);
         uint64_t operations = storm.vfs.operations;
-        if (storm.wrong == NULL)
+        for (unsigned i = 0; i < 3 && storm.wrong == NULL; i++) {
+            if (i == 1) /* What a failure left in the system's cache only, meets a cut. */
+                storm.vfs.cut_after = storm.vfs.operations + 1 + prng_below(&storm.prng, 40);
             life(&storm, 1);
+        }
         const char *differs = storm_close(&storm);
         if (differs != NULL || operations < n)
             return differs;
     }
+}
+
+static const char *every_way(uint64_t seed)
+{
+    static const int codes[] = {0, SQLITE_FULL, SQLITE_IOERR_WRITE, SQLITE_IOERR_FSYNC};
+    for (size_t i = 0; i < COUNT_OF(codes); i++) {
+        const char *differs = every_operation(seed, codes[i]);
+        if (differs != NULL)
+            return differs;
+    }
+    return NULL;
 }
 
 /* How many seeds until something is wrong; 0: nothing was. */
@@ -490,12 +513,12 @@ static int unreached(void)
 
 int main(int count, char **arguments)
 {
-    uint64_t seeds = count > 1 ? strtoull(arguments[1], NULL, 10) : 1000;
+    uint64_t seeds = count > 1 ? strtoull(arguments[1], NULL, 10) : 500;
     uint64_t first = count > 2 ? strtoull(arguments[2], NULL, 10) : 1;
     for (uint64_t seed = first; seed < first + seeds; seed++) {
         const char *differs = chain(seed, false);
         if (differs == NULL && seed % 20 == 1)
-            differs = every_cut(seed);
+            differs = every_way(seed);
         if (differs != NULL) {
             printf("seed %llu: %s\n", (unsigned long long)seed, differs);
             return 1;
