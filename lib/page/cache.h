@@ -10,7 +10,8 @@
  *                                       GHOST while its frozen version is to be written, else gone
  *
  * Two sets of changed pages, by parity: set[cache->now] is dirty, the other is frozen. A freeze
- * flips the parity and nothing else. A page may be in both: then `live` and `frozen` are two frames.
+ * flips the parity and nothing else. A page may be in both: `live` and `frozen` are then two
+ * frames.
  */
 #ifndef PAGE_CACHE_H
 #define PAGE_CACHE_H

@@ -56,8 +56,8 @@ struct page_root {
 struct page_cache_options {
     struct device_set *devices;
     uint32_t frame_count; /* At least 64. */
-    /* The most that page_reserve() may hold at once: half of frame_count at most, and enough for all
-     * who hold one while they wait for something else. */
+    /* The most that page_reserve() may hold at once: half of frame_count at most, and enough for
+     * all who hold one while they wait for something else. */
     uint32_t reserve_frames;
     /* A written page left the live tree by page_drop(). The current checkpoint still needs it
      * (replay may read it): it is free once the next checkpoint, frozen later, is durable. */
@@ -73,7 +73,7 @@ void page_cache_close(struct page_cache *cache);
 unsigned page_turn(struct page_cache *cache);
 /* Somebody can be woken now: the engine turns again before it sleeps. */
 bool page_turn_needed(const struct page_cache *cache);
-/* Wakes a waiter from the next page_turn(): for the rooms above, which wait with the same struct. */
+/* Wakes a waiter from the next page_turn(): for rooms above, which wait with the same struct. */
 void page_wake(struct page_cache *cache, struct page_waiter *waiter);
 
 /* --- Reading ------------------------------------------------------------------------------- */
@@ -119,8 +119,8 @@ struct pointer page_slot(const struct page *page, unsigned slot);
 /* --- Changing ------------------------------------------------------------------------------ */
 
 /* Promise `frames` clones or new pages to come, all in one instant (after a freeze a page may need
- * another clone). 0, or -EAGAIN: woken later. Give back with page_unreserve(), the same number, when
- * the change is done. */
+ * another clone). 0, or -EAGAIN: woken later. Give back with page_unreserve(), the same number,
+ * when the change is done. */
 int page_reserve(struct page_cache *cache, unsigned frames, struct page_waiter *waiter);
 /* The same, but a part stays for others: for those who may hold it while they wait for somebody
  * that needs a reservation too, as a write waits for the journal and that for a checkpoint. */

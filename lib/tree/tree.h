@@ -120,9 +120,9 @@ int tree_next_segment(struct tree_path *path, const struct segment_key *key,
                       struct segment_key *ret_key);
 
 /*
- * A volume's record: 4 KiB of the store's own truth about a volume (fence, retired, ...), kept under
- * (volume, SEGMENT_RECORD, 0). 0: path->page is its page of bytes, made of zeros if there was none and
- * `change`; -ENOENT: none and not `change`.
+ * A volume's record: 4 KiB of the store's own truth about a volume (fence, retired, ...), kept
+ * under (volume, SEGMENT_RECORD, 0). 0: path->page is its page of bytes, made of zeros if there was
+ * none and `change`; -ENOENT: none and not `change`.
  * Use page_bytes(path->page) and page_change(path->page).
  */
 int tree_record_open(struct tree_path *path, uint64_t volume, bool change);

@@ -288,7 +288,7 @@ static inline void forest_reopen(struct forest *forest)
     forest_tree_open(forest);
 }
 
-/* --- Calls that wait --------------------------------------------------------------------------- */
+/* --- Calls that wait -------------------------------------------------------------------------- */
 
 static inline void forest_path(struct forest *forest, struct tree_path *path, uint64_t volume,
                                uint64_t block, bool change)
@@ -358,7 +358,7 @@ static inline uint64_t forest_pages_used(const struct forest *forest)
     return stats.pages_used;
 }
 
-/* --- What a full walk reaches ------------------------------------------------------------------ */
+/* --- What a full walk reaches ----------------------------------------------------------------- */
 
 struct survey {
     struct tree_walk walk;
