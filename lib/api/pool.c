@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/control.h"
 #include "meta/sqlite/sqlite.h"
 
 #define CLAIM_RETRY_NS (50 * NS_PER_MS)
@@ -68,9 +69,17 @@ static void pool_catalog_closed(void *context, int result)
     pool_shut(pool);
 }
 
+void pool_control_closed(struct iomesh_pool *pool)
+{
+    pool_shut(pool);
+}
+
 void pool_shut(struct iomesh_pool *pool)
 {
-    if (pool->catalog != NULL) {
+    if (pool->control != NULL) {
+        pool->state = POOL_CLOSE_CONTROL;
+        pool_control_close(pool->control);
+    } else if (pool->catalog != NULL) {
         pool->state = POOL_CLOSE_CATALOG;
         catalog_close(pool->catalog, pool_catalog_closed, pool);
     } else if (pool->store != NULL) {
@@ -100,6 +109,8 @@ static void pool_catalog_opened(void *context, int result)
     pool->state = POOL_OPEN;
     pool->opened_ns = clock_now_ns(pool->clock);
     api_trace(pool->engine, IOMESH_SEVERITY_INFO, IOMESH_EVENT_POOL, "pool open", NULL, 0);
+    if (!(pool->options.flags & IOMESH_POOL_NO_CONTROL))
+        pool_control_open(pool);
     iomesh_pool_opened_fn *opened = pool->opened;
     pool->opened = NULL;
     opened(pool->context, 0, pool);
@@ -350,9 +361,11 @@ int iomesh_pool_close(struct iomesh_pool *pool, iomesh_done_fn *done, void *cont
         return FAIL(-EINVAL, "closing a pool needs a callback");
     if (!list_empty(&pool->volumes))
         return FAIL(-EBUSY, "%s: a volume is open: close it first", pool->url);
-    if (pool->operations > 0)
+    uint32_t operations =
+        pool->operations - (pool->control != NULL ? pool->control->operations : 0);
+    if (operations > 0)
         return FAIL(-EBUSY, "%s: %u operations are under way: wait for them", pool->url,
-                    pool->operations);
+                    operations);
     pool->closed = done;
     pool->context = context;
     engine_touch(pool->engine->engine);

@@ -52,9 +52,11 @@ void api_requests_close(struct api_requests *requests);
 /*
  * A pool's life.
  *
- *   CLAIM ──▶ LOOK ──▶ STORE ──▶ CATALOG ──▶ OPEN ──▶ CLOSE_CATALOG ──▶ CLOSE_STORE ──▶ gone
- *     │         │        │          │                      ▲                ▲
- *     └─────────┴────────┴──────────┴── failed ────────────┴────────────────┘
+ *   CLAIM ──▶ LOOK ──▶ STORE ──▶ CATALOG ──▶ OPEN
+ *     │         │        │          │           │
+ *     │         │        │          │     CLOSE_CONTROL ──▶ CLOSE_CATALOG ──▶ CLOSE_STORE ──▶ gone
+ *     │         │        │          │                            ▲                ▲
+ *     └─────────┴────────┴──────────┴── failed ──────────────────┴────────────────┘
  */
 enum pool_state {
     POOL_CLAIM,   /* Devices and metadata are opened; retried while a killed owner's drain. */
@@ -62,6 +64,7 @@ enum pool_state {
     POOL_STORE,   /* The store opens and recovers. */
     POOL_CATALOG, /* The catalog opens. */
     POOL_OPEN,
+    POOL_CLOSE_CONTROL, /* The control socket: what was asked for there ends first. */
     POOL_CLOSE_CATALOG,
     POOL_CLOSE_STORE,
     POOL_CLOSE_REST,
@@ -82,6 +85,7 @@ struct iomesh_pool {
     struct store *store;
     struct volume_engine *volume_engine;
     struct catalog *catalog;
+    struct pool_control *control; /* NULL: not served. */
     struct api_requests requests;
     struct list volumes; /* struct api_volume */
     uint64_t opened_ns;

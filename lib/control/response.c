@@ -10,17 +10,20 @@
 #define PATH_BYTES_MAX 4096u
 
 /* Every number of struct iomesh_pool_status: the message has the same words. */
-#define STATUS_NUMBERS(X)                                                                       \
-    X(state) X(format) X(device_count) X(volumes_open) X(requests) X(opened_ns_ago)             \
-    X(total_bytes) X(used_bytes) X(waiting_bytes) X(free_bytes) X(reserve_bytes)                \
-    X(prepared_bytes) X(discarded_bytes) X(journal_bytes) X(journal_used_bytes)                 \
-    X(journal_records) X(journal_batches) X(recovered_records) X(recovery_ns) X(checkpoints)    \
-    X(checkpoint_pages) X(checkpoint_last_ns) X(cache_bytes) X(cache_used_bytes)                \
-    X(cache_dirty_bytes) X(cache_hits) X(cache_misses) X(cache_evictions) X(cache_waits)        \
-    X(scrub_running) X(scrub_permille) X(scrub_rate) X(scrub_checked_blocks)                    \
-    X(scrub_damaged_blocks) X(scrub_completed) X(scrub_last_ended_ns) X(device_read_bytes)      \
-    X(device_written_bytes) X(device_flushes) X(read_errors) X(checksum_errors)                 \
-    X(deleting_volumes)
+#define STATUS_NUMBERS(X)                                                                          \
+    X(state)                                                                                       \
+    X(format)                                                                                      \
+    X(device_count) X(volumes_open) X(requests) X(opened_ns_ago) X(total_bytes) X(used_bytes)      \
+        X(waiting_bytes) X(free_bytes) X(reserve_bytes) X(prepared_bytes) X(discarded_bytes)       \
+            X(journal_bytes) X(journal_used_bytes) X(journal_records) X(journal_batches)           \
+                X(recovered_records) X(recovery_ns) X(checkpoints) X(checkpoint_pages)             \
+                    X(checkpoint_last_ns) X(cache_bytes) X(cache_used_bytes) X(cache_dirty_bytes)  \
+                        X(cache_hits) X(cache_misses) X(cache_evictions) X(cache_waits)            \
+                            X(scrub_running) X(scrub_permille) X(scrub_rate)                       \
+                                X(scrub_checked_blocks) X(scrub_damaged_blocks) X(scrub_completed) \
+                                    X(scrub_last_ended_ns) X(device_read_bytes)                    \
+                                        X(device_written_bytes) X(device_flushes) X(read_errors)   \
+                                            X(checksum_errors) X(deleting_volumes)
 
 #define DEVICE_NUMBERS(X) X(device_class) X(bytes) X(failed) X(is_file)
 #define VOLUME_NUMBERS(X) X(id) X(bytes) X(sector_bytes) X(created_ns) X(open_count) X(flags)

@@ -433,3 +433,13 @@ const char *uring_stream_peer(const struct iomesh_stream *stream)
 {
     return stream->peer;
 }
+
+int uring_stream_user(const struct iomesh_stream *stream, uint32_t *ret_user)
+{
+    struct ucred who;
+    socklen_t length = sizeof who;
+    if (getsockopt(stream->fd, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0)
+        return FAIL(-errno, "%s: who is there is not known: %s", stream->peer, strerror(errno));
+    *ret_user = who.uid;
+    return 0;
+}

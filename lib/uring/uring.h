@@ -101,6 +101,8 @@ int uring_stream_connect(struct uring *uring, const char *address,
 int uring_stream_adopt(struct uring *uring, int fd, const struct iomesh_stream_options *options,
                        struct iomesh_stream **ret_stream);
 const char *uring_stream_peer(const struct iomesh_stream *stream);
+/* The user at the other end of a unix socket, when it connected. 0 or -errno with a sentence. */
+int uring_stream_user(const struct iomesh_stream *stream, uint32_t *ret_user);
 int uring_stream_fill(struct iomesh_stream *stream, uint32_t bytes, iomesh_done_fn *done,
                       void *context);
 uint32_t uring_stream_peek(struct iomesh_stream *stream, const void **ret_data);
