@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pool init */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/run.h"
+#include "cli/target.h"
+#include "cli/text.h"
+
+/* --size is that of the devices which do not say their own, or of the pool's own file. */
+static int gather(const struct target *target, struct iomesh_device *devices,
+                  struct iomesh_pool_init_options *options)
+{
+    const struct command *command = target->command;
+    unsigned unsized = 0;
+    for (unsigned i = 0; i < command->device_count; i++) {
+        char given[400];
+        snprintf(given, sizeof given, "%s", command->devices[i]);
+        const char *sentence = text_device(command->devices[i], &devices[i]);
+        if (sentence != NULL) {
+            (void)target_complain(target, "--device %s: %s", given, sentence);
+            return 2;
+        }
+        if (devices[i].bytes == 0 && command->size_given) {
+            devices[i].bytes = command->size;
+            unsized++;
+        }
+    }
+    if (command->device_count > 0 && command->size_given && unsized == 0) {
+        (void)target_complain(target, "--size: every device has a size of its own");
+        return 2;
+    }
+    options->device_count = command->device_count;
+    options->devices = devices;
+    if (command->device_count == 0)
+        options->bytes = command->size;
+    return 0;
+}
+
+int run_pool_init(const struct command *command)
+{
+    const struct target target = {.command = command};
+    struct iomesh_device devices[DEVICES_GIVEN_MAX];
+    struct iomesh_pool_init_options options = IOMESH_POOL_INIT_OPTIONS_INIT;
+    if (command->overwrite)
+        options.flags |= IOMESH_POOL_OVERWRITE;
+    int status = gather(&target, devices, &options);
+    if (status != 0)
+        return status;
+    int result = iomesh_pool_init(command->pool, &options);
+    if (result != 0)
+        return target_fail(&target, result);
+    if (command->json)
+        return json_out(command,
+                        json_pack("{s:o, s:b}", "pool", json_text(command->pool), "made", 1));
+    printf("pool %s is made\n", command->pool);
+    return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/run.h"
+
+json_t *json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    if (value != NULL)
+        return value;
+    char *copy = strdup(text);
+    if (copy == NULL)
+        return NULL;
+    for (char *byte = copy; *byte != '\0'; byte++)
+        if ((unsigned char)*byte >= 0x80)
+            *byte = '?';
+    value = json_string(copy);
+    free(copy);
+    return value;
+}
+
+json_t *json_number(uint64_t number)
+{
+    return json_integer((json_int_t)number);
+}
+
+int json_out(const struct command *command, json_t *value)
+{
+    bool good = value != NULL && json_dumpf(value, stdout, JSON_INDENT(2)) == 0 &&
+                putchar('\n') != EOF && fflush(stdout) == 0;
+    json_decref(value);
+    if (!good)
+        fprintf(stderr, "iomesh-cli: %s: the answer cannot be written\n", command->spec->words);
+    return good ? 0 : 1;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How far something has come, on stderr: a bar where a person watches, else a line every few
+ * seconds.
+ */
+#ifndef CLI_PROGRESS_H
+#define CLI_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct progress {
+    const char *what;
+    bool terminal;
+    bool drawn;
+    uint64_t began_ns, told_ns;
+    int told_permille;
+};
+
+/* `what` is borrowed: "pool check". */
+void progress_begin(struct progress *progress, const char *what);
+/* As often as one likes. */
+void progress_tell(struct progress *progress, uint64_t done, uint64_t total);
+/* Wipes the bar. */
+void progress_end(struct progress *progress);
+
+#endif

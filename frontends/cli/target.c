@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/target.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* An owner that just begins or ends is waited for: so often, so long each time. */
+enum { TRIES = 10 };
+static const uint64_t try_ns = 500000000u;
+
+/* --- Sentences ----------------------------------------------------------------------------- */
+
+int target_complain(const struct target *target, const char *format, ...)
+{
+    char text[900];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    const struct command *command = target->command;
+    if (command->log_json)
+        log_line(LOG_LEVEL_ERROR, "%s: %s", command->spec->words, text);
+    else
+        fprintf(stderr, "iomesh-cli: %s: %s\n", command->spec->words, text);
+    return 1;
+}
+
+/* What to do, where the library cannot know it. */
+static const char *advice(enum command_id id, int result)
+{
+    switch (result) {
+    case -ENOENT:
+        return id >= COMMAND_VOLUME_CREATE ? "iomesh-cli volume list tells what there is" : NULL;
+    case -EEXIST:
+        return id == COMMAND_VOLUME_CREATE ? "choose another name"
+               : id == COMMAND_POOL_INIT   ? "choose another place"
+                                           : NULL;
+    case -EPERM: return id == COMMAND_VOLUME_RESIZE ? "--force cuts off its end" : NULL;
+    case -EBUSY:
+        return id == COMMAND_VOLUME_DELETE ? "disconnect whoever uses it, then try again" : NULL;
+    case -EACCES: return "run as the user that owns the pool, or as root";
+    case -ENOSPC: return "free space, or choose a smaller size";
+    case IOMESH_IN_USE: return "stop the process that uses it, or ask that";
+    case IOMESH_FAILED: return "replace the device and restore, or restart to try it again";
+    case IOMESH_CORRUPT: return "iomesh-cli pool check names each fault";
+    case IOMESH_FORMAT: return "use the release that wrote it, or a newer one";
+    default: return NULL;
+    }
+}
+
+int target_fail(const struct target *target, int result)
+{
+    const char *sentence = iomesh_last_error();
+    if (sentence[0] == '\0')
+        sentence = iomesh_error_text(result);
+    const char *more = advice(target->command->spec->id, result);
+    return target_complain(target, "%s%s%s", sentence, more != NULL ? "; " : "",
+                           more != NULL ? more : "");
+}
+
+/* --- Opening ------------------------------------------------------------------------------- */
+
+static void on_trace(void *context, const struct iomesh_event *event)
+{
+    (void)context;
+    const uint32_t severity =
+        event->severity > LOG_LEVEL_DEBUG ? (uint32_t)LOG_LEVEL_DEBUG : event->severity;
+    log_line((enum log_level)severity, "%s", event->text);
+}
+
+int target_engine(struct target *target, const struct command *command)
+{
+    *target = (struct target){.command = command};
+    struct iomesh_engine_options options = IOMESH_ENGINE_OPTIONS_INIT;
+    options.buffer_bytes = 1u << 20;
+    options.trace = on_trace;
+    int result = iomesh_engine_open(&options, &target->engine);
+    return result == 0 ? 0 : target_fail(target, result);
+}
+
+int target_ask_owner(struct target *target)
+{
+    int result = iomesh_control_open(target->engine, target->command->pool, &target->control);
+    return result == -ENOENT || result == -ECONNREFUSED || result == -ENAMETOOLONG ? 0 : result;
+}
+
+int target_open(struct target *target, const struct command *command)
+{
+    int status = target_engine(target, command);
+    if (status != 0)
+        return status;
+    struct iomesh_pool_options options = IOMESH_POOL_OPTIONS_INIT;
+    options.cache_bytes = 16u << 20;
+    options.claim_wait_ns = try_ns;
+    options.flags = IOMESH_POOL_NO_SCRUB;
+    /* A command that is over at once need not be asked by others; they wait for it. */
+    if (command->spec->id != COMMAND_POOL_SCRUB)
+        options.flags |= IOMESH_POOL_NO_CONTROL;
+    int result = IOMESH_IN_USE;
+    for (int i = 0; i < TRIES && result == IOMESH_IN_USE; i++) {
+        result = target_ask_owner(target);
+        if (result == 0 && target->control == NULL)
+            result = iomesh_pool_open_sync(target->engine, command->pool, &options, &target->pool);
+    }
+    if (result == 0)
+        return 0;
+    return target_close(target, target_fail(target, result));
+}
+
+int target_close(struct target *target, int status)
+{
+    iomesh_control_close(target->control);
+    int result = iomesh_pool_close_sync(target->pool);
+    if (result != 0)
+        status = target_fail(target, result);
+    if (result == 0 && (result = iomesh_engine_close(target->engine)) != 0)
+        status = target_fail(target, result);
+    *target = (struct target){0};
+    return status;
+}
+
+/* --- Asking one or the other --------------------------------------------------------------- */
+
+int target_status(struct target *target, struct iomesh_pool_status *ret_status)
+{
+    return target->control != NULL ? iomesh_control_status(target->control, ret_status)
+                                   : iomesh_pool_status(target->pool, ret_status);
+}
+
+int target_device(struct target *target, uint32_t index, struct iomesh_device_status *ret_status)
+{
+    return target->control != NULL ? iomesh_control_device(target->control, index, ret_status)
+                                   : iomesh_pool_device(target->pool, index, ret_status);
+}
+
+int target_scrub_start(struct target *target, uint64_t rate)
+{
+    return target->control != NULL ? iomesh_control_scrub_start(target->control, rate)
+                                   : iomesh_scrub_start(target->pool, rate);
+}
+
+int target_create(struct target *target, const char *name,
+                  const struct iomesh_volume_create_options *options)
+{
+    return target->control != NULL ? iomesh_control_volume_create(target->control, name, options)
+                                   : iomesh_volume_create_sync(target->pool, name, options);
+}
+
+int target_delete(struct target *target, const char *name)
+{
+    return target->control != NULL ? iomesh_control_volume_delete(target->control, name)
+                                   : iomesh_volume_delete_sync(target->pool, name);
+}
+
+int target_resize(struct target *target, const char *name, uint64_t bytes, uint32_t flags)
+{
+    return target->control != NULL
+               ? iomesh_control_volume_resize(target->control, name, bytes, flags)
+               : iomesh_volume_resize_sync(target->pool, name, bytes, flags);
+}
+
+int target_list(struct target *target, iomesh_volume_info_fn *each, void *context)
+{
+    return target->control != NULL ? iomesh_control_volume_list(target->control, each, context)
+                                   : iomesh_volume_list_sync(target->pool, each, context);
+}
+
+int target_show(struct target *target, const char *name, struct iomesh_volume_info *ret_info)
+{
+    return target->control != NULL ? iomesh_control_volume_show(target->control, name, ret_info)
+                                   : iomesh_volume_show_sync(target->pool, name, ret_info);
+}

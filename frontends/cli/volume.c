@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* volume create, list, show, resize, delete */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/run.h"
+#include "cli/target.h"
+#include "cli/text.h"
+
+static json_t *info_json(const struct iomesh_volume_info *info)
+{
+    char created[TEXT_BYTES];
+    return json_pack("{s:o, s:o, s:o, s:i, s:o, s:s, s:i}", "name", json_text(info->name), "id",
+                     json_number(info->id), "size_bytes", json_number(info->bytes), "sector_bytes",
+                     (int)info->sector_bytes, "created_ns", json_number(info->created_ns),
+                     "created", text_time(info->created_ns, created), "open_count",
+                     (int)info->open_count);
+}
+
+/* One volume, in full. */
+static int info_print(const struct command *command, const struct iomesh_volume_info *info)
+{
+    if (command->json)
+        return json_out(command, info_json(info));
+    char size[TEXT_BYTES];
+    char created[TEXT_BYTES];
+    printf("name     %s\n", info->name);
+    printf("id       %llu\n", (unsigned long long)info->id);
+    printf("size     %s (%llu bytes)\n", text_size(info->bytes, size),
+           (unsigned long long)info->bytes);
+    printf("sector   %u bytes\n", info->sector_bytes);
+    printf("created  %s\n", text_time(info->created_ns, created));
+    printf("open     %u times\n", info->open_count);
+    return 0;
+}
+
+/* What a command did, as the volume is now. */
+static int show_after(struct target *target, const char *did)
+{
+    const struct command *command = target->command;
+    struct iomesh_volume_info info = {.size = sizeof info};
+    int result = target_show(target, command->arguments[0], &info);
+    if (result != 0)
+        return target_fail(target, result);
+    char size[TEXT_BYTES];
+    if (command->json)
+        return info_print(command, &info);
+    printf("volume %s %s: %s\n", info.name, did, text_size(info.bytes, size));
+    return 0;
+}
+
+int run_volume_create(const struct command *command)
+{
+    struct target target;
+    int status = target_open(&target, command);
+    if (status != 0)
+        return status;
+    struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
+    options.bytes = command->size;
+    options.sector_bytes = command->sector;
+    int result = target_create(&target, command->arguments[0], &options);
+    status = result != 0 ? target_fail(&target, result) : show_after(&target, "is made");
+    return target_close(&target, status);
+}
+
+int run_volume_resize(const struct command *command)
+{
+    struct target target;
+    int status = target_open(&target, command);
+    if (status != 0)
+        return status;
+    int result = target_resize(&target, command->arguments[0], command->size,
+                               command->force ? IOMESH_RESIZE_FORCE : 0);
+    status = result != 0 ? target_fail(&target, result) : show_after(&target, "is resized");
+    return target_close(&target, status);
+}
+
+int run_volume_delete(const struct command *command)
+{
+    struct target target;
+    int status = target_open(&target, command);
+    if (status != 0)
+        return status;
+    const char *name = command->arguments[0];
+    int result = target_delete(&target, name);
+    if (result != 0)
+        status = target_fail(&target, result);
+    else if (command->json)
+        status = json_out(command, json_pack("{s:o, s:b}", "name", json_text(name), "deleted", 1));
+    else
+        printf("volume %s is deleted; its space comes back in the background\n", name);
+    return target_close(&target, status);
+}
+
+int run_volume_show(const struct command *command)
+{
+    struct target target;
+    int status = target_open(&target, command);
+    if (status != 0)
+        return status;
+    struct iomesh_volume_info info = {.size = sizeof info};
+    int result = target_show(&target, command->arguments[0], &info);
+    status = result != 0 ? target_fail(&target, result) : info_print(command, &info);
+    return target_close(&target, status);
+}
+
+struct listing {
+    json_t *json; /* NULL: a table. */
+    struct table table;
+};
+
+static void list_each(void *context, const struct iomesh_volume_info *info)
+{
+    struct listing *listing = context;
+    if (listing->json != NULL) {
+        if (json_array_append_new(listing->json, info_json(info)) != 0)
+            listing->table.failed = 1;
+        return;
+    }
+    char size[TEXT_BYTES];
+    char created[TEXT_BYTES];
+    char sector[TEXT_BYTES];
+    char open[TEXT_BYTES];
+    snprintf(sector, sizeof sector, "%u", info->sector_bytes);
+    snprintf(open, sizeof open, "%u", info->open_count);
+    const char *const cells[] = {info->name, text_size(info->bytes, size), sector, open,
+                                 text_time(info->created_ns, created)};
+    table_add(&listing->table, cells);
+}
+
+int run_volume_list(const struct command *command)
+{
+    struct target target;
+    int status = target_open(&target, command);
+    if (status != 0)
+        return status;
+    static const char *const head[] = {"NAME", "SIZE", "SECTOR", "OPEN", "CREATED"};
+    struct listing listing = {
+        .json = command->json ? json_array() : NULL,
+        .table = {.column_count = sizeof head / sizeof *head, .right = 1u << 1 | 1u << 2 | 1u << 3},
+    };
+    if (!command->json)
+        table_add(&listing.table, head);
+    int result = target_list(&target, list_each, &listing);
+    if (result == 0 && listing.table.failed)
+        result = -ENOMEM;
+    if (result != 0) {
+        status = target_fail(&target, result);
+        json_decref(listing.json);
+    } else if (command->json) {
+        status = json_out(command, json_pack("{s:o}", "volumes", listing.json));
+    } else {
+        table_print(&listing.table, stdout);
+    }
+    table_done(&listing.table);
+    return target_close(&target, status);
+}

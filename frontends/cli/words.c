@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/words.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BIT(id) (1u << (id))
+#define ANY (BIT(COMMAND_NOT_BUILT) - 1)
+#define CREATE BIT(COMMAND_VOLUME_CREATE)
+#define SNAPSHOTS "snapshots and clones are not built yet"
+#define COPIES "pools of several stores are not built yet"
+#define ATTACH "attaching as a block device is not built yet: connect an NBD client to iomesh-nbd"
+
+const struct command_spec words_commands[] = {
+    {"pool init", "", "make a pool", 0, COMMAND_POOL_INIT},
+    {"pool status", "", "what it holds, how it is, what its memory is used for", 0,
+     COMMAND_POOL_STATUS},
+    {"pool check", "", "look at everything in a pool that nobody uses, change nothing", 0,
+     COMMAND_POOL_CHECK},
+    {"pool scrub", "", "read and check everything, in use or not", 0, COMMAND_POOL_SCRUB},
+    {"pool rebuild-metadata", "", "rebuilding metadata is not built yet", 0, COMMAND_NOT_BUILT},
+    {"store list", "", COPIES, 0, COMMAND_NOT_BUILT},
+    {"store add", "", COPIES, 0, COMMAND_NOT_BUILT},
+    {"store drain", "", COPIES, 0, COMMAND_NOT_BUILT},
+    {"store remove", "", COPIES, 0, COMMAND_NOT_BUILT},
+    {"volume create", "NAME", "make a volume; it takes no space until it is written", 1,
+     COMMAND_VOLUME_CREATE},
+    {"volume list", "", "the volumes of a pool", 0, COMMAND_VOLUME_LIST},
+    {"volume show", "NAME", "one volume", 1, COMMAND_VOLUME_SHOW},
+    {"volume resize", "NAME", "change the size of a volume", 1, COMMAND_VOLUME_RESIZE},
+    {"volume delete", "NAME", "delete a volume and all that is in it", 1, COMMAND_VOLUME_DELETE},
+    {"volume attach", "NAME", ATTACH, 1, COMMAND_NOT_BUILT},
+    {"volume detach", "NAME", ATTACH, 1, COMMAND_NOT_BUILT},
+    {"volume clone", "NAME[@SNAP] NEW", SNAPSHOTS, 2, COMMAND_NOT_BUILT},
+    {"volume flatten", "NAME", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
+    {"volume export", "NAME[@SNAP] FILE|-", "exporting is not built yet: use nbdcopy", 2,
+     COMMAND_NOT_BUILT},
+    {"volume import", "FILE|- NAME", "importing is not built yet: use nbdcopy", 2,
+     COMMAND_NOT_BUILT},
+    {"snapshot create", "NAME@SNAP", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
+    {"snapshot list", "NAME", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
+    {"snapshot delete", "NAME@SNAP", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
+    {"snapshot rollback", "NAME@SNAP", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
+    {"snapshot diff", "NAME@A NAME[@B]", SNAPSHOTS, 2, COMMAND_NOT_BUILT},
+    {"snapshot group create", "GROUP NAME ...", SNAPSHOTS, 2, COMMAND_NOT_BUILT},
+    {"snapshot group list", "", SNAPSHOTS, 0, COMMAND_NOT_BUILT},
+    {"snapshot group delete", "GROUP", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
+    {NULL, NULL, NULL, 0, COMMAND_NOT_BUILT},
+};
+
+struct flag {
+    struct option_spec option;
+    uint32_t commands; /* BIT(id) of each that takes it. */
+};
+
+static const struct flag flags[] = {
+    {{"pool", "URL", "the pool, file:DIR; IOMESH_POOL stands in for it", NULL}, ANY},
+    {{"size", "SIZE", "of the pool's file or of a device (16G), of a volume", NULL},
+     BIT(COMMAND_POOL_INIT) | CREATE | BIT(COMMAND_VOLUME_RESIZE)},
+    {{"device", "DEVICE", "PATH[:SIZE][,class=nvme|ssd|hdd]; may be repeated", NULL},
+     BIT(COMMAND_POOL_INIT)},
+    {{"overwrite", NULL, "take devices that hold something already", NULL}, BIT(COMMAND_POOL_INIT)},
+    {{"no-data", NULL, "check pages and records only, read no data", NULL},
+     BIT(COMMAND_POOL_CHECK)},
+    {{"rate", "SIZE", "bytes a second (the pool's; 1G when nobody uses it)", NULL},
+     BIT(COMMAND_POOL_SCRUB)},
+    {{"background", NULL, "let the owner of the pool go on, do not wait", NULL},
+     BIT(COMMAND_POOL_SCRUB)},
+    {{"stop", NULL, "end the scrub that the owner of the pool runs", NULL},
+     BIT(COMMAND_POOL_SCRUB)},
+    {{"sector", "BYTES", "logical sector, 512 or 4096 (4096)", NULL}, CREATE},
+    {{"copies", "N", "not built yet", COPIES}, CREATE},
+    {{"ec", "K+M", "not built yet", "erasure coding is not built yet"}, CREATE},
+    {{"tier", "POLICY", "not built yet", "tiers are not built yet"}, CREATE},
+    {{"compress", "HOW", "not built yet", "compression is not built yet"}, CREATE},
+    {{"encrypt", NULL, "not built yet", "encryption is not built yet"}, CREATE},
+    {{"force", NULL, "cut off the end of the volume, and what is written there", NULL},
+     BIT(COMMAND_VOLUME_RESIZE)},
+    {{"json", NULL, "answer in JSON", NULL}, ANY},
+    {{"log-level", "LEVEL", "error, warning, notice, info or debug (warning)", NULL}, ANY},
+    {{"log-json", NULL, "log and complain in JSON objects, one a line", NULL}, ANY},
+};
+
+enum { FLAGS = sizeof flags / sizeof *flags };
+
+/* --- Values -------------------------------------------------------------------------------- */
+
+static const char *take_bool(struct command *command, const char *name, bool yes)
+{
+    const struct {
+        const char *name;
+        bool *value;
+    } switches[] = {{"json", &command->json},
+                    {"log-json", &command->log_json},
+                    {"force", &command->force},
+                    {"overwrite", &command->overwrite},
+                    {"no-data", &command->no_data},
+                    {"stop", &command->stop},
+                    {"background", &command->background}};
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
+        if (strcmp(switches[i].name, name) == 0)
+            *switches[i].value = yes;
+    return NULL;
+}
+
+static const char *take_device(struct command *command, const char *value)
+{
+    if (value[0] == '\0')
+        return "is empty";
+    if (command->device_count == DEVICES_GIVEN_MAX)
+        return "a pool has at most 64 devices";
+    command->devices[command->device_count] = strdup(value);
+    return command->devices[command->device_count++] == NULL ? "no memory" : NULL;
+}
+
+static const char *take_pool(struct command *command, const char *value)
+{
+    if (value[0] == '\0')
+        return "is empty";
+    free(command->pool_named);
+    command->pool_named = strdup(value);
+    command->pool = command->pool_named;
+    return command->pool == NULL ? "no memory" : NULL;
+}
+
+static const char *take(void *context, const struct option_spec *spec, const char *value)
+{
+    struct command *command = context;
+    const char *name = spec->name;
+    uint64_t number = 0;
+    if (spec->value == NULL)
+        return take_bool(command, name, strcmp(value, "yes") == 0);
+    if (strcmp(name, "pool") == 0)
+        return take_pool(command, value);
+    if (strcmp(name, "device") == 0)
+        return take_device(command, value);
+    if (strcmp(name, "log-level") == 0)
+        return log_level_from(value, &command->log_level)
+                   ? NULL
+                   : "is error, warning, notice, info or debug";
+    if (strcmp(name, "sector") == 0) {
+        if (!options_number(value, 512, 4096, &number) || (number != 512 && number != 4096))
+            return "is 512 or 4096";
+        command->sector = (uint32_t)number;
+        return NULL;
+    }
+    if (!options_size(value, &number))
+        return "is not a size: a whole number, K, M, G or T behind it";
+    if (number == 0)
+        return "is zero";
+    if (strcmp(name, "rate") == 0) {
+        command->rate = number;
+    } else {
+        command->size = number;
+        command->size_given = true;
+    }
+    return NULL;
+}
+
+/* --- Words --------------------------------------------------------------------------------- */
+
+static enum options_outcome complain(const char *what, const char *why)
+{
+    fprintf(stderr, "iomesh-cli: %s: %s\n", what, why);
+    return OPTIONS_EXIT_USAGE;
+}
+
+static const struct flag *find_flag(const char *word)
+{
+    for (size_t i = 0; i < FLAGS; i++) {
+        size_t length = strlen(flags[i].option.name);
+        if (strncmp(word + 2, flags[i].option.name, length) == 0 &&
+            (word[2 + length] == '\0' || word[2 + length] == '='))
+            return &flags[i];
+    }
+    return NULL;
+}
+
+/* How many of the words the name of a command takes; 0: it is another command. */
+static unsigned match(const struct command_spec *spec, const char *const *words, unsigned count)
+{
+    const char *rest = spec->words;
+    unsigned used = 0;
+    while (*rest != '\0') {
+        size_t length = strcspn(rest, " ");
+        if (used == count || strlen(words[used]) != length ||
+            memcmp(words[used], rest, length) != 0)
+            return 0;
+        used++;
+        rest += length;
+        rest += *rest == ' ';
+    }
+    return used;
+}
+
+static void print_help(void)
+{
+    puts("usage: iomesh-cli [--pool URL] [--json] COMMAND ...\n"
+         "Makes and looks after pools and volumes. iomesh-cli COMMAND --help tells its flags.\n");
+    for (const struct command_spec *spec = words_commands; spec->words != NULL; spec++) {
+        char left[80];
+        snprintf(left, sizeof left, "%s %s", spec->words, spec->arguments);
+        printf("  %-32s %s\n", left, spec->help);
+    }
+    puts("\nSizes: K, M, G, T are powers of 1024. Exit status: 0 done, 1 refused or failed, 2 "
+         "usage.");
+}
+
+struct split {
+    const char *words[WORDS_MAX];
+    unsigned word_count;
+    char **flags; /* As argv: begins with the program, ends with NULL. */
+    int flag_count;
+};
+
+/* Flags may be anywhere; what follows "--" is words. */
+static enum options_outcome divide(struct split *split, int argc, char **argv)
+{
+    bool only_words = false;
+    split->flags[split->flag_count++] = argv[0];
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i];
+        if (!only_words && strcmp(word, "--") == 0) {
+            only_words = true;
+        } else if (only_words || word[0] != '-' || word[1] == '\0') {
+            if (split->word_count == WORDS_MAX)
+                return complain(word, "too many words; see iomesh-cli --help");
+            split->words[split->word_count++] = word;
+        } else {
+            const struct flag *flag = strncmp(word, "--", 2) == 0 ? find_flag(word) : NULL;
+            bool valued = flag != NULL ? flag->option.value != NULL : strcmp(word, "--config") == 0;
+            split->flags[split->flag_count++] = argv[i];
+            if (valued && strchr(word, '=') == NULL && i + 1 < argc)
+                split->flags[split->flag_count++] = argv[++i];
+        }
+    }
+    return OPTIONS_RUN;
+}
+
+static bool split_has(const struct split *split, const char *flag)
+{
+    for (int i = 1; i < split->flag_count; i++)
+        if (strcmp(split->flags[i], flag) == 0)
+            return true;
+    return false;
+}
+
+/* Nothing was asked for, or help in general. */
+static enum options_outcome nothing_asked(const struct split *split)
+{
+    if (split_has(split, "--version")) {
+        printf("iomesh-cli %s\n", IOMESH_PROGRAM_VERSION);
+        return OPTIONS_EXIT_WELL;
+    }
+    if (split_has(split, "--completion")) {
+        words_print_completion();
+        return OPTIONS_EXIT_WELL;
+    }
+    if (split_has(split, "--help")) {
+        print_help();
+        return OPTIONS_EXIT_WELL;
+    }
+    return complain("no command", "say what to do; see iomesh-cli --help");
+}
+
+static void all_words(const struct split *split, char *ret_text, size_t size)
+{
+    size_t length = 0;
+    ret_text[0] = '\0';
+    for (unsigned i = 0; i < split->word_count && length < size; i++)
+        length += (size_t)snprintf(ret_text + length, size - length, "%s%.40s", i == 0 ? "" : " ",
+                                   split->words[i]);
+}
+
+static enum options_outcome find_command(struct command *command, const struct split *split)
+{
+    for (const struct command_spec *spec = words_commands; spec->words != NULL; spec++) {
+        unsigned used = match(spec, split->words, split->word_count);
+        if (used == 0)
+            continue;
+        if (spec->id == COMMAND_NOT_BUILT)
+            return complain(spec->words, spec->help);
+        unsigned given = split->word_count - used;
+        if (given < spec->argument_count)
+            return complain(spec->words, "needs the NAME of a volume");
+        if (given > spec->argument_count)
+            return complain(split->words[used + spec->argument_count],
+                            "one word too many; see iomesh-cli --help");
+        for (unsigned i = 0; i < given; i++)
+            command->arguments[i] = split->words[used + i];
+        command->spec = spec;
+        return OPTIONS_RUN;
+    }
+    if (split_has(split, "--help"))
+        return nothing_asked(split);
+    char text[400];
+    all_words(split, text, sizeof text);
+    return complain(text, "no such command; see iomesh-cli --help");
+}
+
+/* --- All of it ----------------------------------------------------------------------------- */
+
+static enum options_outcome read_flags(struct command *command, const struct split *split)
+{
+    struct option_spec table[FLAGS + 1];
+    size_t count = 0;
+    for (size_t i = 0; i < FLAGS; i++)
+        if (flags[i].commands & BIT(command->spec->id))
+            table[count++] = flags[i].option;
+    table[count] = (struct option_spec){NULL, NULL, NULL, NULL};
+    char usage[400];
+    snprintf(usage, sizeof usage, "usage: iomesh-cli %s %s\nTo %s.", command->spec->words,
+             command->spec->arguments, command->spec->help);
+    return options_read("iomesh-cli", IOMESH_PROGRAM_VERSION, usage, table, split->flag_count,
+                        split->flags, take, command);
+}
+
+static enum options_outcome check_whole(struct command *command)
+{
+    enum command_id id = command->spec->id;
+    if ((id == COMMAND_VOLUME_CREATE || id == COMMAND_VOLUME_RESIZE) && !command->size_given)
+        return complain(command->spec->words, "needs --size SIZE");
+    if (command->stop && (command->background || command->rate != 0))
+        return complain("--stop", "goes with neither --rate nor --background");
+    if (command->pool == NULL)
+        command->pool = getenv("IOMESH_POOL");
+    if (command->pool == NULL || command->pool[0] == '\0')
+        return complain("no pool", "give --pool URL or set IOMESH_POOL");
+    return OPTIONS_RUN;
+}
+
+enum options_outcome words_read(struct command *command, int argc, char **argv)
+{
+    *command = (struct command){.log_level = LOG_LEVEL_WARNING};
+    struct split split = {.flags = calloc((size_t)argc + 1, sizeof *split.flags)};
+    if (split.flags == NULL)
+        return complain("the command line", "no memory");
+    enum options_outcome outcome = divide(&split, argc, argv);
+    if (outcome == OPTIONS_RUN)
+        outcome = split.word_count == 0 ? nothing_asked(&split) : find_command(command, &split);
+    if (outcome == OPTIONS_RUN)
+        outcome = read_flags(command, &split);
+    if (outcome == OPTIONS_RUN)
+        outcome = check_whole(command);
+    free(split.flags);
+    return outcome;
+}
+
+void words_done(struct command *command)
+{
+    for (unsigned i = 0; i < command->device_count; i++)
+        free(command->devices[i]);
+    free(command->pool_named);
+    *command = (struct command){0};
+}
+
+void words_print_completion(void)
+{
+    for (const struct command_spec *spec = words_commands; spec->words != NULL; spec++) {
+        if (spec->id == COMMAND_NOT_BUILT)
+            continue;
+        printf("%s\t", spec->words);
+        for (size_t i = 0; i < FLAGS; i++)
+            if (flags[i].commands & BIT(spec->id) && flags[i].option.missing == NULL)
+                printf("--%s%s ", flags[i].option.name, flags[i].option.value != NULL ? "=" : "");
+        puts("--config= --help");
+    }
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The grammar: which words make a command, which flags it takes, what is not built yet.
+ *
+ * One table of commands and one of flags; help, usage errors, the manual page's test and shell
+ * completion read these.
+ */
+#ifndef CLI_WORDS_H
+#define CLI_WORDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/log.h"
+#include "common/options.h"
+
+enum command_id {
+    COMMAND_POOL_INIT,
+    COMMAND_POOL_STATUS,
+    COMMAND_POOL_CHECK,
+    COMMAND_POOL_SCRUB,
+    COMMAND_VOLUME_CREATE,
+    COMMAND_VOLUME_LIST,
+    COMMAND_VOLUME_SHOW,
+    COMMAND_VOLUME_RESIZE,
+    COMMAND_VOLUME_DELETE,
+    COMMAND_NOT_BUILT,
+};
+
+struct command_spec {
+    const char *words;     /* "volume create" */
+    const char *arguments; /* "NAME", or "". */
+    const char *help;      /* Or, not built, what is missing. */
+    unsigned argument_count;
+    enum command_id id;
+};
+
+enum { WORDS_MAX = 8, DEVICES_GIVEN_MAX = 64 };
+
+/* A command line, understood. */
+struct command {
+    const struct command_spec *spec;
+    const char *arguments[WORDS_MAX];
+    const char *pool;
+    bool json;
+    enum log_level log_level;
+    bool log_json;
+    bool size_given, force, overwrite, no_data, stop, background;
+    uint64_t size, rate;
+    uint32_t sector;
+    char *devices[DEVICES_GIVEN_MAX]; /* As they were given. */
+    unsigned device_count;
+    char *pool_named; /* By a flag or the file. */
+};
+
+/* Ends with one whose words are NULL. */
+extern const struct command_spec words_commands[];
+
+/* Reads argv. Prints help or what is wrong itself; the caller exits with 0 or 2 when told to. */
+enum options_outcome words_read(struct command *command, int argc, char **argv);
+void words_done(struct command *command);
+
+/* Flags and words, a line each, for shell completion: "volume create\t--size --sector …". */
+void words_print_completion(void);
+
+#endif
