@@ -9,26 +9,70 @@
 
 #define PATH_BYTES_MAX 4096u
 
-/* Every number of struct iomesh_pool_status: the message has the same words. */
-#define STATUS_NUMBERS(X)                                                                          \
-    X(state)                                                                                       \
-    X(format)                                                                                      \
-    X(device_count) X(volumes_open) X(requests) X(opened_ns_ago) X(total_bytes) X(used_bytes)      \
-        X(waiting_bytes) X(free_bytes) X(reserve_bytes) X(prepared_bytes) X(discarded_bytes)       \
-            X(journal_bytes) X(journal_used_bytes) X(journal_records) X(journal_batches)           \
-                X(recovered_records) X(recovery_ns) X(checkpoints) X(checkpoint_pages)             \
-                    X(checkpoint_last_ns) X(cache_bytes) X(cache_used_bytes) X(cache_dirty_bytes)  \
-                        X(cache_hits) X(cache_misses) X(cache_evictions) X(cache_waits)            \
-                            X(scrub_running) X(scrub_permille) X(scrub_rate)                       \
-                                X(scrub_checked_blocks) X(scrub_damaged_blocks) X(scrub_completed) \
-                                    X(scrub_last_ended_ns) X(device_read_bytes)                    \
-                                        X(device_written_bytes) X(device_flushes) X(read_errors)   \
-                                            X(checksum_errors) X(deleting_volumes)
+/* The messages have the words of the public structs: every number of one, to the other. */
+#define STATUS_COPY(to, from)                                      \
+    do {                                                           \
+        (to)->state = (from)->state;                               \
+        (to)->format = (from)->format;                             \
+        (to)->device_count = (from)->device_count;                 \
+        (to)->volumes_open = (from)->volumes_open;                 \
+        (to)->requests = (from)->requests;                         \
+        (to)->opened_ns_ago = (from)->opened_ns_ago;               \
+        (to)->total_bytes = (from)->total_bytes;                   \
+        (to)->used_bytes = (from)->used_bytes;                     \
+        (to)->waiting_bytes = (from)->waiting_bytes;               \
+        (to)->free_bytes = (from)->free_bytes;                     \
+        (to)->reserve_bytes = (from)->reserve_bytes;               \
+        (to)->prepared_bytes = (from)->prepared_bytes;             \
+        (to)->discarded_bytes = (from)->discarded_bytes;           \
+        (to)->journal_bytes = (from)->journal_bytes;               \
+        (to)->journal_used_bytes = (from)->journal_used_bytes;     \
+        (to)->journal_records = (from)->journal_records;           \
+        (to)->journal_batches = (from)->journal_batches;           \
+        (to)->recovered_records = (from)->recovered_records;       \
+        (to)->recovery_ns = (from)->recovery_ns;                   \
+        (to)->checkpoints = (from)->checkpoints;                   \
+        (to)->checkpoint_pages = (from)->checkpoint_pages;         \
+        (to)->checkpoint_last_ns = (from)->checkpoint_last_ns;     \
+        (to)->cache_bytes = (from)->cache_bytes;                   \
+        (to)->cache_used_bytes = (from)->cache_used_bytes;         \
+        (to)->cache_dirty_bytes = (from)->cache_dirty_bytes;       \
+        (to)->cache_hits = (from)->cache_hits;                     \
+        (to)->cache_misses = (from)->cache_misses;                 \
+        (to)->cache_evictions = (from)->cache_evictions;           \
+        (to)->cache_waits = (from)->cache_waits;                   \
+        (to)->scrub_running = (from)->scrub_running;               \
+        (to)->scrub_permille = (from)->scrub_permille;             \
+        (to)->scrub_rate = (from)->scrub_rate;                     \
+        (to)->scrub_checked_blocks = (from)->scrub_checked_blocks; \
+        (to)->scrub_damaged_blocks = (from)->scrub_damaged_blocks; \
+        (to)->scrub_completed = (from)->scrub_completed;           \
+        (to)->scrub_last_ended_ns = (from)->scrub_last_ended_ns;   \
+        (to)->device_read_bytes = (from)->device_read_bytes;       \
+        (to)->device_written_bytes = (from)->device_written_bytes; \
+        (to)->device_flushes = (from)->device_flushes;             \
+        (to)->read_errors = (from)->read_errors;                   \
+        (to)->checksum_errors = (from)->checksum_errors;           \
+        (to)->deleting_volumes = (from)->deleting_volumes;         \
+    } while (0)
 
-#define DEVICE_NUMBERS(X) X(device_class) X(bytes) X(failed) X(is_file)
-#define VOLUME_NUMBERS(X) X(id) X(bytes) X(sector_bytes) X(created_ns) X(open_count) X(flags)
+#define DEVICE_COPY(to, from)                      \
+    do {                                           \
+        (to)->device_class = (from)->device_class; \
+        (to)->bytes = (from)->bytes;               \
+        (to)->failed = (from)->failed;             \
+        (to)->is_file = (from)->is_file;           \
+    } while (0)
 
-#define COPY(name) to->name = from->name;
+#define VOLUME_COPY(to, from)                      \
+    do {                                           \
+        (to)->id = (from)->id;                     \
+        (to)->bytes = (from)->bytes;               \
+        (to)->sector_bytes = (from)->sector_bytes; \
+        (to)->created_ns = (from)->created_ns;     \
+        (to)->open_count = (from)->open_count;     \
+        (to)->flags = (from)->flags;               \
+    } while (0)
 
 void control_response_done(struct control_response *response)
 {
@@ -58,7 +102,7 @@ int control_response_add(struct control_response *response, const struct iomesh_
 static void status_put(Control__Status *to, struct iomesh_pool_status *from)
 {
     control__status__init(to);
-    STATUS_NUMBERS(COPY)
+    STATUS_COPY(to, from);
     to->uuid.data = from->uuid;
     to->uuid.len = sizeof from->uuid;
 }
@@ -66,7 +110,7 @@ static void status_put(Control__Status *to, struct iomesh_pool_status *from)
 static void device_put(Control__Device *to, const struct iomesh_device_status *from, char *path)
 {
     control__device__init(to);
-    DEVICE_NUMBERS(COPY)
+    DEVICE_COPY(to, from);
     to->path.data = (uint8_t *)path;
     to->path.len = path != NULL ? strlen(path) : 0;
 }
@@ -74,7 +118,7 @@ static void device_put(Control__Device *to, const struct iomesh_device_status *f
 static void volume_put(Control__Volume *to, struct iomesh_volume_info *from)
 {
     control__volume__init(to);
-    VOLUME_NUMBERS(COPY)
+    VOLUME_COPY(to, from);
     to->name = from->name;
 }
 
@@ -121,7 +165,7 @@ static bool status_take(struct iomesh_pool_status *to, const Control__Status *fr
 {
     if (from->uuid.len != 0 && from->uuid.len != sizeof to->uuid)
         return false;
-    STATUS_NUMBERS(COPY)
+    STATUS_COPY(to, from);
     to->size = sizeof *to;
     if (from->uuid.len != 0)
         memcpy(to->uuid, from->uuid.data, sizeof to->uuid);
@@ -133,7 +177,7 @@ static int device_take(struct control_response *response, const Control__Device 
     if (from->path.len > PATH_BYTES_MAX)
         return -EPROTO;
     struct iomesh_device_status *to = &response->device;
-    DEVICE_NUMBERS(COPY)
+    DEVICE_COPY(to, from);
     to->size = sizeof *to;
     response->device_path = calloc(1, from->path.len + 1);
     if (response->device_path == NULL)
@@ -152,7 +196,7 @@ static int volume_take(struct control_response *response, const Control__Volume 
     if (length > IOMESH_NAME_BYTES_MAX)
         return -EPROTO;
     memcpy(info.name, from->name, length + 1);
-    VOLUME_NUMBERS(COPY)
+    VOLUME_COPY(to, from);
     return control_response_add(response, &info);
 }
 
