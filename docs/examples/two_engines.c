@@ -7,7 +7,6 @@
  *
  * Links: -lpthread
  */
-#define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -75,13 +74,31 @@ static void right_takes(void *context)
         right_written(parcel, code);
 }
 
-/* An engine belongs to the thread that opens it; `started` tells the other that it is there. */
-static pthread_barrier_t started;
+/* An engine belongs to the thread that opens it; the other waits until it is there. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static int right_is_open;
+
+static void right_tell(void)
+{
+    pthread_mutex_lock(&lock);
+    right_is_open = 1;
+    pthread_cond_signal(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static void right_await(void)
+{
+    pthread_mutex_lock(&lock);
+    while (!right_is_open)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
 
 static void *right_thread(void *directory)
 {
     right.wrong = open_side(&right, directory, "right");
-    pthread_barrier_wait(&started);
+    right_tell();
     if (right.wrong != 0)
         return NULL;
     while (right.written < BLOCKS && right.wrong == 0)
@@ -130,11 +147,10 @@ int main(int count, char **arguments)
         return 2;
     }
     pthread_t thread;
-    pthread_barrier_init(&started, NULL, 2);
     if (pthread_create(&thread, NULL, right_thread, arguments[1]) != 0)
         return 1;
     left.wrong = open_side(&left, arguments[1], "left");
-    pthread_barrier_wait(&started);
+    right_await();
     if (left.wrong != 0 || right.wrong != 0)
         return 1;
     left_run();

@@ -2,6 +2,7 @@
 /* Why there is no ring: one sentence that names the cause and what to do. */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -17,10 +18,9 @@ static int refuse_read_number(const char *path)
     char text[16] = "";
     ssize_t length = read(fd, text, sizeof text - 1);
     close(fd);
-    int number = -1;
-    if (length <= 0 || sscanf(text, "%d", &number) != 1)
-        return -1;
-    return number;
+    char *end = NULL;
+    long number = strtol(text, &end, 10);
+    return length > 0 && end != text ? (int)number : -1;
 }
 
 /* Whether a seccomp filter is on this process: containers bring one. */
@@ -30,13 +30,11 @@ static bool refuse_filtered(void)
     if (status == NULL)
         return false;
     char line[128];
-    int mode = 0;
-    while (fgets(line, sizeof line, status) != NULL) {
-        if (sscanf(line, "Seccomp: %d", &mode) == 1)
-            break;
-    }
+    bool filtered = false;
+    while (fgets(line, sizeof line, status) != NULL)
+        filtered = filtered || strcmp(line, "Seccomp:\t2\n") == 0;
     (void)fclose(status);
-    return mode == 2;
+    return filtered;
 }
 
 int uring_refused(int code)
