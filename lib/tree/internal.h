@@ -34,6 +34,7 @@ struct tree {
     struct segment *segments;
     struct segment **hash;
     uint32_t segments_max, hash_mask, used;
+    uint32_t touched; /* Objects from here on were never used. */
     struct list segments_free;
     struct list queue;   /* Segments that may go. */
     struct list waiters; /* Paths that want a segment object. */

@@ -416,7 +416,7 @@ static void collect_frozen(struct merge *merge)
 {
     struct tree *tree = merge->tree;
     merge->change_count = 0;
-    for (uint32_t i = 0; i < tree->segments_max; i++) {
+    for (uint32_t i = 0; i < tree->touched; i++) {
         struct segment *segment = &tree->segments[i];
         if (!segment->used || !segment->root.frozen)
             continue;

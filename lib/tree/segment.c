@@ -103,6 +103,7 @@ static int segment_make(struct tree *tree, const struct segment_key *key,
     segment->hash_next = *bucket;
     *bucket = segment;
     tree->used++;
+    tree->touched = MAX(tree->touched, (uint32_t)(segment - tree->segments) + 1);
     *ret_segment = segment;
     return 0;
 }
@@ -148,7 +149,7 @@ bool segment_has_anything(const struct segment *segment)
 
 void segment_thaw(struct tree *tree)
 {
-    for (uint32_t i = 0; i < tree->segments_max; i++) {
+    for (uint32_t i = 0; i < tree->touched; i++) {
         struct segment *segment = &tree->segments[i];
         if (!segment->used || !segment->root.frozen)
             continue;

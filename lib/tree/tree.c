@@ -50,7 +50,7 @@ bool tree_wants_checkpoint(const struct tree *tree)
 static const struct segment *next_in_memory(const struct tree *tree, const struct segment_key *key)
 {
     const struct segment *first = NULL;
-    for (uint32_t i = 0; i < tree->segments_max; i++) {
+    for (uint32_t i = 0; i < tree->touched; i++) {
         const struct segment *segment = &tree->segments[i];
         if (!segment->used || segment_key_compare(&segment->key, key) < 0 ||
             !segment_has_anything(segment))
