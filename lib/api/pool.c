@@ -270,8 +270,11 @@ static unsigned pool_turn(struct engine_hook *hook)
     unsigned count = pool->meta != NULL ? meta_poll(pool->meta) : 0;
     if (pool->volume_engine != NULL)
         volume_engine_turn(pool->volume_engine);
-    if (pool->store != NULL)
+    if (pool->store != NULL) {
         store_turn(pool->store);
+        /* What it finished by itself is told in the next turn: no completion will announce it. */
+        count += store_turn_needed(pool->store) ? 1 : 0;
+    }
     if (pool->catalog != NULL)
         count += catalog_turn(pool->catalog);
     if (pool->state == POOL_OPEN) {
