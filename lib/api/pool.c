@@ -272,8 +272,9 @@ static unsigned pool_turn(struct engine_hook *hook)
         volume_engine_turn(pool->volume_engine);
     if (pool->store != NULL) {
         store_turn(pool->store);
-        /* What it finished by itself is told in the next turn: no completion will announce it. */
-        count += store_turn_needed(pool->store) ? 1 : 0;
+        /* What it finished by itself is told in the next turn: no completion will announce it.
+         * It may have been closed just now. */
+        count += pool->store != NULL && store_turn_needed(pool->store) ? 1 : 0;
     }
     if (pool->catalog != NULL)
         count += catalog_turn(pool->catalog);
