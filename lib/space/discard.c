@@ -40,6 +40,17 @@ static bool region_given_out(struct space *space, uint32_t region)
            class->prepare.fetch.region == region;
 }
 
+/* Lets the region go; who looked for something to prepare meanwhile passed it over. */
+static void discard_end(struct space *space)
+{
+    struct region_fetch *fetch = &space->discard.fetch;
+    if (fetch->region == SPACE_REGION_NONE)
+        return;
+    space_region_class(space, fetch->region)->prepare.none = false;
+    space_fetch_end(fetch);
+    space->progress = true;
+}
+
 static void discard_done(struct device_io *io, int result)
 {
     struct space *space = CONTAINER_OF(io, struct space, discard.io);
@@ -47,7 +58,7 @@ static void discard_done(struct device_io *io, int result)
     discard->flying = false;
     if (result == 0)
         space->discarded_bytes += io->io.length_bytes;
-    space_fetch_end(&discard->fetch);
+    discard_end(space);
     clock_set_after(space->options.clock, &discard->timer, SPACE_DISCARD_NS);
     space->progress = true;
     space_again(space);
@@ -79,7 +90,7 @@ static void discard_send(struct space *space)
     if (chunks == 0) {
         REACH(space_discard_too_late);
         chunks_pop(discard, 1);
-        space_fetch_end(&discard->fetch);
+        discard_end(space);
         space_again(space);
         return;
     }
@@ -135,9 +146,12 @@ void space_discard_turn(struct space *space)
     if (discard->flying)
         return;
     if (space->stopped || space->options.devices->failed != 0) {
-        space_fetch_end(&discard->fetch);
+        discard_end(space);
         return;
     }
+    /* What recovery has not marked yet looks free. */
+    if (!space->started && !MUTANT(71))
+        return;
     if (discard->count == 0 || discard->timer.set)
         return;
     if (discard->fetch.region == SPACE_REGION_NONE) {

@@ -81,8 +81,10 @@ static int take_advance(struct space *space, struct space_class *class, enum spa
         if (region == SPACE_REGION_NONE) {
             bool coming = space_prepare_coming(space, class) ||
                           space->discard.fetch.region != SPACE_REGION_NONE;
-            class->starved = class->starved || coming;
-            space_again(space);
+            if (coming && !class->starved) {
+                class->starved = true;
+                space_again(space);
+            }
             return coming ? -EAGAIN : -ENOSPC;
         }
         if (region == class->current.region) {

@@ -6,7 +6,8 @@
 #ifndef SIM_MUTANTS_H
 #define SIM_MUTANTS_H
 
-/* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 40 .. 59: page and tree. */
+/* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 40 .. 59: page and tree,
+ * 60 .. 79: space. */
 #define DEVICE_MUTANTS(X)                                     \
     X(20, "a failed write or flush does not fail the device") \
     X(21, "a flush ends before one in flight that covers what it promises")
@@ -44,6 +45,24 @@
     X(48, "an open path does not hear that a page was made or dropped")              \
     X(49, "a segment leaves memory before the table that has it is durable")         \
     X(50, "a written page's new place is not told to its living parent")
+
+#define SPACE_MUTANTS(X)                                                          \
+    X(60, "a freed block is used again before its batch is durable")              \
+    X(61, "a freed block is used again while it is read")                         \
+    X(62, "a page is used again before the next checkpoint is durable")           \
+    X(63, "the deferred list is not loaded")                                      \
+    X(64, "the reserve is given out")                                             \
+    X(65, "what is left of a checkpoint's run leaks")                             \
+    X(66, "blocks are given out while zeros are on their way to them")            \
+    X(67, "a chunk is given back to the device although it was given out again")  \
+    X(68, "blocks taken and not linked at the freeze leak")                       \
+    X(69, "the index does not follow the bitmaps")                                \
+    X(70, "no space, although quarantined blocks would do")                       \
+    X(71, "blocks that recovery has not marked yet are given back to the device") \
+    X(72, "blocks beyond the end of the device are given out")                    \
+    X(73, "the pages of the deferred list leak")                                  \
+    X(74, "a recovered block stays free")                                         \
+    X(75, "what is left of a checkpoint's run is not given back")
 
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \
