@@ -1,0 +1,82 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Power cuts under iomesh-nbd: what was flushed, or written with FUA, is kept, and no block is torn.
+
+That a server whose flush does nothing fails this is proven in test_verify.py.
+$IOMESH_CUTS says how many; 100 if not said."""
+
+import random
+import time
+
+import pytest
+
+import rig as rigs
+
+CUTS = rigs.count_from("IOMESH_CUTS", 100)
+DEVICE_BYTES = 512 * rigs.MIB
+VERIFY = rigs.os.environ.get("IOMESH_POWER_VERIFY", "").split()  # To try the test on other servers.
+
+
+def cut(drive, load):
+    """At a moment, or in the middle of the n-th write from now."""
+    if random.random() < 0.5:
+        time.sleep(random.uniform(0.02, 0.4))
+        drive.control("cut")
+        return
+    drive.control(f"cut-after {random.randrange(1, 3000)}")
+    rigs.wait_until("a cut within so many writes",
+                    lambda: not drive.counts()["armed"] or not load.running())
+
+
+def cut_during_recovery(drive, pool):
+    """It may open, or fail to; what counts is what the next one finds."""
+    drive.control(f"cut-after {random.randrange(1, 40)}")
+    server = pool.serve(wait=False)
+    end = time.monotonic() + 1
+    while drive.counts()["armed"] and server.running() and time.monotonic() < end:
+        time.sleep(0.01)
+    server.kill()
+    if drive.counts()["armed"]:
+        drive.control("cut")
+    drive.control("arm")
+
+
+def one_life(drive, pool, verifier):
+    server = pool.serve(wait=False)
+    load = verifier.start("--mode", "powercut", "--seconds", "20")
+    load.must_run("its load", lambda: "checked" in load.output())
+    cut(drive, load)
+    verifier.finish(load)
+    assert server.running(), f"the server ended: {server.output()}"
+    server.kill()
+    assert not drive.counts()["armed"], "the load ended before the power was cut"
+    drive.control("arm")
+
+
+@pytest.mark.parametrize("share, options", [
+    (0.7, ["--small", "--connections", "2", "--flush", "3"]),
+    (0.3, ["--flush", "0", "--fua", "25", "--max-io", "64K", "--trim", "3"]),
+])
+def test_everything_flushed_survives_power_cuts(rig, share, options):
+    cuts = max(1, round(CUTS * share))
+    drive = rigs.Drive(rig, DEVICE_BYTES)
+    print(f"drive seed {drive.seed}")
+    pool = rigs.Pool(rig, DEVICE_BYTES, device=drive.path)
+    pool.create("v", 128 * rigs.MIB)
+    verifier = rigs.Verifier(rig, pool.uri("v"), "--bytes", "32M", *options, *VERIFY)
+    for life in range(cuts):
+        one_life(drive, pool, verifier)
+        if random.random() < 0.2:
+            cut_during_recovery(drive, pool)
+        if life % 20 == 19:
+            pool.check()
+    pool.serve()
+    verifier.finish(verifier.start("--mode", "powercut", "--seconds", "0"))
+    assert pool.server.terminate() == 0
+    pool.check()
+    counts = drive.counts()
+    assert counts["cuts"] >= cuts and counts["lost"] > 0 and counts["kept"] > 0
+
+
+if __name__ == "__main__":
+    rigs.main(__file__)
