@@ -245,7 +245,7 @@ def test_fio_verifies_what_it_wrote(service, volume, sector, jobs, block):
     uri = service.uri(volume)
     words = []
     if service.certificates:
-        # fio leaves libnbd no way to be told of a directory but the one in $HOME, and root has none.
+        # fio does not let libnbd read a directory of the URI; it looks in $HOME, but not root's.
         uri = uri.split("?")[0]
         words = ["runuser", "-u", "nobody", "--", "env", f"HOME={service.home_of_nobody()}"]
     rigs.run(*words, "fio", "--name=verify", "--ioengine=nbd", f"--uri={uri}", "--rw=randwrite",

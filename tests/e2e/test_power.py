@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Power cuts under iomesh-nbd: what was flushed, or written with FUA, is kept, and no block is torn.
+"""Power cuts under iomesh-nbd: what was flushed or written with FUA is kept, no block is torn.
 
 That a server whose flush does nothing fails this is proven in test_verify.py.
 $IOMESH_CUTS says how many; 100 if not said."""
