@@ -286,13 +286,15 @@ class Iomesh(Target):
         uri = f"nbd+unix:///{volume or self.volume}?socket={self.socket}"
         return ["--ioengine=nbd", f"--uri={uri}"]
 
-    def metric(self, word):
-        """Sum of the counters and gauges whose name has `word`; None if there is none."""
+    def metrics(self):
+        """{name: sum over its labels}"""
+        found = {}
         url = f"http://127.0.0.1:{self.metrics_port}/metrics"
-        text = run("curl", "-sS", "--max-time", "10", url)
-        values = [float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
-                  if not line.startswith("#") and word in line.split("{")[0].split(" ")[0]]
-        return sum(values) if values else None
+        for line in run("curl", "-sS", "--max-time", "10", url).splitlines():
+            if line and not line.startswith("#"):
+                name = line.split("{")[0].split(" ")[0]
+                found[name] = found.get(name, 0.0) + float(line.rsplit(" ", 1)[1])
+        return found
 
 
 PEERS = [Raw, QemuNbdRaw, QemuNbdQcow2, QemuStorageDaemon, Nbdkit, NbdServer]

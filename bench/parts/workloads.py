@@ -65,18 +65,19 @@ def percentile(part, name):
     return part.get("clat_ns", part.get("lat_ns", {})).get("percentile", {}).get(name, 0) / 1e3
 
 
-def fio(target, words, *where, seconds=None, ramp=0.0, more=()):
-    """Runs one job: the JSON of its group, and the CPU seconds that the server used."""
-    timing = []
-    if seconds is not None:
-        timing = ["--time_based", f"--runtime={seconds}"]
-        if ramp:
-            timing.append(f"--ramp_time={ramp}")
+def fio(target, words, seconds=None, size=None, repeat=True, more=()):
+    """Runs one job: the JSON of its group, and the CPU seconds that the server used.
+
+    Not @repeat: no block twice, and it ends when all were written, should that be sooner."""
+    timing = [f"--runtime={seconds}"] if seconds is not None else []
+    if repeat:
+        timing += ["--norandommap"] + (["--time_based"] if seconds is not None else [])
+    randomness = () if any("randseed" in word for word in more) else ("--randrepeat=0",)
     with tempfile.TemporaryDirectory(prefix="iomesh-bench-") as scratch:
         out = pathlib.Path(scratch) / "out"
         cpu = target.cpu_s()
-        run("fio", "--name=bench", *(where or target.fio()), f"--size={target.size}", *words,
-            *timing, "--randrepeat=0", "--norandommap", "--group_reporting", "--thread",
+        run("fio", "--name=bench", *target.fio(), f"--size={size or target.size}", *words,
+            *timing, *randomness, "--group_reporting", "--thread",
             "--output-format=json", f"--output={out}", *more, cwd=scratch)
         cpu = target.cpu_s() - cpu
         text = out.read_text()
@@ -100,6 +101,6 @@ def measure(target, workload, seconds):
         ios=whole["total_ios"])
 
 
-def write_once(target, *where):
+def write_once(target):
     """Every byte of the volume, in order."""
-    fio(target, job("write", "1M", 8), *where, more=("--end_fsync=1",))
+    fio(target, job("write", "1M", 8), more=("--end_fsync=1",))

@@ -149,7 +149,7 @@ def test_metrics_count_what_was_done_and_health_is_told(pool):
     assert counts("write", 100) and counts("read", 50), of_volume
     assert counts("write", 100 * 4096) and counts("read", 50 * 4096), of_volume
     assert any(name.endswith("_bucket") for name, _ in of_volume), "no latency histogram"
-    for word in ("space", "journal", "scrub", "error"):
+    for word in ("pool_free", "journal", "scrub", "error"):
         assert any(word in name for name, _ in after), f"nothing about {word}"
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
         assert answer.status == 200
