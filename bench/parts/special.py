@@ -157,7 +157,8 @@ def large_volume(bench):
     # The same seed draws the same places again: the reads find what was written.
     spread = ("--numjobs=8", "--offset_increment=128G", "--randseed=411")
     began = time.monotonic()
-    workloads.fio(target, job("randwrite", "4k", 32), size=TIB // 8, more=spread + (f"--io_size={written // 8}",))
+    workloads.fio(target, job("randwrite", "4k", 32), size=TIB // 8,
+                  more=spread + (f"--io_size={written // 8}",))
     bench.note(f"1 TiB volume: {written / GIB:g} GiB of 4k writes over 8 connections in "
                f"{time.monotonic() - began:.0f} s")
     for rw in ("randwrite", "randread"):

@@ -69,7 +69,7 @@ def fio(target, words, seconds=None, size=None, repeat=True, more=()):
     """Runs one job: the JSON of its group, and the CPU seconds that the server used.
 
     Not @repeat: no block twice, and it ends when all were written, should that be sooner."""
-    timing = [f"--runtime={seconds}"] if seconds is not None else []
+    timing = [f"--runtime={int(seconds * 1000)}ms"] if seconds is not None else []
     if repeat:
         timing += ["--norandommap"] + (["--time_based"] if seconds is not None else [])
     randomness = () if any("randseed" in word for word in more) else ("--randrepeat=0",)
@@ -78,7 +78,8 @@ def fio(target, words, seconds=None, size=None, repeat=True, more=()):
         cpu = target.cpu_s()
         run("fio", "--name=bench", *target.fio(), f"--size={size or target.size}", *words,
             *timing, *randomness, "--group_reporting", "--thread",
-            "--output-format=json", f"--output={out}", *more, cwd=scratch)
+            "--output-format=json", f"--output={out}", *more, cwd=scratch,
+            timeout=1800 if seconds is None else seconds * 2 + 60)
         cpu = target.cpu_s() - cpu
         text = out.read_text()
     return json.loads(text[text.index("{"):])["jobs"][0], cpu
