@@ -14,13 +14,26 @@ import rig as rigs
 KILLS = rigs.count_from("IOMESH_KILLS", 200)
 
 
-def kill_at_a_bad_moment(load):
-    """While it recovers or is being checked, or a little into the load."""
-    if random.random() < 0.2:
-        time.sleep(random.uniform(0, 0.15))
+def kill_during_recovery(pool):
+    server = pool.serve(wait=False)
+    time.sleep(random.uniform(0, 0.15))
+    assert server.running(), server.output()
+    server.kill()
+
+
+def kill_under_load(pool, verifier):
+    """In the load, or in the reading before it. True if it was in the load."""
+    server = pool.serve()
+    load = verifier.start("--seconds", "20")
+    if random.random() < 0.1:
+        load.must_run("its connection", lambda: "connected" in load.output())
+        time.sleep(random.uniform(0, 0.05))
     else:
         load.must_run("its load", lambda: "checked" in load.output())
         time.sleep(random.uniform(0.01, 0.35))
+    assert server.running(), server.output()
+    server.kill()
+    return "server died" in verifier.finish(load)
 
 
 @pytest.mark.parametrize("sector, share, options", [
@@ -35,12 +48,10 @@ def test_nothing_acknowledged_is_lost(rig, sector, share, options):
     verifier = rigs.Verifier(rig, pool.uri("v"), "--bytes", "32M", *options)
     loaded = 0
     for kill in range(kills):
-        server = pool.serve(wait=False)
-        load = verifier.start("--seconds", "20")
-        kill_at_a_bad_moment(load)
-        assert server.running(), server.output()
-        server.kill()
-        loaded += "server died" in verifier.finish(load)
+        if random.random() < 0.2:
+            kill_during_recovery(pool)
+        else:
+            loaded += kill_under_load(pool, verifier)
         if kill % 25 == 24:
             pool.check()
     pool.serve()

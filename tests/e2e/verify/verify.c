@@ -244,6 +244,8 @@ int main(int argc, char **argv)
 
     bool known = recall(&model, &options);
     connect_or_exit(&client, &options, &model);
+    printf("connected\n");
+    fflush(stdout);
     model.rounds++;
     verdict = sweep(&client, &model, known ? options.mode : MODEL_RUNNING, &report);
     if (verdict == VERDICT_FINE && options.load.seconds > 0)
