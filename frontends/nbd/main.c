@@ -16,7 +16,7 @@
 #include "nbd/settings.h"
 
 /* How long a drain waits for requests before it cuts connections. */
-static const double drain_seconds_max = 20.;
+static const double drain_seconds_max = 10.;
 static const double tick_seconds = 0.25;
 
 struct program {

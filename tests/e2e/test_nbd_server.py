@@ -81,6 +81,15 @@ def test_help_and_version():
         assert done.returncode == 0 and text in done.stdout
 
 
+def test_the_manual_names_every_flag():
+    told = iomesh_nbd("--help").stdout
+    flags = {word for word in told.split() if word.startswith("--")}
+    manual = (rigs.ROOT / "docs/man/iomesh-nbd.8").read_text()
+    documented = {f"--{line.split('Fl Fl ')[1].split()[0]}" for line in manual.splitlines()
+                  if line.startswith(".It Fl Fl")} | {"--version"}
+    assert {flag.rstrip(",") for flag in flags} == documented
+
+
 def test_a_stale_socket_is_replaced_and_a_live_one_is_not(rig):
     server = Server(rig)
     server.process.kill()
