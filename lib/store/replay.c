@@ -97,10 +97,7 @@ static int replay_visit(void *context, uint64_t batch, bool certain, const uint8
 {
     struct replay *replay = context;
     struct store *store = replay->store;
-    if (replay->count == REPLAY_SLOTS) {
-        replay->paused = true;
-        return 1;
-    }
+    assert(replay->count < REPLAY_SLOTS && !replay->paused);
     struct replay_slot *slot = &replay->slots[(replay->head + replay->count) % REPLAY_SLOTS];
     if (record_decode(bytes, length, &slot->record) != 0) {
         replay->result = FAIL(IOMESH_FORMAT,
@@ -118,7 +115,9 @@ static int replay_visit(void *context, uint64_t batch, bool certain, const uint8
     replay->count++;
     store->stats.replayed_records++;
     slot_step(slot);
-    return 0;
+    /* The journal goes on behind the record that it was stopped at: this one is taken. */
+    replay->paused = replay->count == REPLAY_SLOTS;
+    return replay->paused ? 1 : 0;
 }
 
 static void replay_visited(void *context, int result)
