@@ -89,9 +89,9 @@ static bool deletion_runs(const struct catalog *catalog, uint64_t id)
 static void deletion_start(struct catalog *catalog, uint64_t id, bool found)
 {
     struct catalog_deletion *deletion = calloc(1, sizeof *deletion);
-    int result = deletion == NULL
-                     ? -ENOMEM
-                     : store_delete_volume(catalog->options.store, id, deletion_gone, deletion);
+    int result = deletion == NULL ? -ENOMEM : 0;
+    if (result == 0 && !MUTANT(106))
+        result = store_delete_volume(catalog->options.store, id, deletion_gone, deletion);
     if (result != 0) {
         catalog_tell(catalog, STORE_WARNING, id, 0,
                      "the space of deleted volume %llu comes back when the pool is opened next: %s",
@@ -108,6 +108,8 @@ static void deletion_start(struct catalog *catalog, uint64_t id, bool found)
     else
         list_push_front(&catalog->deletions, &deletion->node);
     catalog->deletion_count++;
+    if (MUTANT(106))
+        deletion_forget(deletion);
 }
 
 void catalog_deletions_leave(struct catalog *catalog)
@@ -146,7 +148,8 @@ static void scan_entry(struct catalog *catalog, const struct meta_entry *entry)
                      base_error_text(result));
         return;
     }
-    if (record.state == METADATA_VOLUME_DELETING && !deletion_runs(catalog, record.id)) {
+    if (record.state == METADATA_VOLUME_DELETING && !deletion_runs(catalog, record.id) &&
+        !MUTANT(107)) {
         REACH(catalog_deletion_resumed);
         deletion_start(catalog, record.id, true);
     }

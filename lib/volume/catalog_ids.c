@@ -137,10 +137,12 @@ void catalog_op_take_id(struct catalog_op *op, catalog_step_fn *taken)
     struct catalog *catalog = op->catalog;
     struct catalog_ids *ids = &catalog->ids;
     op->next = taken;
-    if (ids->next < ids->end && list_empty(&ids->waiting))
+    if (ids->next < ids->end && list_empty(&ids->waiting)) {
         ids_taken(catalog, op);
-    else
+    } else {
+        REACH(catalog_ids_waited);
         list_push_back(&ids->waiting, &op->later);
+    }
     ids_reserve(catalog);
 }
 

@@ -87,6 +87,8 @@ int catalog_op_start(struct catalog_op *op, struct catalog *catalog, const char 
         begin(op, 0);
         return 0;
     }
+    if (op->slot->running)
+        REACH(catalog_name_waited);
     list_push_back(&op->slot->ops, &op->node);
     slot_go_on(op->slot);
     return 0;

@@ -28,7 +28,8 @@ int catalog_put_name(struct meta_request *request, const struct metadata_volume 
     if (result != 0)
         return result;
     struct metadata_key key = metadata_name_key(record->name, strlen(record->name));
-    meta_if_absent(request, META_SLICE(key));
+    if (!MUTANT(109))
+        meta_if_absent(request, META_SLICE(key));
     meta_put(request, META_SLICE(key), META_SLICE(value), 0);
     metadata_bytes_done(&value);
     return 0;

@@ -109,6 +109,7 @@ static void zero_flushed(struct volume_io *io, int result)
         resize_finish(resize, result);
     else
         resize_put(resize);
+    REACH(catalog_zeroed);
 }
 
 static void zero_done(struct volume_io *io, int result)

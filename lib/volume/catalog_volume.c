@@ -29,6 +29,7 @@ void catalog_op_hold_record(struct catalog_op *op, catalog_step_fn *held)
     op->held = held;
     if (volume->changing) {
         assert(volume->waits == NULL);
+        REACH(catalog_record_waited);
         volume->waits = op;
         return;
     }
@@ -84,6 +85,7 @@ static void lot_reserved(struct meta_request *request, int result)
     if (result == 0 && !request->succeeded)
         result = IOMESH_FENCED;
     if (result == 0) {
+        REACH(catalog_lot_reserved);
         volume->lot_wanted = false;
         if (!MUTANT(101))
             volume_extend_sequences(volume->volume, volume->lot_record.sequence_end);
@@ -230,7 +232,7 @@ static void claim_start(struct catalog_op *op, int result)
         return;
     }
     meta_request_reset(&op->request);
-    op->record.epoch++;
+    op->record.epoch += MUTANT(108) ? 0 : 1;
     op->record.owner_session = catalog->session.lease;
     op->record.sequence_end += catalog->options.sequence_lot;
     result = op->record.sequence_end > SEQUENCE_MAX
@@ -281,6 +283,7 @@ void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened)
 static void close_committed(struct catalog_op *op, int result)
 {
     struct catalog_volume *volume = op->slot->open;
+    REACH(catalog_volume_closed);
     if (result == 0 && volume->writable && !op->request.succeeded)
         result = IOMESH_FENCED;
     volume_free(volume);
@@ -296,6 +299,7 @@ static void close_held(struct catalog_op *op, int result)
     op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
     op->record.owner_session = 0;
     volume_close(volume->volume);
+    volume->volume = NULL;
     volume->lot_wanted = false;
     if (!volume->writable) {
         catalog_op_later(op, 0, close_committed);
@@ -323,5 +327,8 @@ void catalog_volume_abandon(struct catalog_volume *volume)
 {
     for (struct list *node; (node = list_pop_front(&volume->handles)) != NULL;)
         free(LIST_ENTRY(node, struct catalog_handle, node));
+    /* What is under way on it never ends, and would be told to it. */
+    if (volume->volume != NULL && volume_io_count(volume->volume) == 0)
+        volume_close(volume->volume);
     volume_free(volume);
 }

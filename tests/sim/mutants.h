@@ -64,6 +64,19 @@
     X(74, "a recovered block stays free")                                         \
     X(75, "what is left of a checkpoint's run is not given back")
 
+/* 100 .. 109: catalog. */
+#define CATALOG_MUTANTS(X)                                                       \
+    X(100, "a deletion forgets the record before the store gave the space back") \
+    X(101, "sequences are used before their lot is reserved")                    \
+    X(102, "a lot of numbers is used without being reserved")                    \
+    X(103, "a close gives back a sequence that was used")                        \
+    X(104, "writes beyond a smaller end are taken while it shrinks")             \
+    X(105, "what is cut off is not made zeros")                                  \
+    X(106, "a deletion never reaches the store")                                 \
+    X(107, "deletions that were interrupted are not looked for")                 \
+    X(108, "opening for writing does not raise the epoch")                       \
+    X(109, "creation does not look whether the name is taken")
+
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \
     X(120, "acknowledge before the commit is known") \
