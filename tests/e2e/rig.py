@@ -217,9 +217,8 @@ class Pool:
     def cli(self, *words, check=True, timeout=60):
         return run(program("iomesh-cli"), "--pool", self.url, *words, check=check, timeout=timeout)
 
-    def create(self, volume, size, sector=None):
-        self.cli("volume", "create", volume, "--size", str(size),
-                 *(["--sector", str(sector)] if sector else []))
+    def create(self, volume, size, sector=512):
+        self.cli("volume", "create", volume, "--size", str(size), "--sector", str(sector))
 
     def serve(self, *words, wait=True, **options):
         """Starts iomesh-nbd on the unix socket."""
@@ -271,8 +270,8 @@ class Verifier:
 class FileSystem:
     """A file system on a volume: nbdfuse, a loop device over its file, mount."""
 
-    def __init__(self, rig, uri, kind):
-        self.rig, self.uri, self.kind = rig, uri, kind
+    def __init__(self, rig, uri, kind, sector=512):
+        self.rig, self.uri, self.kind, self.sector = rig, uri, kind, sector
         self.mount_point = rig.fresh("mnt")
         self.mount_point.mkdir()
         self.loop = self.fuse = None
@@ -281,7 +280,8 @@ class FileSystem:
 
     def attach(self):
         self.fuse = fuse_file(self.rig, self.uri)
-        self.loop = run("losetup", "--show", "--direct-io=on", "-f", self.fuse).stdout.strip()
+        self.loop = run("losetup", "--show", "--direct-io=on", "--sector-size", self.sector, "-f",
+                        self.fuse).stdout.strip()
 
     def format(self):
         if self.kind == "ext4":

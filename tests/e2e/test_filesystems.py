@@ -77,11 +77,11 @@ def check_files(directory, known, in_doubt):
     assert strangers <= {"lost+found"}, f"removed and synced, and here again: {strangers}"
 
 
-@pytest.mark.parametrize("kind", ["ext4", "xfs"])
-def test_a_file_system_is_whole_after_each_kill(rig, kind):
+@pytest.mark.parametrize("kind, sector", [("ext4", 4096), ("xfs", 512)])
+def test_a_file_system_is_whole_after_each_kill(rig, kind, sector):
     pool = rigs.Pool(rig, 2 * rigs.GIB)
-    pool.create("v", rigs.GIB)
-    system = rigs.FileSystem(rig, pool.uri("v"), kind)
+    pool.create("v", rigs.GIB, sector)
+    system = rigs.FileSystem(rig, pool.uri("v"), kind, sector)
     pool.serve()
     system.attach()
     system.format()

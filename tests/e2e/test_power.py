@@ -53,16 +53,16 @@ def one_life(drive, pool, verifier):
     drive.control("arm")
 
 
-@pytest.mark.parametrize("share, options", [
-    (0.7, ["--small", "--connections", "2", "--flush", "3"]),
-    (0.3, ["--flush", "0", "--fua", "25", "--max-io", "64K", "--trim", "3"]),
+@pytest.mark.parametrize("sector, share, options", [
+    (512, 0.7, ["--small", "--connections", "2", "--flush", "3"]),
+    (4096, 0.3, ["--flush", "0", "--fua", "25", "--max-io", "64K", "--trim", "3"]),
 ])
-def test_everything_flushed_survives_power_cuts(rig, share, options):
+def test_everything_flushed_survives_power_cuts(rig, sector, share, options):
     cuts = max(1, round(CUTS * share))
     drive = rigs.Drive(rig, DEVICE_BYTES)
     print(f"drive seed {drive.seed}")
     pool = rigs.Pool(rig, DEVICE_BYTES, device=drive.path)
-    pool.create("v", 128 * rigs.MIB)
+    pool.create("v", 128 * rigs.MIB, sector)
     verifier = rigs.Verifier(rig, pool.uri("v"), "--bytes", "32M", *options, *VERIFY)
     for life in range(cuts):
         one_life(drive, pool, verifier)
