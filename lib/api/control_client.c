@@ -16,6 +16,8 @@
 struct iomesh_control {
     struct iomesh_engine *engine;
     struct iomesh_stream *stream; /* NULL: it ended. */
+    struct api_waiter dropped;    /* Its closing, if it ended before its time. */
+    bool dropping;
     struct timer limit;           /* Of an answer. */
     uint64_t id;                  /* Of the last request. */
     uint32_t process;
@@ -36,8 +38,9 @@ static void control_connected(void *context, int result, struct iomesh_stream *s
 
 static void control_drop(struct iomesh_control *control)
 {
-    uring_stream_close(control->stream, NULL, NULL);
+    uring_stream_close(control->stream, api_waiter_done, &control->dropped);
     control->stream = NULL;
+    control->dropping = true;
 }
 
 /* The receive that waits ends with -ECANCELED. */
@@ -173,6 +176,9 @@ int iomesh_control_open(struct iomesh_engine *engine, const char *url,
     if (result == 0)
         result = control_ask(control, &request);
     if (result != 0) {
+        /* The socket of a killed owner takes connections until the kernel has drained its ring. */
+        if (result == IOMESH_UNKNOWN && control->stream == NULL)
+            result = FAIL(-ECONNREFUSED, "%s: the owner of the pool has ended", url);
         iomesh_control_close(control);
         return result;
     }
@@ -189,6 +195,8 @@ void iomesh_control_close(struct iomesh_control *control)
         uring_stream_close(control->stream, api_waiter_done, &waiter);
         (void)api_waiter_end(control->engine, &waiter, 0);
     }
+    if (control->dropping)
+        (void)api_waiter_end(control->engine, &control->dropped, 0);
     control_response_done(&control->response);
     free(control);
 }
