@@ -125,6 +125,7 @@ static bool map_add(struct volume_io *io, uint64_t bytes, uint32_t flags)
     }
     if (io->extent_count == io->extent_max)
         return false;
+    assert(io->extents != NULL);
     io->extents[io->extent_count++] = (struct volume_extent){.bytes = bytes, .flags = flags};
     return true;
 }

@@ -5,9 +5,9 @@
  * First every script of up to three operations on one name, with the power cut after each operation
  * of SQLite's files and at each moment of the store's disk, in turn: so between every metadata
  * transaction and the store operation beside it. Then seeds: operations on several names at once,
- * cuts and kills anywhere, recovery too. After each crash: every name is there or not as it must be,
- * with its number, size and data; no number and no sequence is used twice; names and records agree;
- * the store holds nothing of volumes that are gone; pool check finds nothing.
+ * cuts and kills anywhere, recovery too. After each crash: every name is there or not as it must
+ * be, with its number, size and data; no number and no sequence is used twice; names and records
+ * agree; the store holds nothing of volumes that are gone; pool check finds nothing.
  *
  *     storm_catalog [--seeds FIRST COUNT] [--mutant N] [--no-scripts] [--verbose]
  */
@@ -325,7 +325,7 @@ static void run_script(const struct storm *storm, uint64_t number)
     if (!script_make((unsigned)number, &script))
         return;
     (void)storm;
-    uint64_t totals[2];
+    uint64_t totals[2] = {0};
     uint64_t ignored[2];
     (void)script_run(&script, number, (struct cut){0}, &totals[0], &totals[1]);
     drill_note("script", number);
