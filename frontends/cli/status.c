@@ -43,6 +43,8 @@
     X("scrub", "damaged_blocks", scrub_damaged_blocks)    \
     X("scrub", "completed", scrub_completed)              \
     X("scrub", "last_ended_ns", scrub_last_ended_ns)      \
+    X("metadata", "requests", metadata_requests)          \
+    X("metadata", "commits", metadata_commits)            \
     X("io", "device_read_bytes", device_read_bytes)       \
     X("io", "device_written_bytes", device_written_bytes) \
     X("io", "device_flushes", device_flushes)             \
@@ -140,6 +142,8 @@ static void add_work(struct table *table, const struct iomesh_pool_status *statu
     row(table, "devices", "%s read, %s written, %" PRIu64 " flushes",
         text_size(status->device_read_bytes, a), text_size(status->device_written_bytes, b),
         status->device_flushes);
+    row(table, "metadata", "%" PRIu64 " transactions in %" PRIu64 " commits",
+        status->metadata_requests, status->metadata_commits);
     row(table, "errors", "%" PRIu64 " reads refused, %" PRIu64 " checksums wrong",
         status->read_errors, status->checksum_errors);
     if (status->scrub_running)

@@ -54,6 +54,8 @@
         (to)->read_errors = (from)->read_errors;                   \
         (to)->checksum_errors = (from)->checksum_errors;           \
         (to)->deleting_volumes = (from)->deleting_volumes;         \
+        (to)->metadata_requests = (from)->metadata_requests;       \
+        (to)->metadata_commits = (from)->metadata_commits;         \
     } while (0)
 
 #define DEVICE_COPY(to, from)                      \
