@@ -193,6 +193,15 @@ static bool apply_needs_alive(const struct record *record)
     return record->type == RECORD_WRITE || record->type == RECORD_ZERO;
 }
 
+static void replay_mark_lost(struct replay *replay, const struct replay_mark *mark)
+{
+    REACH(replay_mark_lost);
+    store_event(replay->store, STORE_ERROR,
+                "recovery: the map of free space around place %llu cannot be read: nothing is given "
+                "out there any more; run pool check",
+                (unsigned long long)mark->extent.place);
+}
+
 /* 0: marks are all made. */
 static int apply_marks(struct replay *replay)
 {
@@ -200,7 +209,10 @@ static int apply_marks(struct replay *replay)
     for (; replay->mark_done < replay->mark_count; replay->mark_done++) {
         const struct replay_mark *mark = &replay->marks[replay->mark_done];
         int error = space_mark(space, mark->extent, mark->used, &replay->waiter);
-        if (error != 0)
+        /* A region whose map is lost is given to nobody: there is nothing to mark in it. */
+        if (error == IOMESH_CORRUPT || error == -EIO)
+            replay_mark_lost(replay, mark);
+        else if (error != 0)
             return error;
     }
     replay->mark_count = replay->mark_done = 0;

@@ -275,6 +275,8 @@ static bool settle_part(struct rig *rig, struct rig_volume *volume, uint32_t ind
                         uint8_t *data)
 {
     static struct settle settle;
+    /* A crash may have left it flying. */
+    memset(&settle, 0, sizeof settle);
     settle.waiting = true;
     settle.op.kind = STORE_READ;
     settle.op.volume = volume->id;

@@ -188,6 +188,9 @@ bool rig_start(struct rig *rig)
         return rig_wrong(rig, "open refused: %s", base_last_error());
     if (!rig_wait(rig, &rig->waiting, "open"))
         return false;
+    rig->gave_up = rig->faulty && (rig->ended != 0 || store_state(rig->store) != STORE_READY);
+    if (rig->gave_up)
+        return false;
     if (rig->ended != 0)
         return rig_wrong(rig, "open: %s", base_last_error());
     if (store_state(rig->store) != STORE_READY)
@@ -208,8 +211,10 @@ bool rig_start(struct rig *rig)
 /* Forgets every object, as a crash does, and gives the disks what survived. */
 void rig_crash(struct rig *rig, bool power_cut)
 {
-    for (unsigned i = 0; i < RIG_REQUESTS; i++)
+    for (unsigned i = 0; i < RIG_REQUESTS; i++) {
         rig->requests[i].busy = false;
+        memset(&rig->requests[i].io, 0, sizeof rig->requests[i].io);
+    }
     /* No destructor runs in a crash: the memory goes with the process of this seed. */
     for (unsigned i = 0; i < RIG_VOLUMES; i++)
         rig->volumes[i].volume = NULL;

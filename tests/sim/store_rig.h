@@ -67,6 +67,7 @@ struct rig {
     uint64_t incarnation;
     bool faulty; /* Media faults are on: errors are legal, wrong data is not. */
     bool verbose;
+    bool gave_up; /* Faulty: the store said that it cannot go on, as it may. */
     char wrong[512]; /* The first thing that was false; "" if nothing was. */
     struct rig_counts counts;
     int ended; /* Result of what was waited for. */
@@ -78,7 +79,8 @@ void rig_close(struct rig *rig);
 
 /* Makes the store and its volumes. */
 bool rig_format(struct rig *rig);
-/* Opens the store; what an open after a crash must promise is checked by rig_settle(). */
+/* Opens the store; what an open after a crash must promise is checked by rig_settle(). False with
+ * gave_up: media faults took what it needs, and it said so. */
 bool rig_start(struct rig *rig);
 /* `count` requests, `depth` at once; ends early if the power goes. */
 void rig_run(struct rig *rig, uint64_t count);

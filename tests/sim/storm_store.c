@@ -75,7 +75,7 @@ static bool seed_recover(struct rig *rig, bool power_cut)
         bool settled = open && rig_settle(rig, power_cut);
         if (settled)
             world_cut_after(&rig->world, 0);
-        if (settled || rig->wrong[0] != '\0')
+        if (settled || rig->wrong[0] != '\0' || rig->gave_up)
             return settled;
         power_cut = true;
         rig_crash(rig, true);
