@@ -357,7 +357,10 @@ static void recovery_replayed(void *context, int result)
     /* From here on a new incarnation: no batch of the old one counts any more. */
     store->checkpoint.incarnation = store->super.incarnation + 1;
     store->checkpoint.keep_replay = false;
-    int error = opening_journal(store, store->checkpoint.incarnation, scan.end);
+    /* Numbers go on after the highest that was ever seen: none is used twice. */
+    struct journal_position start = {.batch = MAX(scan.end.batch, scan.last + 1),
+                                     .block = scan.end.block};
+    int error = opening_journal(store, store->checkpoint.incarnation, start);
     if (error != 0)
         opening_end(opening, error);
     else
@@ -431,7 +434,9 @@ static void space_loaded(void *context, int result)
     } else if (!clean) {
         store->checkpoint.incarnation = super->incarnation;
         store->checkpoint.keep_replay = true;
-        journal_scan_start(store->journal, recovery_scanned, opening);
+        error = journal_scan_start(store->journal, recovery_scanned, opening);
+        if (error != 0)
+            opening_end(opening, error);
     } else if (store->options.read_only) {
         opening_end(opening, 0);
     } else {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim/store_model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -136,4 +137,22 @@ const char *model_settle(struct model *model, uint32_t index, bool power_cut, co
             break;
     }
     return describe(block, 0, MODEL_SECTORS, data);
+}
+
+void model_print(const struct model *model, uint32_t index, const uint8_t *data)
+{
+    const struct model_block *block = &model->blocks[index];
+    (void)fprintf(stderr, "acks up to %llu are durable; found:",
+                  (unsigned long long)model->durable_acks);
+    for (uint32_t s = 0; s < MODEL_SECTORS; s++)
+        (void)fprintf(stderr, " %llu", (unsigned long long)get64(data + (size_t)s * SECTOR));
+    (void)fprintf(stderr, "\n");
+    for (uint32_t i = 0; i < block->count; i++) {
+        const struct model_version *version = &block->versions[i];
+        (void)fprintf(stderr, "version %u, acknowledged %llu%s:", i,
+                      (unsigned long long)version->acked_at, version->durable ? ", durable" : "");
+        for (uint32_t s = 0; s < MODEL_SECTORS; s++)
+            (void)fprintf(stderr, " %llu", (unsigned long long)version->tags[s]);
+        (void)fprintf(stderr, "\n");
+    }
 }

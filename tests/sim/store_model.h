@@ -60,6 +60,8 @@ void model_acked(struct model *model, uint32_t index, uint32_t version, bool dur
 const char *model_check_read(const struct model *model, uint32_t index, uint32_t versions,
                              uint32_t first, uint32_t count, const uint8_t *data);
 /* A whole block as found after a crash; it becomes the base. NULL, or what is wrong. */
+/* To standard error: the versions of a block, and what was found. */
+void model_print(const struct model *model, uint32_t index, const uint8_t *data);
 const char *model_settle(struct model *model, uint32_t index, bool power_cut, const uint8_t *data);
 
 #endif

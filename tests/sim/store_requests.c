@@ -298,6 +298,8 @@ static bool settle_part(struct rig *rig, struct rig_volume *volume, uint32_t ind
     for (uint32_t i = 0; i < 64; i++) {
         const char *wrong =
             model_settle(&volume->model, index + i, power_cut, data + (size_t)i * BLOCK_BYTES);
+        if (wrong != NULL && rig->verbose)
+            model_print(&volume->model, index + i, data + (size_t)i * BLOCK_BYTES);
         if (wrong != NULL)
             return rig_wrong(rig, "after a %s: volume %llu block %llu: %s",
                              power_cut ? "power cut" : "kill", (unsigned long long)volume->id,
