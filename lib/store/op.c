@@ -208,7 +208,8 @@ void store_turn(struct store *store)
         store_fail(store, store->devices.failed, "a device failed");
     space_turn(store->space);
     ops_tell(store);
-    if (!list_empty(&store->admission) && !store_must_throttle(store))
+    bool admits = store->state == STORE_FAILED || !store_must_throttle(store);
+    if (!list_empty(&store->admission) && admits)
         store_op_retry_admission(store);
     ops_append(store);
     store_deletions_turn(store);

@@ -225,6 +225,10 @@ void store_write_step(struct store_op *op)
     struct store *store = op->store;
     int error = 0;
     if (op->state == WRITE_ADMIT) {
+        if (store->devices.failed != 0) {
+            store_op_finish(op, IOMESH_FAILED);
+            return;
+        }
         if (store_must_throttle(store)) {
             list_push_back(&store->admission, &op->node);
             return;

@@ -108,6 +108,10 @@ void store_zero_step(struct store_op *op)
     int error = 0;
     switch ((enum zero_state)op->state) {
     case ZERO_ADMIT:
+        if (store->devices.failed != 0) {
+            store_op_finish(op, IOMESH_FAILED);
+            return;
+        }
         if (store_must_throttle(store)) {
             list_push_back(&store->admission, &op->node);
             return;

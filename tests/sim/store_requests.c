@@ -218,7 +218,7 @@ bool rig_drain(struct rig *rig)
             return rig->world.off || rig->wrong[0] != '\0'
                        ? false
                        : rig_wrong(rig, "nothing is to come, and requests have not ended");
-        if (steps > 2000000)
+        if (steps > 200000)
             return rig_wrong(rig, "requests do not end");
     }
     return rig->wrong[0] == '\0';

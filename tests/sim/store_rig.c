@@ -9,7 +9,7 @@
 
 #include "sim/store_inside.h"
 
-#define STEPS_MAX 4000000u
+#define STEPS_MAX 200000u
 
 bool rig_wrong(struct rig *rig, const char *format, ...)
 {
