@@ -201,6 +201,21 @@ static bool probe_waits(const struct space *space, uint64_t place)
     return (packed & RELEASED) == 0 && place - deferred_place(packed) < deferred_blocks(packed);
 }
 
+static bool extents_hold(const struct extents *extents, uint64_t place)
+{
+    for (size_t i = 0; i < extents->count; i++) {
+        uint64_t packed = extents->items[i];
+        if (place - deferred_place(packed) < deferred_blocks(packed))
+            return true;
+    }
+    return false;
+}
+
+bool space_is_deferred_page(const struct space *space, uint64_t place)
+{
+    return extents_hold(&space->deferred_pages, place);
+}
+
 int space_probe(struct space *space, uint64_t place, struct page_waiter *waiter, bool *ret_used)
 {
     if (!device_holds(space->options.devices, place, 1))
@@ -212,18 +227,10 @@ int space_probe(struct space *space, uint64_t place, struct page_waiter *waiter,
     *ret_used = false;
     if (page != NULL) {
         bool set = space_bitmap_get(page_bytes(page), (uint32_t)(place % REGION_BLOCKS));
-        *ret_used = set && !probe_waits(space, place);
+        /* Replay may have dropped pages: the checkpoint that frees them was not taken. */
+        *ret_used = set && !probe_waits(space, place) && !extents_hold(&space->pages_live, place);
         page_unpin(page);
     }
     return 0;
 }
 
-bool space_is_deferred_page(const struct space *space, uint64_t place)
-{
-    for (size_t i = 0; i < space->deferred_pages.count; i++) {
-        uint64_t packed = space->deferred_pages.items[i];
-        if (place - deferred_place(packed) < deferred_blocks(packed))
-            return true;
-    }
-    return false;
-}

@@ -48,8 +48,8 @@ static void rig_draw_options(struct rig *rig)
     options->cache_bytes = draw(rig, 96, 400) * BLOCK_BYTES;
     options->discard = prng_one_in(&rig->prng, 3);
     options->batch_blocks_max = (uint32_t)draw(rig, 2, 6);
-    options->journal_bytes = draw(rig, 4, 24) * options->batch_blocks_max * BLOCK_BYTES;
-    options->reserve_bytes = draw(rig, 256, 512) * BLOCK_BYTES;
+    options->journal_bytes = draw(rig, 4, 16) * options->batch_blocks_max * BLOCK_BYTES;
+    options->reserve_bytes = draw(rig, 128, 380) * BLOCK_BYTES;
     options->segments_max = 64;
     options->quarantine_max = (uint32_t)draw(rig, 512, 2048);
     options->event = rig_event;
@@ -63,8 +63,10 @@ void rig_open(struct rig *rig, uint64_t seed)
     rig->prng = (struct prng){.state = seed ^ 0x5851f42d4c957f2du};
     rig->disk_count = prng_one_in(&rig->prng, 3) ? (unsigned)draw(rig, 2, RIG_DEVICES) : 1;
     static const char *const names[RIG_DEVICES] = {"disk-a", "disk-b", "disk-c"};
+    /* From a little more than a store needs, so that it fills, to plenty. */
+    uint64_t most = prng_one_in(&rig->prng, 3) ? 1100 : 3000;
     for (unsigned i = 0; i < rig->disk_count; i++)
-        rig->disks[i] = sim_disk_open(&rig->world, names[i], draw(rig, 1500, 3000) * BLOCK_BYTES);
+        rig->disks[i] = sim_disk_open(&rig->world, names[i], draw(rig, 1000, most) * BLOCK_BYTES);
     rig_draw_options(rig);
     rig->depth = (unsigned)draw(rig, 1, RIG_REQUESTS);
     rig->next_id = 1;
