@@ -197,6 +197,7 @@ void space_checkpoint_done(struct space *space, bool durable)
         space_extents_move(&space->pages_live, &space->pages_frozen);
         checkpoint->taken = checkpoint->run_left;
     }
+    space->barren++;
     space->progress = true;
     space_again(space);
 }

@@ -175,6 +175,9 @@ struct space {
     bool progress;  /* Waiters may try again. */
     bool started;   /* Recovery is over: preparing may begin. */
     bool releasing; /* The same for release. */
+    /* Checkpoints that ended since something was last taken or freed: what a checkpoint frees it
+     * may also use up, so two of them without gain are the truth. */
+    unsigned barren;
     bool stopped;
     bool failed_seen;
 

@@ -128,6 +128,7 @@ void space_free(struct space *space, struct extent extent, uint64_t batch)
     space->ring_blocks += extent.blocks;
     space->waiting += extent.blocks;
     space->freed_since += extent.blocks;
+    space->barren = 0;
     while (extent.blocks > 0) {
         uint32_t room = REGION_BLOCKS - (uint32_t)(extent.place % REGION_BLOCKS);
         uint32_t part = MIN(extent.blocks, room);
@@ -145,6 +146,7 @@ void space_free_page(struct space *space, uint64_t place)
 {
     space_extents_push(&space->pages_live, deferred_pack(place, 1));
     space->waiting++;
+    space->barren = 0;
 }
 
 void space_durable(struct space *space, uint64_t batch)

@@ -160,6 +160,8 @@ static uint64_t take_floor(const struct space *space, enum space_purpose purpose
 /* Blocks that a checkpoint, under way or to come, will give back. */
 static uint64_t take_later(const struct space *space)
 {
+    if (space->barren >= 2)
+        return 0;
     uint64_t begun = space->checkpoint.run_left + space->pages_frozen.blocks;
     return begun + (space->options.want_checkpoint != NULL ? space->pages_live.blocks : 0);
 }
@@ -218,8 +220,10 @@ int space_take(struct space *space, enum device_class class, enum space_purpose 
         return space_wait(space, waiter);
     }
     int result = space_take_run(space, class, purpose, blocks_max, waiter, ret_extent);
-    if (result == 0)
+    if (result == 0) {
         space_reserved_add(&space->reserved, *ret_extent);
+        space->barren = 0;
+    }
     return result;
 }
 

@@ -88,7 +88,9 @@ void store_flusher_turn(struct store *store)
     struct journal_stats journal;
     journal_stats(store->journal, &journal);
     bool many = journal.records - flusher->records_at >= STORE_FLUSH_EVERY_RECORDS;
-    if (!list_empty(&flusher->joined) || flusher->wanted || (many && flusher_idle_work(store))) {
+    /* Space may wish for a flush before there is anything that it would make durable. */
+    bool useful = (flusher->wanted || many) && flusher_idle_work(store);
+    if (!list_empty(&flusher->joined) || useful) {
         flusher->wanted = false;
         flusher_start(store);
     }

@@ -17,6 +17,7 @@ int model_open(struct model *model)
         model->blocks[i].count = 1;
         model->blocks[i].versions[0].acked_at = 1;
         model->blocks[i].versions[0].durable = true;
+        model->blocks[i].versions[0].changed = 0xff;
     }
     return 0;
 }
@@ -56,11 +57,11 @@ uint32_t model_change(struct model *model, uint32_t index, uint32_t first, uint3
     struct model_block *block = &model->blocks[index];
     assert(block->count < MODEL_VERSIONS_MAX);
     struct model_version *version = &block->versions[block->count];
-    *version = block->versions[block->count - 1];
-    version->acked_at = 0;
-    version->durable = false;
-    for (uint32_t i = 0; i < count; i++)
+    *version = (struct model_version){.acked_at = 0};
+    for (uint32_t i = 0; i < count; i++) {
         version->tags[first + i] = tags == NULL ? 0 : tags[i];
+        version->changed |= (uint8_t)(1u << (first + i));
+    }
     return block->count++;
 }
 
@@ -78,16 +79,38 @@ void model_acked(struct model *model, uint32_t index, uint32_t version, bool dur
     acked->durable = durable;
 }
 
-static bool sectors_match(const struct model_version *version, uint32_t first, uint32_t count,
-                          const uint8_t *data)
+static bool sector_is(const uint8_t *sector, uint64_t tag)
 {
     uint8_t expected[SECTOR];
-    for (uint32_t i = 0; i < count; i++) {
-        model_fill(expected, version->tags[first + i]);
-        if (memcmp(expected, data + (size_t)i * SECTOR, SECTOR) != 0)
+    model_fill(expected, tag);
+    return memcmp(expected, sector, SECTOR) == 0;
+}
+
+/* Whether the sectors of `mask` are those of version `at`. `data` is where sector 0 would be. */
+static bool version_matches(const struct model_block *block, uint32_t at, unsigned mask,
+                            const uint8_t *data)
+{
+    const struct model_version *version = &block->versions[at];
+    unsigned rest = mask & ~(unsigned)version->changed;
+    for (unsigned s = 0; s < MODEL_SECTORS; s++) {
+        bool here = (mask & version->changed & 1u << s) != 0;
+        if (here && !sector_is(data + (size_t)s * SECTOR, version->tags[s]))
             return false;
     }
-    return true;
+    for (uint32_t below = at; rest != 0 && below-- > 0;) {
+        if (version_matches(block, below, rest, data))
+            return true;
+        if (block->versions[below].acked_at != 0)
+            break;
+    }
+    return rest == 0;
+}
+
+static bool sectors_match(const struct model_block *block, uint32_t at, uint32_t first,
+                          uint32_t count, const uint8_t *data)
+{
+    unsigned mask = ((1u << count) - 1) << first;
+    return version_matches(block, at, mask, data - (size_t)first * SECTOR);
 }
 
 /* Each sector is whole and known, but together they are no version. */
@@ -95,13 +118,13 @@ static const char *describe(const struct model_block *block, uint32_t first, uin
                             const uint8_t *data)
 {
     for (uint32_t i = 0; i < block->count; i++) {
-        if (sectors_match(&block->versions[i], first, count, data))
+        if (sectors_match(block, i, first, count, data))
             return "an older version came back";
     }
     for (uint32_t s = 0; s < count; s++) {
         bool known = false;
         for (uint32_t i = 0; i < block->count && !known; i++)
-            known = sectors_match(&block->versions[i], first + s, 1, data + (size_t)s * SECTOR);
+            known = sectors_match(block, i, first + s, 1, data + (size_t)s * SECTOR);
         if (!known)
             return "bytes that nobody wrote there";
     }
@@ -113,7 +136,7 @@ const char *model_check_read(const struct model *model, uint32_t index, uint32_t
 {
     const struct model_block *block = &model->blocks[index];
     for (uint32_t i = versions; i-- > 0;) {
-        if (sectors_match(&block->versions[i], first, count, data))
+        if (sectors_match(block, i, first, count, data))
             return NULL;
         if (block->versions[i].acked_at != 0)
             break;
@@ -121,16 +144,23 @@ const char *model_check_read(const struct model *model, uint32_t index, uint32_t
     return describe(block, first, count, data);
 }
 
+/* A sector names its tag itself: what was found is the base. */
+static void settle_as(struct model_block *block, const uint8_t *data)
+{
+    struct model_version *base = &block->versions[0];
+    *base = (struct model_version){.acked_at = 1, .durable = true, .changed = 0xff};
+    for (unsigned s = 0; s < MODEL_SECTORS; s++)
+        base->tags[s] = get64(data + (size_t)s * SECTOR);
+    block->count = 1;
+}
+
 const char *model_settle(struct model *model, uint32_t index, bool power_cut, const uint8_t *data)
 {
     struct model_block *block = &model->blocks[index];
     for (uint32_t i = block->count; i-- > 0;) {
         const struct model_version *version = &block->versions[i];
-        if (sectors_match(version, 0, MODEL_SECTORS, data)) {
-            block->versions[0] = *version;
-            block->versions[0].acked_at = 1;
-            block->versions[0].durable = true;
-            block->count = 1;
+        if (sectors_match(block, i, 0, MODEL_SECTORS, data)) {
+            settle_as(block, data);
             return NULL;
         }
         if (power_cut ? version_durable(model, version) : version->acked_at != 0)

@@ -11,7 +11,8 @@
  *   after a kill          the newest acknowledged version, or a later one
  *   after a power cut     the newest version that a completed flush or FUA covers, or a later one
  *
- * and never a mixture of two. What a read gave once after a crash is the base from then on.
+ * and never a mixture of two. Below a change of some sectors the others are those of any version
+ * that a read could have given then: one that failed may be there or not. What a read gave once after a crash is the base from then on.
  */
 #ifndef SIM_STORE_MODEL_H
 #define SIM_STORE_MODEL_H
@@ -23,8 +24,9 @@
 #define MODEL_VERSIONS_MAX 64u
 
 struct model_version {
-    uint64_t tags[MODEL_SECTORS];
-    uint64_t acked_at; /* 0: not acknowledged. */
+    uint64_t tags[MODEL_SECTORS]; /* Of the sectors that it changed. */
+    uint8_t changed;              /* One bit per sector; the others are as they were before it. */
+    uint64_t acked_at;            /* 0: not acknowledged. */
     bool durable;      /* By FUA. */
 };
 

@@ -207,7 +207,7 @@ static void deletion_done(void *context, int result)
 static void rig_delete(struct rig *rig, struct rig_volume *volume)
 {
     volume->deleting = true;
-    if (store_delete_volume(rig->store, volume->id, deletion_done, volume) != 0)
+    if (store_delete_volume(rig->store, volume->id, deletion_done, volume) != 0 && !rig->faulty)
         (void)rig_wrong(rig, "deleting a volume was refused: %s", base_last_error());
 }
 
