@@ -154,7 +154,8 @@ static void settle_as(struct model_block *block, const uint8_t *data)
     block->count = 1;
 }
 
-const char *model_settle(struct model *model, uint32_t index, bool power_cut, const uint8_t *data)
+const char *model_settle(struct model *model, uint32_t index, enum model_crash crash,
+                         const uint8_t *data)
 {
     struct model_block *block = &model->blocks[index];
     for (uint32_t i = block->count; i-- > 0;) {
@@ -163,7 +164,8 @@ const char *model_settle(struct model *model, uint32_t index, bool power_cut, co
             settle_as(block, data);
             return NULL;
         }
-        if (power_cut ? version_durable(model, version) : version->acked_at != 0)
+        if ((crash == MODEL_POWER_CUT && version_durable(model, version)) ||
+            (crash == MODEL_KILL && version->acked_at != 0))
             break;
     }
     return describe(block, 0, MODEL_SECTORS, data);
@@ -172,8 +174,8 @@ const char *model_settle(struct model *model, uint32_t index, bool power_cut, co
 void model_print(const struct model *model, uint32_t index, const uint8_t *data)
 {
     const struct model_block *block = &model->blocks[index];
-    (void)fprintf(stderr, "acks up to %llu are durable; found:",
-                  (unsigned long long)model->durable_acks);
+    (void)fprintf(stderr,
+                  "acks up to %llu are durable; found:", (unsigned long long)model->durable_acks);
     for (uint32_t s = 0; s < MODEL_SECTORS; s++)
         (void)fprintf(stderr, " %llu", (unsigned long long)get64(data + (size_t)s * SECTOR));
     (void)fprintf(stderr, "\n");

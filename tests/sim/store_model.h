@@ -27,7 +27,7 @@ struct model_version {
     uint64_t tags[MODEL_SECTORS]; /* Of the sectors that it changed. */
     uint8_t changed;              /* One bit per sector; the others are as they were before it. */
     uint64_t acked_at;            /* 0: not acknowledged. */
-    bool durable;      /* By FUA. */
+    bool durable;                 /* By FUA. */
 };
 
 struct model_block {
@@ -61,9 +61,15 @@ void model_acked(struct model *model, uint32_t index, uint32_t version, bool dur
  * wrong with it. Sectors [first, first + count). */
 const char *model_check_read(const struct model *model, uint32_t index, uint32_t versions,
                              uint32_t first, uint32_t count, const uint8_t *data);
-/* A whole block as found after a crash; it becomes the base. NULL, or what is wrong. */
 /* To standard error: the versions of a block, and what was found. */
 void model_print(const struct model *model, uint32_t index, const uint8_t *data);
-const char *model_settle(struct model *model, uint32_t index, bool power_cut, const uint8_t *data);
+enum model_crash {
+    MODEL_KILL,
+    MODEL_POWER_CUT,
+    MODEL_MEDIA, /* The media lost writes too: any version may be back, but nothing else. */
+};
+/* A whole block as found after a crash; it becomes the base. NULL, or what is wrong. */
+const char *model_settle(struct model *model, uint32_t index, enum model_crash crash,
+                         const uint8_t *data);
 
 #endif

@@ -296,8 +296,11 @@ static bool settle_part(struct rig *rig, struct rig_volume *volume, uint32_t ind
                                (unsigned long long)volume->id, (unsigned long long)settle.op.block,
                                settle.result);
     for (uint32_t i = 0; i < 64; i++) {
-        const char *wrong =
-            model_settle(&volume->model, index + i, power_cut, data + (size_t)i * BLOCK_BYTES);
+        const char *wrong = model_settle(&volume->model, index + i,
+                                         rig->faulty ? MODEL_MEDIA
+                                         : power_cut ? MODEL_POWER_CUT
+                                                     : MODEL_KILL,
+                                         data + (size_t)i * BLOCK_BYTES);
         if (wrong != NULL && rig->verbose)
             model_print(&volume->model, index + i, data + (size_t)i * BLOCK_BYTES);
         if (wrong != NULL)

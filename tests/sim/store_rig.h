@@ -67,7 +67,7 @@ struct rig {
     uint64_t incarnation;
     bool faulty; /* Media faults are on: errors are legal, wrong data is not. */
     bool verbose;
-    bool gave_up; /* Faulty: the store said that it cannot go on, as it may. */
+    bool gave_up;    /* Faulty: the store said that it cannot go on, as it may. */
     char wrong[512]; /* The first thing that was false; "" if nothing was. */
     struct rig_counts counts;
     int ended; /* Result of what was waited for. */

@@ -72,8 +72,7 @@ static bool seed_recover(struct rig *rig, bool power_cut)
         if (tries < 3 && prng_one_in(&rig->prng, 4))
             world_cut_after(&rig->world, 1 + prng_below(&rig->prng, 150));
         bool open = rig_start(rig);
-        /* A failed flush may have dropped what it should have written, power cut or not. */
-        bool settled = open && rig_settle(rig, power_cut || rig->faulty);
+        bool settled = open && rig_settle(rig, power_cut);
         if (settled)
             world_cut_after(&rig->world, 0);
         if (settled || rig->wrong[0] != '\0' || rig->gave_up)
