@@ -233,4 +233,3 @@ int space_probe(struct space *space, uint64_t place, struct page_waiter *waiter,
     }
     return 0;
 }
-

@@ -196,10 +196,11 @@ static bool apply_needs_alive(const struct record *record)
 static void replay_mark_lost(struct replay *replay, const struct replay_mark *mark)
 {
     REACH(replay_mark_lost);
-    store_event(replay->store, STORE_ERROR,
-                "recovery: the map of free space around place %llu cannot be read: nothing is given "
-                "out there any more; run pool check",
-                (unsigned long long)mark->extent.place);
+    store_event(
+        replay->store, STORE_ERROR,
+        "recovery: the map of free space around place %llu cannot be read: nothing is given "
+        "out there any more; run pool check",
+        (unsigned long long)mark->extent.place);
 }
 
 /* 0: marks are all made. */

@@ -83,8 +83,7 @@ void store_closing_turn(struct store *store)
     if (closing->state == CLOSING_DRAIN) {
         bool drained = store->active == 0 && list_empty(&store->deletions) &&
                        store_scrub_stop(store) && !store_checkpoint_busy(store) &&
-                       !store->flusher.busy && store->check == NULL &&
-                       journal_idle(store->journal);
+                       !store->flusher.busy && store->check == NULL && journal_idle(store->journal);
         if (!drained)
             return;
         closing->state = closing->writes ? CLOSING_CHECKPOINT : CLOSING_ENDED;

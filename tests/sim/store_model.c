@@ -171,6 +171,15 @@ const char *model_settle(struct model *model, uint32_t index, enum model_crash c
     return describe(block, 0, MODEL_SECTORS, data);
 }
 
+void model_doubt(struct model *model, uint32_t index)
+{
+    struct model_block *block = &model->blocks[index];
+    for (uint32_t i = 1; i < block->count; i++) {
+        block->versions[i].acked_at = 0;
+        block->versions[i].durable = false;
+    }
+}
+
 void model_print(const struct model *model, uint32_t index, const uint8_t *data)
 {
     const struct model_block *block = &model->blocks[index];

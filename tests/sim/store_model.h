@@ -61,6 +61,8 @@ void model_acked(struct model *model, uint32_t index, uint32_t version, bool dur
  * wrong with it. Sectors [first, first + count). */
 const char *model_check_read(const struct model *model, uint32_t index, uint32_t versions,
                              uint32_t first, uint32_t count, const uint8_t *data);
+/* What survived cannot be read: any of its versions may be there. */
+void model_doubt(struct model *model, uint32_t index);
 /* To standard error: the versions of a block, and what was found. */
 void model_print(const struct model *model, uint32_t index, const uint8_t *data);
 enum model_crash {

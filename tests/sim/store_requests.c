@@ -289,6 +289,8 @@ static bool settle_part(struct rig *rig, struct rig_volume *volume, uint32_t ind
     store_submit(rig->store, &settle.op);
     if (!rig_wait(rig, &settle.waiting, "settling"))
         return false;
+    for (uint32_t i = 0; settle.result != 0 && i < 64; i++)
+        model_doubt(&volume->model, index + i);
     if (settle.result != 0)
         return rig->faulty
                    ? true
