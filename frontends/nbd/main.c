@@ -91,6 +91,7 @@ static int open_pool(struct program *program)
     const struct settings *settings = &program->settings;
     struct iomesh_engine_options engine_options = IOMESH_ENGINE_OPTIONS_INIT;
     engine_options.buffer_bytes = settings->buffer_bytes;
+    engine_options.spin_ns_max = settings->spin_us > 0 ? settings->spin_us * 1000 : 1;
     engine_options.trace = on_trace;
     struct server *server = &program->server;
     if (iomesh_engine_open(&engine_options, &server->engine) != 0)

@@ -24,6 +24,7 @@ static const struct option_spec table[] = {
     {"connection-buffer", "SIZE", "memory for payloads of one client (16M)", NULL},
     {"max-request", "SIZE", "largest read or write, 64K to 32M (32M)", NULL},
     {"cache-size", "SIZE", "page cache of the pool (64M)", NULL},
+    {"spin", "MICROSECONDS", "longest busy wait before sleeping, 0 to 1000 (50)", NULL},
     {"discard", NULL, "give freed space back to the file system or device", NULL},
     {"no-scrub", NULL, "do not scrub in the background", NULL},
     {"log-level", "LEVEL", "error, warning, notice, info or debug (notice)", NULL},
@@ -117,6 +118,7 @@ static const char *take_flag(struct settings *settings, uint32_t flag, bool yes)
 static const char *take_limit(struct settings *settings, const char *name, const char *value)
 {
     struct server_limits *limits = &settings->limits;
+    uint32_t *spin_us = &settings->spin_us;
     if (strcmp(name, "connections") == 0)
         return take_number(value, 1, 10000, &limits->connections_max);
     if (strcmp(name, "handshakes") == 0)
@@ -133,6 +135,8 @@ static const char *take_limit(struct settings *settings, const char *name, const
         return take_size(value, 2u << 20, 1u << 30, &settings->buffer_bytes);
     if (strcmp(name, "connection-buffer") == 0)
         return take_size(value, 1u << 20, 1u << 30, &limits->connection_bytes_max);
+    if (strcmp(name, "spin") == 0)
+        return take_number(value, 0, 1000, spin_us);
     if (strcmp(name, "cache-size") == 0)
         return take_size(value, 1u << 20, UINT64_C(1) << 40, &settings->cache_bytes);
     uint64_t bytes = 0;
@@ -187,6 +191,7 @@ enum options_outcome settings_read(struct settings *settings, int argc, char **a
     *settings = (struct settings){
         .log_level = LOG_LEVEL_NOTICE,
         .buffer_bytes = 32u << 20,
+        .spin_us = 50,
         .limits = {.connections_max = 256,
                    .handshakes_max = 64,
                    .handshake_ns_max = UINT64_C(10000000000),

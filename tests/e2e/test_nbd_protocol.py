@@ -152,12 +152,14 @@ def test_contexts_are_listed_and_set(server):
         every = {"base:allocation"}
         assert set(peer.meta(nbd.OPT_LIST_META_CONTEXT, "disk")) == every
         assert set(peer.meta(nbd.OPT_LIST_META_CONTEXT, "disk", "base:")) == every
-        assert set(peer.meta(nbd.OPT_LIST_META_CONTEXT, "disk", "x-a:b", "base:allocation")) == every
+        assert set(peer.meta(nbd.OPT_LIST_META_CONTEXT, "disk", "x-a:b",
+                             "base:allocation")) == every
         assert peer.meta(nbd.OPT_LIST_META_CONTEXT, "disk", "qemu:dirty-bitmap:", "base:no") == {}
         assert peer.meta(nbd.OPT_SET_META_CONTEXT, "disk") == {}
         assert peer.meta(nbd.OPT_SET_META_CONTEXT, "disk", "base:") == {}
         refused(nbd.REP_ERR_UNKNOWN, peer.meta, nbd.OPT_SET_META_CONTEXT, "gone", "base:allocation")
-        assert set(peer.meta(nbd.OPT_SET_META_CONTEXT, "disk", "base:allocation", "x-a:b")) == every
+        assert set(peer.meta(nbd.OPT_SET_META_CONTEXT, "disk", "base:allocation",
+                             "x-a:b")) == every
         peer.go("disk")
         peer.block_status(0, 4096)
 

@@ -383,5 +383,6 @@ def tls_context(directory, who="client", verify=True):
     context.check_hostname = verify
     context.load_verify_locations(str(directory / "ca-cert.pem"))
     if who:
-        context.load_cert_chain(str(directory / f"{who}-cert.pem"), str(directory / f"{who}-key.pem"))
+        context.load_cert_chain(str(directory / f"{who}-cert.pem"),
+                                str(directory / f"{who}-key.pem"))
     return context
