@@ -172,6 +172,19 @@ void store_flush(struct store *store, struct store_flush *flush);
  * any more. `done` when it is durably gone and its number may be forgotten. May allocate. */
 int store_delete_volume(struct store *store, uint64_t volume, store_done_fn *done, void *context);
 
+/* Lives in its waiter; `wake` set. */
+struct store_seek {
+    void (*wake)(struct store_seek *seek);
+    struct tree_path path;
+};
+/*
+ * The first segment of a volume at or after `from` in which anything was ever written. 0;
+ * -ENOENT: none; -EAGAIN: `wake` runs when to ask again, from a turn; IOMESH_CORRUPT, -EIO,
+ * IOMESH_FAILED.
+ */
+int store_seek(struct store *store, struct store_seek *seek, uint64_t volume, uint32_t from,
+               uint32_t *ret_segment);
+
 /* How many more blocks of new data fit now. */
 uint64_t store_room_blocks(const struct store *store);
 

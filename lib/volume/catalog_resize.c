@@ -3,15 +3,18 @@
  * Resizing.
  *
  *   LOAD ──▶ PUT ──▶ told                                  it grows, or was never written
- *     └────▶ OPEN ──▶ ZERO ──▶ FLUSH ──▶ PUT ──▶ CLOSE ──▶ told      it shrinks
+ *     └────▶ OPEN ──▶ WAIT ──▶ ZERO ─┬─▶ FLUSH ──▶ PUT ──▶ CLOSE ──▶ told      it shrinks
+ *                               ▲    │
+ *                               └────┘ for each segment that has anything
  *
- * In memory a smaller end holds from ZERO on, so that nothing is written behind the zeros, and a
- * larger one from after PUT on. What is cut off is zero before the metadata says so: a crash leaves
+ * In memory a smaller end holds from WAIT on, which lets the writes beyond it end: nothing is
+ * written behind the zeros. A larger end holds from after PUT on. What is cut off is zero before the metadata says so: a crash leaves
  * the old size, and a later larger size never shows what was there.
  */
 #include <stdlib.h>
 
 #include "volume/catalog_inside.h"
+#include "volume/inside.h"
 
 struct resize {
     struct catalog_op op;
@@ -20,7 +23,11 @@ struct resize {
     bool force;
     bool opened; /* By this operation: CLOSE follows. */
     int result;
+    uint32_t segment; /* The next to look at. */
+    catalog_step_fn *zero_next;
+    struct store_seek seek;
     struct volume_io io;
+    struct volume_extent extent;
 };
 
 static struct resize *resize_of(struct catalog_op *op)
@@ -115,13 +122,50 @@ static void zero_flushed(struct volume_io *io, int result)
 static void zero_done(struct volume_io *io, int result)
 {
     struct resize *resize = CONTAINER_OF(io, struct resize, io);
-    if (result != 0) {
+    catalog_op_later(&resize->op, result, resize->zero_next);
+}
+
+static void zero_woken(struct store_seek *seek)
+{
+    struct resize *resize = CONTAINER_OF(seek, struct resize, seek);
+    catalog_op_later(&resize->op, 0, resize->zero_next);
+}
+
+static void zero_next(struct catalog_op *op, int result)
+{
+    struct resize *resize = resize_of(op);
+    struct volume_io *io = &resize->io;
+    uint32_t segment = 0;
+    if (result == 0)
+        result = store_seek(op->catalog->options.store, &resize->seek, op->id, resize->segment,
+                            &segment);
+    if (result == -EAGAIN)
+        return;
+    if (result != 0 && result != -ENOENT) {
         resize_finish(resize, result);
         return;
     }
-    io->kind = VOLUME_FLUSH;
-    io->done = zero_flushed;
-    volume_submit(io->volume, io);
+    if (result == -ENOENT || segment * SEGMENT_BYTES >= resize->bytes_before) {
+        io->kind = VOLUME_FLUSH;
+        io->done = zero_flushed;
+    } else {
+        uint64_t end = MIN((segment + 1) * SEGMENT_BYTES, resize->bytes_before);
+        io->kind = VOLUME_DISCARD;
+        io->offset = MAX(segment * SEGMENT_BYTES, resize->bytes);
+        io->length = end - io->offset;
+        io->done = zero_done;
+        resize->segment = segment + 1;
+    }
+    volume_submit(op->slot->open->volume, io);
+}
+
+/* What is asked for here waits for every write of the range that was accepted before, and is of no
+ * interest itself; nor is it whether it can be answered. */
+static void zero_waited(struct volume_io *io, int result)
+{
+    (void)result;
+    struct resize *resize = CONTAINER_OF(io, struct resize, io);
+    catalog_op_later(&resize->op, 0, resize->zero_next);
 }
 
 static void zero_start(struct catalog_op *op, int result)
@@ -135,10 +179,15 @@ static void zero_start(struct catalog_op *op, int result)
         resize_put(resize);
         return;
     }
-    resize->io.kind = VOLUME_DISCARD;
+    resize->segment = (uint32_t)(resize->bytes / SEGMENT_BYTES);
+    resize->zero_next = zero_next;
+    resize->seek.wake = zero_woken;
+    resize->io.kind = VOLUME_MAP;
     resize->io.offset = resize->bytes;
     resize->io.length = resize->bytes_before - resize->bytes;
-    resize->io.done = zero_done;
+    resize->io.extents = &resize->extent;
+    resize->io.extent_max = 1;
+    resize->io.done = zero_waited;
     volume_submit(volume, &resize->io);
 }
 

@@ -194,6 +194,40 @@ Test(catalog, a_closed_volume_shrinks_too_and_is_closed_after)
     cr_assert_eq(handle_close(handle), 0);
 }
 
+Test(catalog, a_volume_of_64_tib_shrinks_by_what_is_in_it)
+{
+    struct catalog_handle *handle;
+    cr_assert_eq(create("one", CATALOG_BYTES_MAX), 0);
+    cr_assert_eq(handle_open("one", false, &handle), 0);
+    cr_assert_eq(block_write(handle, 5 * SEGMENT + MIB, 1), 0);
+    cr_assert_eq(block_write(handle, CATALOG_BYTES_MAX - 4096, 2), 0);
+    uint64_t sequence = volume_sequence(catalog_handle_volume(handle));
+    cr_assert_eq(resize("one", MIB, true), 0);
+    cr_assert_eq(volume_sequence(catalog_handle_volume(handle)), sequence + 2,
+                 "one operation for each segment that holds something");
+    cr_assert_eq(resize("one", CATALOG_BYTES_MAX, false), 0);
+    cr_assert_eq(block_read(handle, 5 * SEGMENT + MIB), 0);
+    cr_assert_eq(block_read(handle, CATALOG_BYTES_MAX - 4096), 0);
+    cr_assert_eq(handle_close(handle), 0);
+}
+
+Test(catalog, writes_end_with_an_error_when_no_more_sequences_can_be_reserved)
+{
+    struct catalog_handle *handle;
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    cr_assert_eq(handle_open("one", false, &handle), 0);
+    rig.vfs.fail_first = rig.vfs.operations + 1;
+    rig.vfs.fail_last = UINT64_MAX;
+    rig.vfs.fail_code = SQLITE_IOERR_FSYNC;
+    unsigned written = 0;
+    while (written < 100 && block_write(handle, 0, 3) == 0)
+        written++;
+    cr_assert_leq(written, 15u, "no more than the lot that was reserved");
+    cr_assert_geq(written, 8u);
+    cr_assert_eq(block_read(handle, 0), 3);
+    cr_assert_neq(handle_close(handle), 0);
+}
+
 static unsigned listed;
 static char listed_last[CATALOG_NAME_BYTES_MAX + 1];
 
