@@ -8,8 +8,9 @@
  *                               └────┘ for each segment that has anything
  *
  * In memory a smaller end holds from WAIT on, which lets the writes beyond it end: nothing is
- * written behind the zeros. A larger end holds from after PUT on. What is cut off is zero before the metadata says so: a crash leaves
- * the old size, and a later larger size never shows what was there.
+ * written behind the zeros. A larger end holds from after PUT on. What is cut off is zero before
+ * the metadata says so: a crash leaves the old size, and a later larger size never shows what was
+ * there.
  */
 #include <stdlib.h>
 
