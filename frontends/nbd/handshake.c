@@ -129,6 +129,7 @@ static void fill_in(const struct connection *connection, uint64_t bytes, uint32_
         .block_bytes_preferred = 4096,
         .payload_bytes_max = connection->server->limits.payload_bytes_max,
         .read_only = read_only,
+        .rotational = connection->server->rotational,
     };
 }
 

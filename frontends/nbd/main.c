@@ -12,6 +12,7 @@
 #include "common/loop.h"
 #include "common/service.h"
 #include "nbd/metrics.h"
+#include "nbd/plant.h"
 #include "nbd/server.h"
 #include "nbd/settings.h"
 
@@ -86,6 +87,16 @@ static void on_turned(void *context)
         server_turned(&program->server);
 }
 
+static bool all_rotational(struct iomesh_pool *pool)
+{
+    struct iomesh_device_status device = {.size = sizeof device};
+    uint32_t index = 0;
+    for (; iomesh_pool_device(pool, index, &device) == 0; index++)
+        if (device.device_class != IOMESH_CLASS_HDD)
+            return false;
+    return index > 0;
+}
+
 static int open_pool(struct program *program)
 {
     const struct settings *settings = &program->settings;
@@ -105,6 +116,7 @@ static int open_pool(struct program *program)
         pool_options.requests_max = 65536;
     if (iomesh_pool_open_sync(server->engine, settings->pool, &pool_options, &server->pool) != 0)
         return fail(settings->pool, iomesh_last_error());
+    server->rotational = all_rotational(server->pool) && !PLANTED("rotational");
     return EXIT_SUCCESS;
 }
 

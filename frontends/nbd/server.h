@@ -139,6 +139,7 @@ struct server {
     struct iomesh_pool *pool;
     struct tls_context *tls;
     bool read_only;
+    bool rotational; /* Every device of the pool turns. */
     char default_export[IOMESH_NAME_BYTES_MAX + 1];
     struct server_limits limits;
     struct server_counts counts;

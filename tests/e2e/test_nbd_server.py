@@ -205,6 +205,22 @@ def test_read_only_refuses_every_change(rig):
         check(planted)
 
 
+def test_only_a_pool_of_turning_disks_is_rotational(rig):
+    def check(program, **options):
+        for number, (kind, rotational) in enumerate([("hdd", True), ("ssd", False)]):
+            disk = rig.sparse(f"{program}-{number}", 512 * MIB)
+            pool = rigs.Pool(rig, 512 * MIB, f"{disk},class={kind}")
+            pool.create("disk", 16 * MIB)
+            server = Server(rig, pool=pool, program=program, **options)
+            with server.open() as peer:
+                assert bool(peer.flags & nbd.ROTATIONAL) == rotational
+            server.stop()
+
+    check("iomesh-nbd")
+    with pytest.raises(AssertionError):
+        check("iomesh-nbd-planted", env={**os.environ, "IOMESH_NBD_PLANTED": "rotational"})
+
+
 def test_the_default_export_is_for_those_who_name_none(rig):
     server = Server(rig, "--default-export", "small")
     with server.client() as peer:
