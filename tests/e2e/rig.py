@@ -220,12 +220,16 @@ class Pool:
     def create(self, volume, size, sector=512):
         self.cli("volume", "create", volume, "--size", str(size), "--sector", str(sector))
 
-    def serve(self, *words, wait=True, **options):
-        """Starts iomesh-nbd on the unix socket."""
+    def serve(self, *words, wait=True, planted=None, **options):
+        """Starts iomesh-nbd on the unix socket; or the test build in which a feature is empty."""
         if self.socket.exists():
             self.socket.unlink()
-        self.server = self.rig.start(program("iomesh-nbd"), "--pool", self.url, "--socket",
-                                     self.socket, *words, **options)
+        name = "iomesh-nbd"
+        if planted:
+            name = "iomesh-nbd-planted"
+            options["env"] = {**os.environ, "IOMESH_NBD_PLANTED": planted}
+        self.server = self.rig.start(program(name), "--pool", self.url, "--socket", self.socket,
+                                     *words, **options)
         if wait:
             self.server.must_run("its socket", lambda: connects(self.socket))
         return self.server
@@ -261,10 +265,13 @@ class Verifier:
     def finish(self, process):
         """The server has kept its word, or the test ends with the verifier's sentence."""
         status, said = self.result(process)
-        history = pathlib.Path(str(self.side) + ".history")
-        if status != 0:
-            raise AssertionError(said + (history.read_text() if history.exists() else ""))
+        assert status == 0, said + self.history()
         return said
+
+    def history(self):
+        """What the verifier knew of the block that it complained of."""
+        path = pathlib.Path(str(self.side) + ".history")
+        return path.read_text() if path.exists() else ""
 
 
 class FileSystem:
