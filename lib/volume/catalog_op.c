@@ -259,12 +259,6 @@ void catalog_op_load(struct catalog_op *op, catalog_step_fn *loaded)
 
 void catalog_ops_abandon(struct catalog *catalog)
 {
-    for (struct list *node; (node = list_pop_front(&catalog->ops)) != NULL;) {
-        struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, all);
-        op_forget_record(op);
-        meta_request_done(&op->request);
-        free(op); /* It is the head of whatever was allocated. */
-    }
     for (unsigned i = 0; i < CATALOG_BUCKETS; i++) {
         for (struct list *node; (node = list_pop_front(&catalog->buckets[i])) != NULL;) {
             struct catalog_slot *slot = LIST_ENTRY(node, struct catalog_slot, node);
@@ -272,5 +266,11 @@ void catalog_ops_abandon(struct catalog *catalog)
                 catalog_volume_abandon(slot->open);
             free(slot);
         }
+    }
+    for (struct list *node; (node = list_pop_front(&catalog->ops)) != NULL;) {
+        struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, all);
+        op_forget_record(op);
+        meta_request_done(&op->request);
+        free(op); /* It is the head of whatever was allocated. */
     }
 }

@@ -325,8 +325,12 @@ void catalog_op_close_volume(struct catalog_op *op, catalog_step_fn *closed)
 
 void catalog_volume_abandon(struct catalog_volume *volume)
 {
-    for (struct list *node; (node = list_pop_front(&volume->handles)) != NULL;)
-        free(LIST_ENTRY(node, struct catalog_handle, node));
+    for (struct list *node; (node = list_pop_front(&volume->handles)) != NULL;) {
+        struct catalog_handle *handle = LIST_ENTRY(node, struct catalog_handle, node);
+        list_remove(&handle->op.all); /* Its closing may have been asked for. */
+        meta_request_done(&handle->op.request);
+        free(handle);
+    }
     /* What is under way on it never ends, and would be told to it. */
     if (volume->volume != NULL && volume_io_count(volume->volume) == 0)
         volume_close(volume->volume);
