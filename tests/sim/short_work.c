@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/short_work.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/store_inside.h"
+
+#define SECTOR 512u
+#define WAIT_NS (1100 * NS_PER_MS)
+#define SEGMENT_3 256u /* The index at which the model's second window begins. */
+
+const char *const short_op_names[SHORT_KINDS] = {
+    "write-one",    "write-many",      "write-crossing", "write-512", "write-fua", "discard-some",
+    "discard-segment", "zero-no-hole", "flush",          "delete",    "reopen",    "wait",
+};
+
+/* Of sectors from index * 8 on. One row for each operation that is an I/O. */
+struct short_shape {
+    enum volume_io_kind kind;
+    uint32_t flags, index, first_sector, sectors;
+};
+
+static const struct short_shape shapes[] = {
+    [SHORT_WRITE_ONE] = {VOLUME_WRITE, 0, 130, 0, 8},
+    [SHORT_WRITE_MANY] = {VOLUME_WRITE, 0, SEGMENT_3 + 4, 0, 20 * 8},
+    [SHORT_WRITE_CROSSING] = {VOLUME_WRITE, 0, 124, 0, 8 * 8},
+    [SHORT_WRITE_512] = {VOLUME_WRITE, 0, 130, 3, 7},
+    [SHORT_WRITE_FUA] = {VOLUME_WRITE, VOLUME_FUA, 131, 0, 8},
+    [SHORT_DISCARD_SOME] = {VOLUME_DISCARD, 0, 126, 0, 6 * 8},
+    [SHORT_DISCARD_SEGMENT] = {VOLUME_DISCARD, 0, SEGMENT_3, 0, 256 * 8},
+    [SHORT_ZERO_NO_HOLE] = {VOLUME_ZERO, VOLUME_NO_HOLE, 129, 0, 3 * 8},
+    [SHORT_FLUSH] = {VOLUME_FLUSH, 0, 0, 0, 0},
+};
+
+static uint32_t request_blocks(const struct short_request *request)
+{
+    return DIV_CEIL(request->first_sector + request->sectors, MODEL_SECTORS);
+}
+
+static struct short_work *work_of(const struct rig *rig);
+
+/* --- Requests ------------------------------------------------------------------------------- */
+
+static void request_done(struct volume_io *io, int result)
+{
+    struct short_request *request = CONTAINER_OF(io, struct short_request, io);
+    struct model *model = &request->volume->model;
+    work_of(request->rig)->pending--;
+    if (result != 0) {
+        if (result == -ENOSPC || request->rig->faulty)
+            request->rig->counts.errors++;
+        else
+            (void)rig_wrong(request->rig, "a request ended with %d", result);
+        return;
+    }
+    if (io->kind == VOLUME_FLUSH) {
+        model->durable_acks = MAX(model->durable_acks, request->flush_acks);
+        return;
+    }
+    for (uint32_t i = 0; i < request_blocks(request); i++)
+        model_acked(model, request->index + i, request->versions[i], (io->flags & VOLUME_FUA) != 0);
+}
+
+static void request_note(struct short_request *request)
+{
+    struct rig *rig = request->rig;
+    uint8_t *at = request->data;
+    for (uint32_t i = 0; i < request_blocks(request); i++) {
+        uint32_t first = i == 0 ? request->first_sector : 0;
+        uint32_t end = request->first_sector + request->sectors - i * MODEL_SECTORS;
+        uint32_t count = MIN(end, MODEL_SECTORS) - first;
+        uint64_t tags[MODEL_SECTORS] = {0};
+        for (uint32_t s = 0; s < count && request->io.kind == VOLUME_WRITE; s++) {
+            tags[s] = ++rig->tag;
+            model_fill(at, tags[s]);
+            at += SECTOR;
+        }
+        request->versions[i] =
+            model_change(&request->volume->model, request->index + i, first, count, tags);
+    }
+}
+
+static void request_start(struct short_work *work, struct short_request *request, enum short_op op)
+{
+    const struct short_shape *shape = &shapes[op];
+    struct rig *rig = work->rig;
+    request->rig = rig;
+    request->volume = &rig->volumes[work->volume];
+    request->index = shape->index;
+    request->first_sector = shape->first_sector;
+    request->sectors = shape->sectors;
+    /* A volume of 4 KiB sectors takes whole blocks only. */
+    if (request->volume->sector_bytes != SECTOR && shape->sectors % MODEL_SECTORS != 0) {
+        request->first_sector = 0;
+        request->sectors = 2 * MODEL_SECTORS;
+    }
+    bool whole = op == SHORT_DISCARD_SEGMENT;
+    request->io.kind = shape->kind;
+    request->io.flags = shape->flags;
+    request->io.offset =
+        model_block_of(request->index) * BLOCK_BYTES + request->first_sector * SECTOR;
+    request->io.length =
+        whole ? (uint64_t)SEGMENT_BLOCKS * BLOCK_BYTES : (uint64_t)request->sectors * SECTOR;
+    request->io.done = request_done;
+    request->flush_acks = request->volume->model.acks;
+    if (shape->kind != VOLUME_FLUSH) {
+        request->versions = calloc(request_blocks(request), sizeof *request->versions);
+        request->data = aligned_alloc(BLOCK_BYTES, (size_t)request_blocks(request) * BLOCK_BYTES);
+        if (request->versions == NULL || request->data == NULL)
+            abort();
+        request_note(request);
+    }
+    request->io.data = request->data;
+    rig->counts.requests++;
+    work->pending++;
+    volume_submit(request->volume->volume, &request->io);
+}
+
+/* --- Running -------------------------------------------------------------------------------- */
+
+/* The one that runs in this process. */
+static struct short_work *running;
+
+static struct short_work *work_of(const struct rig *rig)
+{
+    assert(running != NULL && running->rig == rig);
+    return running;
+}
+
+static bool work_drain(struct short_work *work)
+{
+    for (uint64_t steps = 0; work->pending > 0; steps++) {
+        if (!rig_turn(work->rig))
+            return work->rig->world.off || work->rig->wrong[0] != '\0'
+                       ? false
+                       : rig_wrong(work->rig, "nothing is to come, and requests have not ended");
+        if (steps > 2000000)
+            return rig_wrong(work->rig, "requests do not end");
+    }
+    return work->rig->wrong[0] == '\0' && !work->rig->world.off;
+}
+
+static void work_deleted(void *context, int result)
+{
+    struct rig_volume *volume = context;
+    if (running != NULL && running->pending > 0)
+        running->pending--;
+    if (result != 0) {
+        (void)rig_wrong(volume->rig, "deleting a volume ended with %d", result);
+        return;
+    }
+    volume->rig->counts.deletions++;
+    volume->deleting = false;
+    volume->id = volume->rig->next_id++;
+    volume->sequence_end = 0;
+    volume->epoch = 0;
+    model_close(&volume->model);
+    if (model_open(&volume->model) != 0)
+        abort();
+}
+
+static bool work_delete(struct short_work *work)
+{
+    if (!work_drain(work))
+        return false;
+    struct rig_volume *volume = &work->rig->volumes[work->volume++];
+    volume_close(volume->volume);
+    volume->volume = NULL;
+    volume->deleting = true;
+    work->pending++;
+    if (store_delete_volume(work->rig->store, volume->id, work_deleted, volume) != 0)
+        return rig_wrong(work->rig, "deleting a volume was refused: %s", base_last_error());
+    return true;
+}
+
+static void work_wake(struct world_event *event)
+{
+    CONTAINER_OF(event, struct short_work, alarm)->asleep = false;
+}
+
+static bool work_wait(struct short_work *work)
+{
+    if (!work_drain(work))
+        return false;
+    work->asleep = true;
+    work->alarm.fire = work_wake;
+    world_at(&work->rig->world, &work->alarm, WAIT_NS);
+    while (work->asleep) {
+        if (!rig_turn(work->rig))
+            return false;
+    }
+    return true;
+}
+
+/* A volume whose deletion has ended has nobody who opens it but a start. */
+static bool work_op(struct short_work *work, struct short_request *request, enum short_op op)
+{
+    if (op == SHORT_DELETE)
+        return work_delete(work);
+    if (op == SHORT_WAIT)
+        return work_wait(work);
+    if (op == SHORT_REOPEN)
+        return work_drain(work) && rig_stop(work->rig) && rig_start(work->rig);
+    request_start(work, request, op);
+    return true;
+}
+
+bool short_run(struct short_work *work, struct rig *rig)
+{
+    work->rig = rig;
+    running = work;
+    for (uint32_t i = 0; i < work->count; i++) {
+        if (!work_op(work, &work->requests[i], work->ops[i]))
+            return false;
+        if (!work->at_once && !work_drain(work))
+            return false;
+    }
+    return work_drain(work);
+}
+
+bool short_delete_again(struct rig *rig)
+{
+    static struct short_work again;
+    again = (struct short_work){.rig = rig};
+    running = &again;
+    for (unsigned i = 0; i < RIG_VOLUMES; i++) {
+        struct rig_volume *volume = &rig->volumes[i];
+        if (!volume->deleting)
+            continue;
+        again.pending++;
+        if (store_delete_volume(rig->store, volume->id, work_deleted, volume) != 0)
+            return rig_wrong(rig, "deleting a volume again was refused: %s", base_last_error());
+    }
+    return work_drain(&again);
+}
+
+/* --- Before --------------------------------------------------------------------------------- */
+
+bool short_prepare(struct rig *rig, uint64_t seed, uint64_t journal_blocks)
+{
+    static const enum short_op ops[] = {SHORT_WRITE_CROSSING, SHORT_WRITE_MANY, SHORT_FLUSH};
+    static struct short_work work;
+    rig_open(rig, seed);
+    if (journal_blocks != 0)
+        rig->options.journal_bytes = journal_blocks * BLOCK_BYTES;
+    if (!rig_format(rig) || !rig_start(rig))
+        return false;
+    for (unsigned i = 0; i < RIG_VOLUMES; i++) {
+        work = (struct short_work){.ops = ops, .count = COUNT_OF(ops), .volume = i};
+        if (!short_run(&work, rig))
+            return false;
+    }
+    return true;
+}
