@@ -8,10 +8,11 @@
 
 #define SECTOR 512u
 #define WAIT_NS (1100 * NS_PER_MS)
+#define WINDOW 32u     /* Blocks settled at once; what the operations touch lies in three. */
 #define SEGMENT_3 256u /* The index at which the model's second window begins. */
 
 const char *const short_op_names[SHORT_KINDS] = {
-    "write-one",    "write-many",      "write-crossing", "write-512", "write-fua", "discard-some",
+    "write-one",       "write-many",   "write-crossing", "write-512", "write-fua", "discard-some",
     "discard-segment", "zero-no-hole", "flush",          "delete",    "reopen",    "wait",
 };
 
@@ -39,6 +40,15 @@ static uint32_t request_blocks(const struct short_request *request)
 }
 
 static struct short_work *work_of(const struct rig *rig);
+
+/* Many writes of one block each go to blocks of their own, all of which are settled. */
+static uint32_t place_next(uint32_t index, uint32_t number)
+{
+    if (number < 3)
+        return index;
+    number %= 3 * WINDOW;
+    return number < 2 * WINDOW ? 96 + number : SEGMENT_3 + number - 2 * WINDOW;
+}
 
 /* --- Requests ------------------------------------------------------------------------------- */
 
@@ -88,6 +98,8 @@ static void request_start(struct short_work *work, struct short_request *request
     request->rig = rig;
     request->volume = &rig->volumes[work->volume];
     request->index = shape->index;
+    if (op == SHORT_WRITE_ONE)
+        request->index = place_next(shape->index, (uint32_t)(request - work->requests));
     request->first_sector = shape->first_sector;
     request->sectors = shape->sectors;
     /* A volume of 4 KiB sectors takes whole blocks only. */
@@ -233,6 +245,68 @@ bool short_delete_again(struct rig *rig)
             return rig_wrong(rig, "deleting a volume again was refused: %s", base_last_error());
     }
     return work_drain(&again);
+}
+
+/* --- After a crash -------------------------------------------------------------------------- */
+
+struct settling {
+    struct store_op op;
+    bool waiting;
+    int result;
+};
+
+static void settle_read(struct store_op *op, int result)
+{
+    struct settling *settling = op->context;
+    settling->waiting = false;
+    settling->result = result;
+}
+
+static bool settle_window(struct rig *rig, struct rig_volume *volume, uint32_t index,
+                          enum model_crash crash)
+{
+    static _Alignas(4096) uint8_t data[WINDOW * BLOCK_BYTES];
+    static struct settling settling;
+    settling.waiting = true;
+    settling.op.kind = STORE_READ;
+    settling.op.volume = volume->id;
+    settling.op.view = VIEW_HEAD;
+    settling.op.block = model_block_of(index);
+    settling.op.count = WINDOW;
+    settling.op.data = data;
+    settling.op.done = settle_read;
+    settling.op.context = &settling;
+    store_submit(rig->store, &settling.op);
+    if (!rig_wait(rig, &settling.waiting, "settling"))
+        return false;
+    if (settling.result != 0)
+        return rig_wrong(rig, "volume %llu cannot be read after a crash: %d",
+                         (unsigned long long)volume->id, settling.result);
+    for (uint32_t i = 0; i < WINDOW; i++) {
+        const char *wrong =
+            model_settle(&volume->model, index + i, crash, data + (size_t)i * BLOCK_BYTES);
+        if (wrong != NULL)
+            return rig_wrong(rig, "after a %s: volume %llu block %llu: %s",
+                             crash == MODEL_POWER_CUT ? "power cut" : "kill",
+                             (unsigned long long)volume->id,
+                             (unsigned long long)model_block_of(index + i), wrong);
+        rig->counts.settled++;
+    }
+    return true;
+}
+
+bool short_settle(struct rig *rig, bool power_cut)
+{
+    static const uint32_t windows[] = {96, 128, SEGMENT_3};
+    for (unsigned v = 0; v < RIG_VOLUMES; v++) {
+        struct rig_volume *volume = &rig->volumes[v];
+        for (unsigned i = 0; !volume->deleting && i < COUNT_OF(windows); i++) {
+            if (!settle_window(rig, volume, windows[i], power_cut ? MODEL_POWER_CUT : MODEL_KILL))
+                return false;
+        }
+        volume->model.acks = volume->model.durable_acks = 1;
+    }
+    return true;
 }
 
 /* --- Before --------------------------------------------------------------------------------- */

@@ -59,4 +59,7 @@ bool short_run(struct short_work *work, struct rig *rig);
 /* Asks again for the deletions that a crash interrupted, and waits until they have ended. */
 bool short_delete_again(struct rig *rig);
 
+/* After a crash: each block that an operation may have touched, against the model. */
+bool short_settle(struct rig *rig, bool power_cut);
+
 #endif

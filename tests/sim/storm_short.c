@@ -2,12 +2,14 @@
 /*
  * Short workloads of one store, cut at every moment.
  *
- *   storm_short [--seed S] [--triples N] [--draws N] [--again N] [--jobs N] [--mutant N] [--verbose]
+ *   storm_short [--seed S] [--triples N] [--draws N] [--again N] [--ways N] [--jobs N]
+ *               [--mutant N] [--verbose]
  *   storm_short --schedule FILE
  *
- * For every workload of one, two and (N drawn, or all with `--triples all`) three operations, one
- * after another and all at once: power goes after the n-th moment, for every n until the workload
- * ends uncut; so does the process alone. What is left is proved, recovered, settled, written,
+ * For every workload of one, two and (N drawn, or all with `--triples all`) three operations: power
+ * goes after the n-th moment, for every n until the workload ends uncut. Every N-th workload
+ * (--ways) is cut in three other ways too: its operations under way all at once, and the process
+ * killed instead. What is left is proved, recovered, settled, written,
  * closed and proved again. Of every N-th cut (--again, 0: none) recovery is cut at its every moment.
  *
  * The store is prepared once for each workload; every cut is a fork of that process, which makes a
@@ -49,7 +51,7 @@ struct results {
 };
 
 struct storm {
-    uint64_t seed, triples, draws, again_one_in;
+    uint64_t seed, triples, draws, again_one_in, ways_one_in;
     unsigned jobs;
     int mutant;
     bool verbose;
@@ -65,7 +67,7 @@ static struct short_work work;
 /* Closed well, proved, opened once more and read. */
 static bool prove_end(void)
 {
-    return rig_stop(&rig) && rig_check(&rig) && rig_start(&rig) && rig_settle(&rig, false) &&
+    return rig_stop(&rig) && rig_check(&rig) && rig_start(&rig) && short_settle(&rig, false) &&
            rig_stop(&rig);
 }
 
@@ -73,7 +75,7 @@ static bool prove_end(void)
 static bool prove(bool power_cut)
 {
     static const enum short_op after[] = {SHORT_WRITE_CROSSING, SHORT_FLUSH};
-    if (!rig_check(&rig) || !rig_start(&rig) || !rig_settle(&rig, power_cut) ||
+    if (!rig_check(&rig) || !rig_start(&rig) || !short_settle(&rig, power_cut) ||
         !short_delete_again(&rig))
         return false;
     unsigned volume = 0;
@@ -147,7 +149,7 @@ static void count(uint64_t *counter)
 static int run_again(const struct schedule *schedule)
 {
     world_cut_after(&rig.world, schedule->again);
-    bool through = rig_start(&rig) && rig_settle(&rig, !schedule->kill);
+    bool through = rig_start(&rig) && short_settle(&rig, !schedule->kill);
     if (!rig.world.off)
         return through ? ENDED_UNCUT : 1;
     rig_crash(&rig, true);
@@ -209,7 +211,8 @@ static void workload_child(struct storm *storm, struct schedule *schedule)
     for (unsigned way = 0; way < 4 && good; way++) {
         schedule->at_once = (way & 1) != 0;
         schedule->kill = (way & 2) != 0;
-        if (schedule->at_once && schedule->count == 1)
+        bool wanted = schedule->count == 1 || schedule->seed % storm->ways_one_in == 0;
+        if (way != 0 && (!wanted || (schedule->at_once && schedule->count == 1)))
             continue;
         for (schedule->draw = 0; schedule->draw < storm->draws && good; schedule->draw++)
             good = each_cut(storm, schedule);
@@ -382,6 +385,8 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
             storm->draws = value;
         else if (strcmp(key, "--again") == 0)
             storm->again_one_in = value;
+        else if (strcmp(key, "--ways") == 0)
+            storm->ways_one_in = value;
         else if (strcmp(key, "--jobs") == 0)
             storm->jobs = (unsigned)value;
         else if (strcmp(key, "--mutant") == 0)
@@ -389,16 +394,19 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
         else
             return -EINVAL;
     }
-    return storm->jobs >= 1 && storm->jobs <= 64 && storm->draws >= 1 ? 0 : -EINVAL;
+    return storm->jobs >= 1 && storm->jobs <= 64 && storm->draws >= 1 && storm->ways_one_in >= 1
+               ? 0
+               : -EINVAL;
 }
 
 int main(int argc, char **argv)
 {
-    struct storm storm = {.seed = 1, .triples = 20, .draws = 1, .again_one_in = 12, .jobs = 2};
+    struct storm storm = {
+        .seed = 1, .triples = 16, .draws = 1, .again_one_in = 64, .ways_one_in = 6, .jobs = 2};
     if (storm_parse(&storm, argc, argv) != 0) {
         (void)fprintf(stderr,
-                      "usage: %s [--seed S] [--triples N|all] [--draws N] [--again N] [--jobs N] "
-                      "[--mutant N] [--verbose] | --schedule FILE\n",
+                      "usage: %s [--seed S] [--triples N|all] [--draws N] [--again N] [--ways N] "
+                      "[--jobs N] [--mutant N] [--verbose] | --schedule FILE\n",
                       argv[0]);
         return 2;
     }
