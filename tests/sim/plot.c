@@ -250,7 +250,7 @@ int plot_take(struct plot *plot, enum device_class class, enum space_purpose pur
     struct space_stats before = plot_stats(plot);
     struct extent extent = {0};
     int result = space_take(plot->space, class, purpose, blocks_max, &plot->waiter, &extent);
-    if (result == -ENOSPC)
+    if (result == -ENOSPC && !plot->full_below)
         plot_check_full(plot, purpose);
     if (result != 0)
         return result;

@@ -126,6 +126,7 @@ struct plot {
     bool run_left; /* A checkpoint that was not durable left some of its run. */
 
     bool want_flush, want_checkpoint;
+    bool full_below; /* A disk has no space: neither has anybody else. */
     struct page_waiter waiter, checkpoint_waiter;
     unsigned woken;
     bool loaded;
