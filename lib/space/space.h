@@ -5,9 +5,9 @@
  * Owns the free map: a bitmap (1 = in use), one page per region of 32,768 blocks (128 MiB), under
  * three levels of index pages (256 regions to the lowest) whose slot for region r is {place, crc:
  * of its bitmap page; kind; sequence: free blocks of the region | prepared << 32}. Kind HOLE: the
- * region is all free and never was prepared; RAW: see the bitmap, in which what lies beyond the end of the device
- * is in use. A summary of four bytes (free count, prepared, device) is the only RAM per region;
- * bitmap pages are paged through `page`, and each slot is kept up with its bitmap.
+ * region is all free and never was prepared; RAW: see the bitmap, in which what lies beyond the end
+ * of the device is in use. A summary of four bytes (free count, prepared, device) is the only RAM
+ * per region; bitmap pages are paged through `page`, and each slot is kept up with its bitmap.
  *
  * A freed block is not free at once: it waits in quarantine, its bit still set,
  *   - a data block until the batch that freed it is durable and no read that began before is
@@ -89,8 +89,8 @@ void space_format(struct space *space);
 /*
  * One run of 1 .. blocks_max free blocks of the class, or of another if that has none (to slower
  * ones first), within one region. 0; -EAGAIN: waiter woken when it may go on (a region is being
- * fetched or prepared, quarantined blocks will come free, or 8,192 extents are reserved; first come,
- * first woken); -ENOSPC: not
+ * fetched or prepared, quarantined blocks will come free, or 8,192 extents are reserved; first
+ * come, first woken); -ENOSPC: not
  * for this purpose, even when all that waits has come free; IOMESH_FAILED.
  * The blocks are then reserved: link them into the tree and say space_link(), or
  * space_give_back(). Nothing is prepared before the first take that is not for pages.

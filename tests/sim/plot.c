@@ -63,8 +63,8 @@ static void plot_may_take(struct plot *plot, uint64_t place)
     REQUIRE_SAYING(state == PLOT_PAGE_DONE || wait->batch <= plot->durable,
                    "block %lu was given out before batch %lu was durable", place, wait->batch);
     for (unsigned i = 0; i < plot->read_count; i++)
-        REQUIRE_SAYING(plot->reads[i].time > wait->time,
-                       "block %lu was given out while it is read", place);
+        REQUIRE_SAYING(plot->reads[i].time > wait->time, "block %lu was given out while it is read",
+                       place);
 }
 
 static void plot_log(struct plot *plot, struct extent extent, bool used)

@@ -20,7 +20,7 @@
     do {                                                                         \
         if (!(condition)) {                                                      \
             (void)fprintf(stderr, "%s:%d: %s ", __FILE__, __LINE__, #condition); \
-            (void)fprintf(stderr, __VA_ARGS__);                               \
+            (void)fprintf(stderr, __VA_ARGS__);                                  \
             (void)fprintf(stderr, "\n");                                         \
             abort();                                                             \
         }                                                                        \
@@ -94,24 +94,16 @@ struct plot {
     uint64_t *tags;
     uint64_t tag_next, time;
     struct extent taken[PLOT_EXTENTS];
-    unsigned taken_count;
     struct extent linked[PLOT_EXTENTS];
-    unsigned linked_count;
     uint64_t pages[PLOT_EXTENTS]; /* Of the pretended tree. */
-    unsigned page_count;
     uint64_t next_pages[PLOT_EXTENTS], snap_pages[PLOT_EXTENTS];
-    unsigned next_page_count, snap_page_count;
     struct {
         uint64_t ticket, time;
     } reads[PLOT_READS];
-    unsigned read_count;
     uint64_t batch, durable;
     uint64_t used; /* Blocks that are FIXED, LINKED or PAGE. */
 
     /* The checkpoint under way, and the last that is durable. */
-    enum plot_checkpoint checkpoint;
-    uint32_t checkpoint_reserved;
-    bool checkpoint_waits; /* For its run. */
     struct page_write write;
     struct space_deferred deferred;
     struct device_flush flush;
@@ -119,18 +111,26 @@ struct plot {
     uint8_t *snap;
     struct pointer index;
     uint64_t deferred_place;
-    uint32_t deferred_crc;
     struct plot_log *log, *next_log;
     size_t log_count, next_log_count, log_room;
     uint64_t checkpoints;
-    bool run_left; /* A checkpoint that was not durable left some of its run. */
+    struct page_waiter waiter, checkpoint_waiter;
 
+    uint32_t checkpoint_reserved;
+    unsigned woken;
+    int load_result;
+    uint32_t deferred_crc;
+    enum plot_checkpoint checkpoint;
+    unsigned read_count;
+    unsigned taken_count;
+    unsigned linked_count;
+    unsigned page_count;
+    unsigned next_page_count, snap_page_count;
+    bool checkpoint_waits; /* For its run. */
+    bool run_left;         /* A checkpoint that was not durable left some of its run. */
     bool want_flush, want_checkpoint;
     bool full_below; /* A disk has no space: neither has anybody else. */
-    struct page_waiter waiter, checkpoint_waiter;
-    unsigned woken;
     bool loaded;
-    int load_result;
 };
 
 struct plot *plot_open(const struct plot_options *options);

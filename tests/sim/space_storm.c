@@ -162,7 +162,7 @@ static void everything(unsigned seeds)
     }
 }
 
-/* --- Planted bugs, and branches that must have been reached -------------------------------------- */
+/* --- Planted bugs, and branches that must have been reached ----------------------------------- */
 
 static bool mutant_is_caught(int number)
 {
