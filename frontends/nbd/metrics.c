@@ -122,6 +122,8 @@ static void pool_work(const struct iomesh_pool_status *status, struct http_page 
          status->device_read_bytes},
         {"iomesh_device_written_bytes_total", "counter", "Written to devices.",
          status->device_written_bytes},
+        {"iomesh_device_prepared_bytes_total", "counter", "Zero-filled ahead of the allocator.",
+         status->prepared_bytes},
         {"iomesh_device_flushes_total", "counter", "Flushes of devices.", status->device_flushes},
         {"iomesh_device_read_errors_total", "counter", "Reads that devices refused.",
          status->read_errors},
