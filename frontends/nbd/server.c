@@ -71,6 +71,13 @@ int server_listen(struct server *server, const char *address, uint32_t mode)
     return 0;
 }
 
+/* Is it the client whom we wait for? Not while a WRITE waits for memory, or for the disk between
+ * two pieces. */
+static bool owes(const struct connection *connection)
+{
+    return connection->sending > 0 || (connection->receiving != NULL && connection->filling);
+}
+
 void server_tick(struct server *server)
 {
     const uint64_t now = server_now_ns();
@@ -84,8 +91,7 @@ void server_tick(struct server *server)
         } else if (one->state == CONNECTION_CLOSING) {
             if (now - one->progress_ns > server->limits.handshake_ns_max)
                 transport_close(&one->transport, NULL, NULL); /* No more waiting for goodbye. */
-        } else if ((one->sending > 0 || one->receiving != NULL) &&
-                   now - one->progress_ns > server->limits.stall_ns_max) {
+        } else if (owes(one) && now - one->progress_ns > server->limits.stall_ns_max) {
             server->counts.connections_stalled++;
             connection_cut(one, LOG_LEVEL_WARNING, "it neither sends nor takes what is due");
         }

@@ -117,7 +117,10 @@ def test_rude_clients_harm_nobody_else(rig, tls):
     threads = [threading.Thread(target=one.run) for one in rude]
     for thread in threads:
         thread.start()
-    behave(server, end)
+    try:
+        behave(server, end)
+    except nbd.Closed as closed:
+        raise AssertionError(server.process.output()) from closed
     for thread in threads:
         thread.join()
     assert [one.failure for one in rude if one.failure] == []
