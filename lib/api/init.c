@@ -5,6 +5,8 @@
  * It is one when the metadata says so, in the last step, and none before: what an interrupted
  * making left is taken over by the next.
  */
+#include <unistd.h>
+
 #include "api/offline.h"
 
 static void init_looked(void *context, int result, const struct catalog_look *look)
@@ -31,13 +33,16 @@ static void init_formatted(void *context, int result)
 }
 
 static int init_format_store(struct offline *offline,
-                             const struct iomesh_pool_init_options *options, const uint8_t uuid[16])
+                             const struct iomesh_pool_init_options *options, const uint8_t uuid[16],
+                             bool interrupted)
 {
     struct store_options store;
     offline_store_options(offline, &store);
     store.journal_bytes = options->journal_bytes;
-    /* A file that was made now, or that an interrupted making left, holds nothing of anybody's. */
-    bool overwrite = options->flags & IOMESH_POOL_OVERWRITE || options->device_count == 0;
+    /* A store without metadata may be somebody's, whose metadata was lost; beside metadata of no
+     * pool it is what an interrupted making left. */
+    bool own = options->device_count == 0;
+    bool overwrite = options->flags & IOMESH_POOL_OVERWRITE || (own && interrupted);
     offline->waiter.pending = true;
     return offline_wait(
         offline, store_format(&store, uuid, overwrite, &offline->store, init_formatted, offline));
@@ -46,6 +51,7 @@ static int init_format_store(struct offline *offline,
 static int init_steps(struct offline *offline, const struct iomesh_pool_init_options *options)
 {
     uint8_t uuids[2][16];
+    bool interrupted = access(offline->place.metadata, F_OK) == 0;
     int result = uring_random(uuids, sizeof uuids);
     if (result == 0)
         result = offline_open_meta(offline, true);
@@ -54,7 +60,7 @@ static int init_steps(struct offline *offline, const struct iomesh_pool_init_opt
     if (result == 0)
         result = offline_open_disks(offline, 0, true);
     if (result == 0)
-        result = init_format_store(offline, options, uuids[1]);
+        result = init_format_store(offline, options, uuids[1], interrupted);
     if (result == 0)
         result = place_make_links(&offline->place);
     if (result != 0)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
 
 #include "unit/api/pool.h"
 
@@ -295,4 +297,147 @@ Test(api_pool, the_parts_of_its_space_add_up)
                                          status.reserve_bytes);
     pool_stop();
     OK(iomesh_engine_close(engine));
+}
+
+Test(api_pool, a_store_whose_metadata_was_lost_is_not_made_new_by_accident)
+{
+    pool_init(64 * MIB);
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/meta.db", directory);
+    cr_assert_eq(unlink(path), 0);
+    struct iomesh_pool_init_options init = IOMESH_POOL_INIT_OPTIONS_INIT;
+    init.bytes = 64 * MIB;
+    REFUSED(iomesh_pool_init(url, &init), -EEXIST);
+    (void)snprintf(path, sizeof path, "%s/store", directory);
+    cr_expect_eq(access(path, F_OK), 0);
+    init.flags = IOMESH_POOL_OVERWRITE;
+    OK(iomesh_pool_init(url, &init));
+    check_clean();
+}
+
+Test(api_pool, a_making_that_was_interrupted_is_taken_over)
+{
+    struct iomesh_pool_init_options init = IOMESH_POOL_INIT_OPTIONS_INIT;
+    init.bytes = 64 * MIB;
+    cr_assert_eq(mkdir(directory, 0700), 0);
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/meta.db", directory);
+    int fd = open(path, O_CREAT | O_WRONLY, 0600);
+    cr_assert_geq(fd, 0);
+    close(fd);
+    (void)snprintf(path, sizeof path, "%s/store", directory);
+    fd = open(path, O_CREAT | O_WRONLY, 0600);
+    cr_assert_eq(ftruncate(fd, 64 * MIB), 0);
+    close(fd);
+    OK(iomesh_pool_init(url, &init));
+    check_clean();
+}
+
+/* --- A process that is killed ---------------------------------------------------------------- */
+
+enum { KILLED_DEPTH = 16, KILLED_BLOCKS = 2000 };
+
+static int told; /* The pipe: numbers of the writes that were acknowledged. */
+static struct iomesh_volume *written;
+static unsigned next_block;
+static uint8_t blocks[KILLED_DEPTH][4096];
+
+struct write_slot {
+    unsigned slot, number;
+};
+static struct write_slot write_slots[KILLED_DEPTH];
+
+static void write_next(struct write_slot *slot);
+
+static void write_told(void *context, int result)
+{
+    struct write_slot *slot = context;
+    if (result != 0 || write(told, &slot->number, sizeof slot->number) != sizeof slot->number)
+        _exit(3);
+    write_next(slot);
+}
+
+static void write_next(struct write_slot *slot)
+{
+    slot->number = next_block++;
+    memset(blocks[slot->slot], (int)(slot->number % 255) + 1, 4096);
+    memcpy(blocks[slot->slot], &slot->number, sizeof slot->number);
+    if (iomesh_write(written, slot->number % KILLED_BLOCKS * 4096ull, 4096, blocks[slot->slot], 0,
+                     write_told, slot) != 0)
+        _exit(4);
+}
+
+/* Writes for ever; its parent kills it. */
+static void write_until_killed(void)
+{
+    engine_start();
+    pool_start(0);
+    written = volume_start("v");
+    for (unsigned i = 0; i < KILLED_DEPTH; i++) {
+        write_slots[i].slot = i;
+        write_next(&write_slots[i]);
+    }
+    for (;;)
+        (void)iomesh_wait(engine, IOMESH_NEVER);
+}
+
+/* Every block holds the last write that was acknowledged, or one that may have been under way. */
+static void check_blocks(unsigned base, const unsigned last[KILLED_BLOCKS])
+{
+    engine_start();
+    pool_start(0);
+    struct iomesh_volume *volume = volume_start("v");
+    for (unsigned i = 0; i < KILLED_BLOCKS; i++) {
+        uint8_t back[4096];
+        unsigned number;
+        OK(iomesh_read_sync(volume, i * 4096ull, sizeof back, back));
+        memcpy(&number, back, sizeof number);
+        if (last[i] == UINT32_MAX && number < base)
+            continue;
+        cr_assert(last[i] == UINT32_MAX || number >= last[i], "block %u: %u, acknowledged %u", i,
+                  number, last[i]);
+        cr_assert_eq(number % KILLED_BLOCKS, i);
+        for (unsigned at = sizeof number; at < sizeof back; at++)
+            cr_assert_eq(back[at], number % 255 + 1, "block %u is torn", i);
+    }
+    OK(iomesh_volume_close_sync(volume));
+    pool_stop();
+    OK(iomesh_engine_close(engine));
+}
+
+Test(api_pool, nothing_acknowledged_is_lost_when_the_process_is_killed, .timeout = 120)
+{
+    pool_init(64 * MIB);
+    engine_start();
+    pool_start(0);
+    volume_make("v", 16 * MIB, 0);
+    pool_stop();
+    OK(iomesh_engine_close(engine));
+    for (unsigned round = 0; round < 5; round++) {
+        static unsigned last[KILLED_BLOCKS];
+        memset(last, 0xff, sizeof last);
+        int ends[2];
+        cr_assert_eq(pipe(ends), 0);
+        next_block = 1 + round * 100 * KILLED_BLOCKS; /* Newer than all before. */
+        pid_t child = fork();
+        if (child == 0) {
+            told = ends[1];
+            write_until_killed();
+        }
+        close(ends[1]);
+        unsigned number, count = 0;
+        while (read(ends[0], &number, sizeof number) == sizeof number) {
+            unsigned *slot = &last[number % KILLED_BLOCKS];
+            if (*slot == UINT32_MAX || *slot < number)
+                *slot = number;
+            if (++count == 1000 + round * 2777)
+                cr_assert_eq(kill(child, SIGKILL), 0);
+        }
+        close(ends[0]);
+        int status;
+        cr_assert_eq(waitpid(child, &status, 0), child);
+        cr_assert(WIFSIGNALED(status), "it ended by itself: %d", status);
+        check_blocks(next_block, last);
+        check_clean();
+    }
 }

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include "unit/uring/real.h"
 #include "uring/ring.h"
@@ -138,4 +142,28 @@ Test(uring_ring, the_arena_gives_aligned_pieces_that_do_not_overlap_and_takes_th
     cr_expect_null(arena_get(&arena, UINT64_MAX));
     arena_put(&arena, largest);
     arena_close(&arena);
+}
+
+/* What a container's profile does: io_uring_setup() is refused by a filter. */
+static void forbid_rings(void)
+{
+    struct sock_filter rules[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = COUNT_OF(rules), .filter = rules};
+    cr_assert_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+    cr_assert_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0), 0);
+}
+
+Test(uring_ring, a_ring_that_a_filter_refuses_is_one_sentence_that_names_it)
+{
+    struct uring *refused = NULL;
+    struct uring_options options = {.entries = 64, .buffer_bytes = 1u << 20};
+    forbid_rings();
+    cr_expect_eq(uring_open(&options, &refused), -EPERM);
+    cr_expect_null(refused);
+    cr_expect(strstr(base_last_error(), "seccomp") != NULL, "%s", base_last_error());
 }
