@@ -80,6 +80,7 @@ static void io_done(struct volume_io *io, int result)
     uint32_t extent_count = result == 0 ? io->extent_count : 0;
     /* The request is free before the callback: it may begin the next one with it. */
     volume->in_flight--;
+    engine_count(pool->engine->engine);
     pool->requests.in_flight--;
     list_push_front(&pool->requests.free, &request->node);
     if (extents_done != NULL)

@@ -107,6 +107,7 @@ static void pool_catalog_opened(void *context, int result)
         return;
     }
     pool->state = POOL_OPEN;
+    engine_count(pool->engine->engine);
     pool->opened_ns = clock_now_ns(pool->clock);
     api_trace(pool->engine, IOMESH_SEVERITY_INFO, IOMESH_EVENT_POOL, "pool open", NULL, 0);
     if (!(pool->options.flags & IOMESH_POOL_NO_CONTROL))

@@ -34,6 +34,7 @@ static struct operation *operation_begin(struct iomesh_pool *pool, void *context
 static void operation_end(struct operation *operation)
 {
     operation->pool->operations--;
+    engine_count(operation->pool->engine->engine);
     free(operation);
 }
 

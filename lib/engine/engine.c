@@ -8,6 +8,7 @@ struct engine {
     struct post_queue posts;
     struct list hooks;
     struct list *hook_next; /* While the hooks run: the one after the one that runs. */
+    unsigned counted;       /* By engine_count(), in this turn. */
     bool turning;
     bool touched; /* A turn is due whatever the world says. */
 };
@@ -58,6 +59,11 @@ void engine_touch(struct engine *engine)
     engine->touched = true;
 }
 
+void engine_count(struct engine *engine)
+{
+    engine->counted++;
+}
+
 static unsigned engine_step(struct engine *engine)
 {
     unsigned count = 0;
@@ -79,10 +85,12 @@ int engine_turn(struct engine *engine)
     struct engine_world *world = engine->world;
     engine->turning = true;
     engine->touched = false;
+    engine->counted = 0;
     unsigned count = world->ops->collect(world);
     count += post_queue_run(&engine->posts);
     count += clock_run(world->clock);
     count += engine_step(engine);
+    count += engine->counted;
     /* What ran may have left something for the machines that no completion will announce. */
     if (count > 0)
         engine->touched = true;

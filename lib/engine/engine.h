@@ -52,6 +52,10 @@ void engine_hook_remove(struct engine *engine, struct engine_hook *hook);
 /* Something was asked for outside a turn, or must go on in the next one: do not sleep before it. */
 void engine_touch(struct engine *engine);
 
+/* A callback ran inside a machine that does not count what it does: the turn did something, and
+ * engine_wait() returns after it. */
+void engine_count(struct engine *engine);
+
 /* One turn: how many callbacks ran, -EDEADLK inside one, or the world's error. */
 int engine_turn(struct engine *engine);
 /* A turn that waits, if there is nothing to do, until `until_ns` of the clock. */

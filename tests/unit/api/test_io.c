@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <time.h>
+
 #include "unit/api/pool.h"
 
 static struct iomesh_volume *volume; /* 32 MiB, sectors of 512. */
@@ -153,6 +155,22 @@ Test(api_io, any_sectors_any_memory_and_every_kind_agree_with_a_plain_array)
     free(all);
     free(memory);
     free(truth);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+Test(api_io, what_needs_no_device_does_not_wait_for_a_timer)
+{
+    static uint8_t data[4096];
+    uint64_t start_ns = now_ns();
+    for (unsigned i = 0; i < 200; i++)
+        OK(iomesh_read_sync(volume, i * 4096ull, sizeof data, data));
+    cr_expect_lt(now_ns() - start_ns, 5000000000u, "25 ms for each read of a hole");
 }
 
 Test(api_io, a_request_of_the_largest_size_is_whole)

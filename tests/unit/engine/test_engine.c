@@ -194,6 +194,22 @@ Test(engine, a_wait_sleeps_until_the_next_timer_and_runs_it)
     cr_expect_eq(engine_deadline_ns(engine), CLOCK_NEVER);
 }
 
+static unsigned tells_something(struct engine_hook *hook)
+{
+    engine_count(engine);
+    hook->turn = hooked;
+    return 0;
+}
+
+Test(engine, a_wait_returns_when_a_machine_ran_a_callback_and_does_not_sleep_over_it)
+{
+    struct engine_hook hook = {.turn = tells_something};
+    engine_hook_add(engine, &hook);
+    cr_expect_eq(engine_wait(engine, 9000), 1);
+    cr_expect_eq(world.waits, 0);
+    engine_hook_remove(engine, &hook);
+}
+
 Test(engine, closing_runs_what_was_posted)
 {
     struct engine *other = NULL;
