@@ -28,15 +28,17 @@ int target_complain(const struct target *target, const char *format, ...)
 }
 
 /* What to do, where the library cannot know it. */
-static const char *advice(enum command_id id, int result)
+static const char *advice(const struct command *command, int result)
 {
+    enum command_id id = command->spec->id;
     switch (result) {
     case -ENOENT:
         return id >= COMMAND_VOLUME_CREATE ? "iomesh-cli volume list tells what there is" : NULL;
     case -EEXIST:
-        return id == COMMAND_VOLUME_CREATE ? "choose another name"
-               : id == COMMAND_POOL_INIT   ? "choose another place"
-                                           : NULL;
+        if (id == COMMAND_VOLUME_CREATE)
+            return "choose another name";
+        return command->device_count > 0 ? "--overwrite takes devices as they are"
+                                         : "choose another place";
     case -EPERM: return id == COMMAND_VOLUME_RESIZE ? "--force cuts off its end" : NULL;
     case -EBUSY:
         return id == COMMAND_VOLUME_DELETE ? "disconnect whoever uses it, then try again" : NULL;
@@ -55,7 +57,7 @@ int target_fail(const struct target *target, int result)
     const char *sentence = iomesh_last_error();
     if (sentence[0] == '\0')
         sentence = iomesh_error_text(result);
-    const char *more = advice(target->command->spec->id, result);
+    const char *more = advice(target->command, result);
     return target_complain(target, "%s%s%s", sentence, more != NULL ? "; " : "",
                            more != NULL ? more : "");
 }

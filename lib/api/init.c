@@ -9,6 +9,8 @@
 
 #include "api/offline.h"
 
+#include <unistd.h>
+
 static void init_looked(void *context, int result, const struct catalog_look *look)
 {
     (void)look;
@@ -48,7 +50,9 @@ static int init_format_store(struct offline *offline,
         offline, store_format(&store, uuid, overwrite, &offline->store, init_formatted, offline));
 }
 
-static int init_steps(struct offline *offline, const struct iomesh_pool_init_options *options)
+/* *ret_ours: what is in the directory is of this making, to be taken back if it fails. */
+static int init_steps(struct offline *offline, const struct iomesh_pool_init_options *options,
+                      bool *ret_ours)
 {
     uint8_t uuids[2][16];
     bool interrupted = access(offline->place.metadata, F_OK) == 0;
@@ -57,6 +61,7 @@ static int init_steps(struct offline *offline, const struct iomesh_pool_init_opt
         result = offline_open_meta(offline, true);
     if (result == 0)
         result = init_check_empty(offline);
+    *ret_ours = *ret_ours || result == 0;
     if (result == 0)
         result = offline_open_disks(offline, 0, true);
     if (result == 0)
@@ -93,17 +98,16 @@ int iomesh_pool_init(const char *url, const struct iomesh_pool_init_options *giv
     if (result != 0)
         return result;
     bool made = false;
-    bool there = false;
+    bool ours = false;
     result = place_plan_devices(&offline.place, &options);
     if (result == 0)
         result = place_make_directory(&offline.place, &made);
     if (result == 0) {
-        result = init_steps(&offline, &options);
         /* What was somebody else's pool stays as it is. */
-        there = result == -EEXIST || result == IOMESH_IN_USE || result == IOMESH_FORMAT ||
-                result == IOMESH_CORRUPT;
+        ours = made || access(offline.place.metadata, F_OK) != 0;
+        result = init_steps(&offline, &options, &ours);
     }
-    if (result != 0 && !there)
+    if (result != 0 && ours)
         place_unmake(&offline.place, made);
     offline_end(&offline);
     return result;

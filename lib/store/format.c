@@ -140,6 +140,16 @@ static void format_wipe_next(struct opening *opening)
                   format_wiped_piece);
 }
 
+/* Anything: a store, a file system, a table of partitions. */
+static bool format_holds(const uint8_t block[BLOCK_BYTES])
+{
+    for (unsigned i = 0; i < BLOCK_BYTES; i++) {
+        if (block[i] != 0)
+            return true;
+    }
+    return false;
+}
+
 static int format_refuse(struct opening *opening)
 {
     struct store *store = opening->store;
@@ -149,10 +159,18 @@ static int format_refuse(struct opening *opening)
         if (opening->reads[i].result != 0)
             return FAIL(opening->reads[i].result, "%s: cannot be read: %s", disk->name,
                         base_error_text(opening->reads[i].result));
-        int error = label_decode(opening->blocks + (size_t)i * BLOCK_BYTES, &label);
-        if ((error == 0 || label.version != 0) && !opening->overwrite)
+        if (opening->overwrite)
+            continue;
+        const uint8_t *block = opening->blocks + (size_t)i * BLOCK_BYTES;
+        int error = label_decode(block, &label);
+        if (error == 0 || label.version != 0)
             return FAIL(-EEXIST,
                         "%s: carries a store already; wipe it first if its data may be lost",
+                        disk->name);
+        if (format_holds(block))
+            return FAIL(-EEXIST,
+                        "%s: its first block is not empty, it may hold a file system; wipe it "
+                        "first if its data may be lost",
                         disk->name);
     }
     return 0;

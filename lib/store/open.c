@@ -30,6 +30,14 @@ int opening_begin(const struct store_options *options, store_done_fn *done, void
     if (options->device_count == 0 || options->device_count > DEVICES_MAX)
         return FAIL(-EINVAL, "a store has 1 to %u devices, not %u", DEVICES_MAX,
                     options->device_count);
+    for (unsigned i = 0; i < options->device_count; i++) {
+        const struct disk *disk = options->devices[i].disk;
+        if (disk->size_bytes < LABEL_AREA_BLOCKS * BLOCK_BYTES)
+            return FAIL(-ENXIO,
+                        "%s: %llu bytes long, too short to be of a store: is it the right "
+                        "device, or was it cut short?",
+                        disk->name, (unsigned long long)disk->size_bytes);
+    }
     struct store *store = calloc(1, sizeof *store);
     struct opening *opening = calloc(1, sizeof *opening);
     uint8_t *blocks = aligned_alloc(BLOCK_BYTES, (size_t)DEVICES_MAX * BLOCK_BYTES);
