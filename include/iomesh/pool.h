@@ -75,7 +75,7 @@ struct iomesh_pool_options {
     uint32_t flags;         /* IOMESH_POOL_READ_ONLY | IOMESH_POOL_DISCARD | … */
     uint64_t cache_bytes;   /* Page cache; 0: 64 MiB. */
     uint64_t scrub_rate;    /* Bytes a second; 0: 16 MiB. */
-    uint64_t claim_wait_ns; /* How long a killed owner's devices are waited for; 0: 5 s. */
+    uint64_t claim_wait_ns; /* How long a killed owner's devices are waited for; 0: 10 s. */
     uint32_t requests_max;  /* I/O requests in flight per pool, 1 .. 65536; 0: 1024. */
     uint32_t volumes_max;   /* Volumes open at once, 1 .. 65536; 0: 4096. */
     uint32_t devices_reserved;

@@ -10,7 +10,7 @@
 #include "meta/sqlite/sqlite.h"
 
 #define CLAIM_RETRY_NS (50 * NS_PER_MS)
-#define CLAIM_WAIT_NS (5 * NS_PER_S)
+#define CLAIM_WAIT_NS (10 * NS_PER_S)
 
 void pool_note(struct iomesh_pool *pool, int result)
 {
