@@ -42,7 +42,7 @@ struct store_options {
     struct store_device devices[DEVICES_MAX];
     unsigned device_count;
 
-    uint64_t cache_bytes;       /* For pages of every kind; 0: 48 MiB. */
+    uint64_t cache_bytes;       /* For pages of every kind; 0: 64 MiB. */
     bool discard;               /* Give freed space back to what is below. */
     bool read_only;             /* Nothing is written: for `pool check`. */
     uint64_t scrub_bytes_per_s; /* 0: no scrub. */

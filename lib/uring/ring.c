@@ -275,7 +275,8 @@ static void spin_pause(void)
 }
 
 /* Spinning pays where one request follows another closely and each is waited for; where many are
- * in flight sleeping lets them gather, at less cost for each. */
+ * in flight sleeping lets them gather, at less cost for each. And it pays only while no other
+ * process wants the processor: it would take the time from, say, the client it waits for. */
 static bool spin_pays(const struct uring *uring)
 {
     return uring->spin_ns_max > 1 && uring->flying > 0 && uring->batch_x16 < 40 &&
@@ -289,14 +290,23 @@ bool uring_spin(struct uring *uring)
     spin_idle(uring);
     if (!spin_pays(uring))
         return false;
-    uint64_t end_ns = uring_now_ns() + uring->spin_ns_max;
-    do {
+    uint64_t now_ns = uring_now_ns();
+    if (now_ns < uring->spin_rest_until_ns)
+        return false;
+    uint64_t end_ns = now_ns + uring->spin_ns_max;
+    while (now_ns < end_ns) {
         for (unsigned i = 0; i < 32; i++) {
             if (ring_arrived(uring))
                 return true;
             spin_pause();
         }
-    } while (uring_now_ns() < end_ns);
+        uint64_t before_ns = now_ns;
+        now_ns = uring_now_ns();
+        if (now_ns - before_ns > URING_SPIN_ROBBED_NS) {
+            uring->spin_rest_until_ns = now_ns + URING_SPIN_REST_NS;
+            break;
+        }
+    }
     return ring_arrived(uring);
 }
 

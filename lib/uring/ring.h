@@ -10,6 +10,9 @@
 
 #define URING_FILES_MAX 256u /* Registered descriptors: disks. */
 #define URING_ZERO_BYTES (1u << 20)
+/* Between two looks at the clock a spin takes a microsecond or two. Longer: somebody else ran. */
+#define URING_SPIN_ROBBED_NS 40000ull
+#define URING_SPIN_REST_NS (10 * NS_PER_MS)
 #define URING_BUFFER_ARENA 0 /* Indices of the registered buffers. */
 #define URING_BUFFER_ZERO 1
 
@@ -77,7 +80,8 @@ struct uring {
     /* For the spin: how long the wait for something to do was lately, and how much came at once. */
     uint64_t spin_ns_max;
     uint64_t gap_ns;
-    uint64_t idle_since_ns; /* When collect last found nothing; 0: it found something. */
+    uint64_t idle_since_ns;      /* When collect last found nothing; 0: it found something. */
+    uint64_t spin_rest_until_ns; /* Somebody else wanted the processor: no spinning before. */
     uint32_t batch_x16;
 
     void (*notice)(void *context, const char *text);

@@ -144,7 +144,7 @@ static void map_piece_done(struct store_op *op, int result)
         if (room)
             io->next = block_end;
     }
-    list_push_back(&io->volume->engine->free_pieces, &piece->node);
+    list_push_front(&io->volume->engine->free_pieces, &piece->node);
     io->pieces--;
     /* What is known is an answer, even if what follows cannot be read. */
     io->result = io->extent_count > 0 ? 0 : result;
