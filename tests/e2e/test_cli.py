@@ -288,7 +288,8 @@ def test_sizes_that_no_volume_can_have_are_refused(cli, size):
 def test_the_largest_and_the_smallest_volume(cli):
     cli("volume", "create", "large", "--size", "64T")
     cli("volume", "create", "small", "--size", "4K")
-    sizes = {volume["name"]: volume["size_bytes"] for volume in cli.json("volume", "list")["volumes"]}
+    listed = cli.json("volume", "list")["volumes"]
+    sizes = {volume["name"]: volume["size_bytes"] for volume in listed}
     assert sizes == {"large": 64 << 40, "small": 4096}
 
 
