@@ -201,6 +201,8 @@ struct space {
     struct space_load load;
     struct space_discard discard;
     struct extents scratch;
+    struct extents avoid; /* What replay may mark; sorted and apart once `avoid_sorted`. */
+    bool avoid_sorted;
     struct timer again; /* More to do: turn before you sleep. */
     struct timer idle;
     uint64_t takes, takes_seen;
@@ -258,6 +260,12 @@ void space_fetch_end(struct region_fetch *fetch);
 void space_reserved_add(struct space_reserved *reserved, struct extent extent);
 void space_reserved_remove(struct space_reserved *reserved, struct extent extent);
 void space_reserved_list(const struct space_reserved *reserved, struct extents *to);
+
+/* --- avoid.c ----------------------------------------------------------------------------- */
+
+/* Cuts [*place, *place + *blocks) to what need not be avoided. False: *place must be, and all up
+ * to *ret_end. */
+bool space_avoid_cut(struct space *space, uint64_t place, uint32_t *blocks, uint64_t *ret_end);
 
 /* --- take.c ------------------------------------------------------------------------------ */
 

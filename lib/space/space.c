@@ -99,6 +99,7 @@ void space_close(struct space *space)
     space_extents_done(&space->pages_done);
     space_extents_done(&space->deferred_pages);
     space_extents_done(&space->scratch);
+    space_extents_done(&space->avoid);
     free(space->reserved.items);
     free(space->ring);
     free(space->regions);

@@ -129,6 +129,13 @@ void space_read_leave(struct space *space, uint64_t ticket);
  * or why the map cannot be read. Not once space_take() was called but for pages. */
 int space_mark(struct space *space, struct extent extent, bool used, struct page_waiter *waiter);
 
+/*
+ * Replay will mark these blocks, or may: a checkpoint that has to be taken before it ends must not
+ * write its pages there. Say so for every record before the first mark, and say when it is over.
+ */
+void space_avoid(struct space *space, struct extent extent);
+void space_avoid_over(struct space *space);
+
 /* --- Checkpoint -------------------------------------------------------------------------- */
 
 /* Pages of the deferred list that a freeze now would write, at most; those of the free map are

@@ -118,24 +118,32 @@ static int take_here(struct space *space, struct space_class *class, enum space_
     uint32_t limit = space_prepare_limit(space, class, region, purpose);
     uint32_t from = 0;
     uint32_t blocks = 0;
-    if (!space_bitmap_find(page_bytes(page), class->position, limit, blocks_max, &from, &blocks))
-        return -ENOENT;
+    uint64_t base = (uint64_t)region * REGION_BLOCKS;
+    for (;;) {
+        uint64_t end = 0;
+        if (!space_bitmap_find(page_bytes(page), class->position, limit, blocks_max, &from,
+                               &blocks))
+            return -ENOENT;
+        if (space_avoid_cut(space, base + from, &blocks, &end))
+            break;
+        class->position = (uint32_t)(end - base);
+    }
     int changed = space_region_change(space, region, page, from, blocks, true, waiter);
     if (changed < 0)
         return changed;
     assert((uint32_t)changed == blocks);
     class->position = from + blocks;
     space_prepare_busy(space);
-    *ret_extent =
-        (struct extent){.place = (uint64_t)region * REGION_BLOCKS + from, .blocks = blocks};
+    *ret_extent = (struct extent){.place = base + from, .blocks = blocks};
     return 0;
 }
 
 static int class_take(struct space *space, struct space_class *class, enum space_purpose purpose,
                       uint32_t blocks_max, struct page_waiter *waiter, struct extent *ret_extent)
 {
-    /* Regions that turn out to be lost cost a round each. */
-    for (unsigned rounds = 0; rounds < 8; rounds++) {
+    /* Regions that turn out to be lost cost a round each, and those of which all is avoided. */
+    uint32_t most = 8 + (space->avoid.count > 0 ? space->region_count : 0);
+    for (uint32_t rounds = 0; rounds < most; rounds++) {
         int result = take_here(space, class, purpose, blocks_max, waiter, ret_extent);
         if (result != -ENOENT)
             return result;
@@ -145,6 +153,8 @@ static int class_take(struct space *space, struct space_class *class, enum space
         if (result != 0)
             return result;
     }
+    if (space->avoid.count > 0)
+        return -ENOSPC;
     space->progress = true;
     space_again(space);
     return space_wait(space, waiter);

@@ -44,6 +44,7 @@ struct replay {
     struct replay_slot *slots;
     unsigned head, count;
     bool paused, visited;
+    bool looked, begun; /* Places to be avoided are known; the replay proper was begun. */
     bool waits; /* The head waits for a page. */
     int result;
 

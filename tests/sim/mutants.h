@@ -62,7 +62,8 @@
     X(72, "blocks beyond the end of the device are given out")                    \
     X(73, "the pages of the deferred list leak")                                  \
     X(74, "a recovered block stays free")                                         \
-    X(75, "what is left of a checkpoint's run is not given back")
+    X(75, "what is left of a checkpoint's run is not given back")                 \
+    X(76, "a checkpoint during recovery writes over what is to be replayed")
 
 /* 100 .. 109: catalog. */
 #define CATALOG_MUTANTS(X)                                                       \
