@@ -200,7 +200,8 @@ void store_turn(struct store *store)
     (void)device_turn(&store->devices);
     if (store->cache != NULL)
         (void)page_turn(store->cache);
-    if (store->state == STORE_OPENING) {
+    /* Also one that failed meanwhile: who opens it is still to be told. */
+    if (store->opening != NULL) {
         store_opening_turn(store);
         return;
     }
