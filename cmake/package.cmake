@@ -14,8 +14,16 @@ endif()
 file(GLOB pages CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/man/*.[1-8])
 foreach(page IN LISTS pages)
     string(REGEX MATCH "[1-8]$" section ${page})
-    install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+    get_filename_component(leaf ${page} NAME)
+    set(compressed ${CMAKE_BINARY_DIR}/man/${leaf}.gz)
+    add_custom_command(OUTPUT ${compressed}
+        COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/man
+        COMMAND sh -c "gzip -9 --no-name --stdout '${page}' >'${compressed}'"
+        DEPENDS ${page} VERBATIM)
+    list(APPEND compressed_pages ${compressed})
+    install(FILES ${compressed} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
 endforeach()
+add_custom_target(pages ALL DEPENDS ${compressed_pages})
 file(GLOB completions CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/completion/iomesh*)
 install(FILES ${completions} DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 

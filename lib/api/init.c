@@ -5,8 +5,6 @@
  * It is one when the metadata says so, in the last step, and none before: what an interrupted
  * making left is taken over by the next.
  */
-#include <unistd.h>
-
 #include "api/offline.h"
 
 #include <unistd.h>
