@@ -267,6 +267,8 @@ static bool settle_window(struct rig *rig, struct rig_volume *volume, uint32_t i
 {
     static _Alignas(4096) uint8_t data[WINDOW * BLOCK_BYTES];
     static struct settling settling;
+    /* Power may have gone while it was used. */
+    memset(&settling, 0, sizeof settling);
     settling.waiting = true;
     settling.op.kind = STORE_READ;
     settling.op.volume = volume->id;

@@ -402,7 +402,7 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct storm storm = {
-        .seed = 1, .triples = 16, .draws = 1, .again_one_in = 64, .ways_one_in = 6, .jobs = 2};
+        .seed = 1, .triples = 16, .draws = 1, .again_one_in = 96, .ways_one_in = 6, .jobs = 2};
     if (storm_parse(&storm, argc, argv) != 0) {
         (void)fprintf(stderr,
                       "usage: %s [--seed S] [--triples N|all] [--draws N] [--again N] [--ways N] "
