@@ -18,8 +18,8 @@ struct iomesh_control {
     struct iomesh_stream *stream; /* NULL: it ended. */
     struct api_waiter dropped;    /* Its closing, if it ended before its time. */
     bool dropping;
-    struct timer limit;           /* Of an answer. */
-    uint64_t id;                  /* Of the last request. */
+    struct timer limit; /* Of an answer. */
+    uint64_t id;        /* Of the last request. */
     uint32_t process;
     struct control_response response; /* The last. */
 };
