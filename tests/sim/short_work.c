@@ -158,6 +158,8 @@ static void work_deleted(void *context, int result)
     struct rig_volume *volume = context;
     if (running != NULL && running->pending > 0)
         running->pending--;
+    if (result != 0 && volume->rig->faulty)
+        return; /* It goes on at the next start. */
     if (result != 0) {
         (void)rig_wrong(volume->rig, "deleting a volume ended with %d", result);
         return;
@@ -281,6 +283,8 @@ static bool settle_window(struct rig *rig, struct rig_volume *volume, uint32_t i
     store_submit(rig->store, &settling.op);
     if (!rig_wait(rig, &settling.waiting, "settling"))
         return false;
+    if (settling.result != 0 && rig->faulty)
+        return true;
     if (settling.result != 0)
         return rig_wrong(rig, "volume %llu cannot be read after a crash: %d",
                          (unsigned long long)volume->id, settling.result);
@@ -306,7 +310,8 @@ bool short_settle(struct rig *rig, bool power_cut)
             if (!settle_window(rig, volume, windows[i], power_cut ? MODEL_POWER_CUT : MODEL_KILL))
                 return false;
         }
-        volume->model.acks = volume->model.durable_acks = 1;
+        if (!rig->faulty)
+            volume->model.acks = volume->model.durable_acks = 1;
     }
     return true;
 }
