@@ -434,7 +434,7 @@ static void space_loaded(void *context, int result)
         return;
     }
     struct journal_position start = {.batch = super->replay_batch, .block = super->replay_block};
-    bool clean = super->clean && !MUTANT(89);
+    bool clean = super->clean;
     uint64_t incarnation = super->incarnation + (clean && !store->options.read_only ? 1 : 0);
     int error = opening_journal(store, incarnation, start);
     if (error != 0) {

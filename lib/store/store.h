@@ -3,7 +3,7 @@
  * store: one failure unit of space: its devices, log, tree and free map as one thing.
  *
  * Owns everything on its devices. Promises (design sections 1 and 4): a completed write survives
- * any process crash; after a completed flush, or with STORE_FUA, it survives power loss; a block is
+ * any process crash; after a completed flush it survives power loss; a block is
  * old or new, never a mixture; every block read was checked; a full store answers -ENOSPC and harms
  * nothing; a device error fails the store for good and harms nothing else.
  *
@@ -97,8 +97,6 @@ const uint8_t *store_uuid(const struct store *store);
 
 /* --- Operations -------------------------------------------------------------------------- */
 
-enum store_op_flags { STORE_FUA = 1u };
-
 /* A wait for a flush; lives in its waiter. */
 struct store_flush {
     struct list node;
@@ -114,7 +112,6 @@ enum store_op_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_MAP };
 struct store_op {
     /* Filled by the caller. */
     enum store_op_kind kind;
-    uint32_t flags;
     uint64_t volume;
     uint64_t view; /* VIEW_HEAD, or a snapshot's cut (reads). */
     uint64_t block;
@@ -152,7 +149,6 @@ struct store_op {
     struct tree_path path;
     struct page_waiter waiter;
     struct journal_entry entry;
-    struct store_flush flush;
 };
 
 /*

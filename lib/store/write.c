@@ -2,10 +2,10 @@
 /*
  * One write of up to 256 blocks within one map page.
  *
- *   ADMIT ──▶ RESERVE ──▶ TAKE ──▶ FLY ──▶ (apply) ──▶ FLUSH ──▶ finished
- *                          │ ▲      │          │ no FUA     ▲
- *                          ▼ │      │          └────────────┘
- *                         PROBE     └──▶ TAKE again: free space was in too many pieces
+ *   ADMIT ──▶ RESERVE ──▶ TAKE ──▶ FLY ──▶ (apply) ──▶ finished
+ *                          │ ▲      │
+ *                          ▼ │      └──▶ TAKE again: free space was in too many pieces
+ *                         PROBE
  *
  * FLY is three things at once: the data goes to its new places, the record to the journal, and the
  * map page is fetched if it is not in memory. When all three are there, pointers move. PROBE: no
@@ -17,7 +17,7 @@
 #include "codec/codec.h"
 #include "store/internal.h"
 
-enum write_state { WRITE_ADMIT, WRITE_RESERVE, WRITE_TAKE, WRITE_PROBE, WRITE_FLY, WRITE_FLUSH };
+enum write_state { WRITE_ADMIT, WRITE_RESERVE, WRITE_TAKE, WRITE_PROBE, WRITE_FLY };
 
 static void write_land(struct store_op *op);
 
@@ -50,24 +50,12 @@ static void write_give_back(struct store_op *op)
     op->round = 0;
 }
 
-static void write_flushed(struct store_flush *flush, int result)
-{
-    store_op_finish(CONTAINER_OF(flush, struct store_op, flush), result);
-}
-
 static void write_done(struct store_op *op)
 {
     struct store *store = op->store;
     store->stats.writes++;
     store->stats.written_blocks += op->count;
-    tree_path_close(&op->path);
-    if ((op->flags & STORE_FUA) == 0 || MUTANT(81)) {
-        store_op_finish(op, 0);
-        return;
-    }
-    op->state = WRITE_FLUSH;
-    op->flush.done = write_flushed;
-    store_flush(store, &op->flush);
+    store_op_finish(op, 0);
 }
 
 /*

@@ -2,16 +2,16 @@
 /*
  * Zeros over up to 256 blocks within one map page, or over a whole segment. No data is written.
  *
- *   ADMIT ──▶ LOG ──▶ APPLY ──▶ FLUSH ──▶ finished
- *                     ▲   │ no FUA   ▲
- *                     └───┘──────────┘
+ *   ADMIT ──▶ LOG ──▶ APPLY ──▶ finished
+ *                     ▲   │
+ *                     └───┘
  *
  * APPLY goes map page by map page for a segment that has pages; one step if it has none. It may be
  * cut short by a crash: replay does it again, and what is zero already stays as it is.
  */
 #include "store/internal.h"
 
-enum zero_state { ZERO_ADMIT, ZERO_LOG, ZERO_WHOLE, ZERO_RESERVE, ZERO_APPLY, ZERO_FLUSH };
+enum zero_state { ZERO_ADMIT, ZERO_LOG, ZERO_WHOLE, ZERO_RESERVE, ZERO_APPLY };
 
 uint32_t store_zero_record(const struct store_op *op, uint8_t *to)
 {
@@ -25,11 +25,6 @@ uint32_t store_zero_record(const struct store_op *op, uint8_t *to)
     record.epoch = op->epoch;
     record.generation = op->generation;
     return record_encode(to, &record);
-}
-
-static void zero_flushed(struct store_flush *flush, int result)
-{
-    store_op_finish(CONTAINER_OF(flush, struct store_op, flush), result);
 }
 
 static void zero_done(struct store_op *op, int result)
@@ -46,13 +41,7 @@ static void zero_done(struct store_op *op, int result)
     }
     store->stats.zeroes++;
     store->stats.zeroed_blocks += op->count;
-    if ((op->flags & STORE_FUA) == 0) {
-        store_op_finish(op, 0);
-        return;
-    }
-    op->state = ZERO_FLUSH;
-    op->flush.done = zero_flushed;
-    store_flush(store, &op->flush);
+    store_op_finish(op, 0);
 }
 
 void store_zero_logged(struct store_op *op, int result)
@@ -131,8 +120,7 @@ void store_zero_step(struct store_op *op)
         break;
     case ZERO_RESERVE:
     case ZERO_APPLY: break;
-    case ZERO_LOG:
-    case ZERO_FLUSH: return;
+    case ZERO_LOG: return;
     }
     while (op->base < op->count) {
         error = zero_page(op);

@@ -68,7 +68,6 @@ static void piece_submit(struct piece *piece, enum store_op_kind kind, void *dat
     struct volume *volume = piece->io->volume;
     struct store_op *op = &piece->op;
     op->kind = kind;
-    op->flags = 0;
     op->volume = volume->id;
     op->view = VIEW_HEAD;
     op->block = piece->offset / BLOCK_BYTES;

@@ -86,7 +86,8 @@ static void io_flush(struct volume_io *io)
 
 static void io_ended(struct volume_io *io)
 {
-    if (io->result == 0 && io->kind != VOLUME_READ && (io->flags & VOLUME_FUA) != 0)
+    bool fua = (io->flags & VOLUME_FUA) != 0 && !MUTANT(81);
+    if (io->result == 0 && io->kind != VOLUME_READ && fua)
         io_flush(io);
     else
         io_tell(io);

@@ -7,7 +7,22 @@
 #define SIM_MUTANTS_H
 
 /* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 40 .. 59: page and tree,
- * 60 .. 79: space. */
+ * 60 .. 79: space,
+ * 80 .. 89: store and volume. */
+#define STORE_MUTANTS(X)                                                       \
+    X(80, "a write is acknowledged without its record in the journal")         \
+    X(81, "FUA does not flush")                                                \
+    X(82, "recovery does not look whether the data of a record arrived")       \
+    X(83, "a flush covers what completed while it was under way")              \
+    X(84, "a superblock names pages that are not durable")                     \
+    X(85, "the CRC of a block is not looked at")                               \
+    X(87, "recovery writes to a volume that is retired")                       \
+    X(88, "a checkpoint during recovery falls between a pointer and its mark") \
+    X(20, "a failed write or flush does not fail the device")                  \
+    X(60, "a freed block is used again before its record is durable")          \
+    X(64, "new data takes the reserve")                                        \
+    X(65, "what a checkpoint took and did not use leaks")
+
 #define DEVICE_MUTANTS(X)                                     \
     X(20, "a failed write or flush does not fail the device") \
     X(21, "a flush ends before one in flight that covers what it promises")

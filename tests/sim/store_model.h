@@ -21,7 +21,7 @@
 
 #define MODEL_BLOCKS 512u
 #define MODEL_SECTORS 8u
-#define MODEL_VERSIONS_MAX 64u
+#define MODEL_VERSIONS_MAX 24u
 
 struct model_version {
     uint64_t tags[MODEL_SECTORS]; /* Of the sectors that it changed. */

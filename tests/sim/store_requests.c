@@ -59,6 +59,11 @@ static void request_done(struct volume_io *io, int result)
     struct rig_request *request = CONTAINER_OF(io, struct rig_request, io);
     struct rig *rig = request->rig;
     request->busy = false;
+    if (request->spray) {
+        if (result != 0)
+            (void)error_legal(rig, result);
+        return;
+    }
     world_trace(&rig->world, (uint64_t)io->kind << 32 | (uint32_t)result);
     if (result != 0) {
         (void)error_legal(rig, result);
@@ -143,6 +148,24 @@ static void request_note(struct rig_request *request)
     }
 }
 
+/* One block far away: many map pages, whose contents only the check looks at. */
+static void request_spray(struct rig *rig, struct rig_request *request)
+{
+    struct volume_io *io = &request->io;
+    uint64_t block = 4ull * SEGMENT_BLOCKS +
+                     prng_below(&rig->prng, (RIG_SEGMENTS - 4ull) * SEGMENT_BLOCKS);
+    io->kind = prng_one_in(&rig->prng, 3) ? VOLUME_DISCARD : VOLUME_WRITE;
+    io->flags = 0;
+    io->offset = block * BLOCK_BYTES;
+    io->length = BLOCK_BYTES;
+    io->data = request->data;
+    model_fill(request->data, ++rig->tag);
+    request->spray = true;
+    request->busy = true;
+    rig->counts.requests++;
+    volume_submit(request->volume->volume, io);
+}
+
 static bool request_start(struct rig *rig, struct rig_request *request)
 {
     struct rig_volume *volume = &rig->volumes[prng_below(&rig->prng, RIG_VOLUMES)];
@@ -150,9 +173,14 @@ static bool request_start(struct rig *rig, struct rig_request *request)
         return false;
     request->volume = volume;
     struct volume_io *io = &request->io;
+    io->done = request_done;
+    request->spray = false;
+    if (prng_below(&rig->prng, 100) < rig->spray) {
+        request_spray(rig, request);
+        return true;
+    }
     io->kind = draw_kind(rig);
     io->flags = 0;
-    io->done = request_done;
     draw_range(rig, request);
     if (io->kind == VOLUME_ZERO && prng_one_in(&rig->prng, 2))
         io->flags |= VOLUME_NO_HOLE;
@@ -224,12 +252,12 @@ bool rig_drain(struct rig *rig)
     return rig->wrong[0] == '\0';
 }
 
-/* Now and then one volume is emptied of requests and deleted, another takes its place. */
+/* Now and then a volume without requests is deleted, beside those of others; another takes its place. */
 static bool rig_replace_volume(struct rig *rig)
 {
     struct rig_volume *volume = &rig->volumes[prng_below(&rig->prng, RIG_VOLUMES)];
-    if (volume->volume == NULL || !rig_drain(rig))
-        return rig->wrong[0] == '\0' && !rig->world.off;
+    if (volume->volume == NULL || volume_io_count(volume->volume) > 0)
+        return true;
     volume_close(volume->volume);
     volume->volume = NULL;
     rig_delete(rig, volume);
@@ -248,7 +276,7 @@ void rig_run(struct rig *rig, uint64_t count)
             (void)request_start(rig, request);
             made++;
         }
-        if (prng_one_in(&rig->prng, 3000) && !rig_replace_volume(rig))
+        if (prng_one_in(&rig->prng, 200) && !rig_replace_volume(rig))
             return;
         if (!rig_turn(rig))
             return;

@@ -70,6 +70,7 @@ void rig_open(struct rig *rig, uint64_t seed)
     rig_draw_options(rig);
     rig->depth = (unsigned)draw(rig, 1, RIG_REQUESTS);
     rig->next_id = 1;
+    rig->spray = prng_one_in(&rig->prng, 3) ? 60 : 5;
     for (unsigned i = 0; i < RIG_VOLUMES; i++) {
         struct rig_volume *volume = &rig->volumes[i];
         volume->rig = rig;
@@ -168,7 +169,7 @@ static bool rig_open_volume(struct rig *rig, struct rig_volume *volume)
 {
     struct volume_options options = {
         .id = volume->id,
-        .bytes = 4ull * SEGMENT_BLOCKS * BLOCK_BYTES,
+        .bytes = (uint64_t)RIG_SEGMENTS * SEGMENT_BLOCKS * BLOCK_BYTES,
         .sector_bytes = volume->sector_bytes,
         .epoch = ++volume->epoch,
         .sequence = volume->sequence_end + 1,
@@ -272,7 +273,7 @@ bool rig_check(struct rig *rig)
 {
     struct store_options options = rig->options;
     options.read_only = true;
-    options.cache_bytes = 4096ull * BLOCK_BYTES;
+    options.cache_bytes = 2048ull * BLOCK_BYTES;
     rig->waiting = true;
     if (store_open(&options, &rig->store, rig_opened, rig) != 0)
         return rig_wrong(rig, "check: open refused: %s", base_last_error());

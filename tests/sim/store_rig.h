@@ -19,6 +19,7 @@
 #define RIG_REQUESTS 16u
 #define RIG_DEVICES 3u
 #define RIG_REQUEST_BLOCKS 64u
+#define RIG_SEGMENTS 64u
 
 struct rig;
 
@@ -38,6 +39,7 @@ struct rig_request {
     struct rig *rig;
     struct rig_volume *volume;
     bool busy;
+    bool spray; /* Not modelled. */
     uint64_t flush_acks;
     uint32_t index;        /* First block of the window. */
     uint32_t first_sector; /* In it. */
@@ -62,6 +64,7 @@ struct rig {
     struct rig_volume volumes[RIG_VOLUMES];
     struct rig_request requests[RIG_REQUESTS];
     unsigned depth;
+    unsigned spray; /* Percent of the requests. */
     uint64_t next_id;
     uint64_t tag;
     uint64_t incarnation;

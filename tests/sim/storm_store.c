@@ -2,7 +2,8 @@
 /*
  * The storm of one store: the shipped objects, a false world, power cuts and worse, from a seed.
  *
- *   storm_store [--seeds FIRST COUNT] [--mutant N] [--jobs N] [--reach FILE] [--verbose]
+ *   storm_store [--seeds FIRST COUNT] [--mutant N | --mutants] [--jobs N] [--reach FILE]
+ *               [--verbose]
  *
  * Seeds run in child processes, a few dozen each: a crash of the store forgets its memory, as a real
  * one does. Exit status 0: nothing was false (with --mutant: the planted bug was caught).
@@ -15,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sim/mutants.h"
+#include "sim/store_inside.h"
 #include "sim/store_rig.h"
 
 #define SEEDS_PER_CHILD 20u
@@ -40,6 +43,7 @@ struct storm {
     unsigned jobs;
     const char *reach_file;
     bool verbose;
+    bool mutants; /* All that the table names. */
     struct results *results;
 };
 
@@ -63,9 +67,20 @@ static void seed_faults(struct rig *rig)
     }
 }
 
+static void seed_rot(struct rig *rig)
+{
+    for (uint64_t flips = prng_below(&rig->prng, 12); flips > 0; flips--) {
+        struct sim_disk *disk = rig->disks[prng_below(&rig->prng, rig->disk_count)];
+        uint64_t block = 64 + prng_below(&rig->prng, disk->disk.size_bytes / BLOCK_BYTES - 64);
+        (void)sim_disk_rot(disk, block * BLOCK_BYTES, BLOCK_BYTES);
+    }
+}
+
 /* After a crash: prove what is there, open it, compare. Power may go again meanwhile. */
 static bool seed_recover(struct rig *rig, bool power_cut)
 {
+    if (rig->faulty && prng_one_in(&rig->prng, 2))
+        seed_rot(rig);
     for (unsigned tries = 0;; tries++) {
         if (!rig->faulty && prng_one_in(&rig->prng, 4) && !rig_check(rig))
             return false;
@@ -101,12 +116,45 @@ static bool seed_round(struct rig *rig)
     return true;
 }
 
+/* An older image than the pool has seen is refused. */
+static bool seed_old_image(struct rig *rig)
+{
+    uint64_t incarnation = rig->incarnation;
+    rig->incarnation += 5;
+    bool open = rig_start(rig);
+    bool refused = !open && strstr(rig->wrong, "an old image was put back") != NULL;
+    rig->incarnation = incarnation;
+    if (!refused)
+        return rig_wrong(rig, "an old image was taken");
+    rig->wrong[0] = '\0';
+    return true;
+}
+
+/* Some of it rots while nobody asks: scrub finds that, and nothing else changes. */
+static bool seed_scrub(struct rig *rig)
+{
+    rig->faulty = true;
+    rig->options.scrub_bytes_per_s = 256 << 20;
+    for (unsigned i = 0; i < 4; i++)
+        seed_rot(rig);
+    if (!rig_start(rig))
+        return rig->gave_up;
+    bool idle = true;
+    for (unsigned turns = 0; idle && turns < 20000; turns++)
+        idle = rig_turn(rig);
+    return idle && rig_stop(rig);
+}
+
 /* Ends well: drained, closed, proved, opened once more and read. */
 static bool seed_end(struct rig *rig)
 {
     if (!rig_drain(rig) || !rig_stop(rig) || !rig_check(rig))
         return false;
-    return rig_start(rig) && rig_settle(rig, false) && rig_stop(rig);
+    if (prng_one_in(&rig->prng, 8) && !seed_old_image(rig))
+        return false;
+    if (!rig_start(rig) || !rig_settle(rig, false) || !rig_stop(rig))
+        return false;
+    return prng_one_in(&rig->prng, 4) ? seed_scrub(rig) : true;
 }
 
 static void seed_run(struct rig *rig)
@@ -261,6 +309,8 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--verbose") == 0) {
             storm->verbose = true;
+        } else if (strcmp(argv[i], "--mutants") == 0) {
+            storm->mutants = true;
         } else if (i + 1 >= argc) {
             return -EINVAL;
         } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
@@ -279,6 +329,33 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
     return storm->jobs >= 1 && storm->jobs <= 8 ? 0 : -EINVAL;
 }
 
+/* Every planted bug of the table in turn. How many were not caught. */
+static unsigned storm_mutants(struct storm *storm)
+{
+    static const struct {
+        int number;
+        const char *what;
+    } table[] = {
+#define MUTANT_ROW(number, what) {number, what},
+        STORE_MUTANTS(MUTANT_ROW)
+#undef MUTANT_ROW
+    };
+    unsigned missed = 0;
+    /* What a planted bug says while it dies is not news. */
+    if (freopen("/dev/null", "w", stderr) == NULL)
+        return 1;
+    for (size_t i = 0; i < COUNT_OF(table); i++) {
+        storm->mutant = table[i].number;
+        storm->results->failed[0] = '\0';
+        bool caught = storm_run(storm);
+        missed += caught ? 0 : 1;
+        printf("planted %d, %s: %s%s\n", table[i].number, table[i].what,
+               caught ? "caught, " : "NOT CAUGHT", storm->results->failed);
+        (void)fflush(stdout);
+    }
+    return missed;
+}
+
 int main(int argc, char **argv)
 {
     struct storm storm = {.first = 1, .count = 500, .jobs = 2};
@@ -293,6 +370,8 @@ int main(int argc, char **argv)
                          MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (storm.results == MAP_FAILED)
         return 2;
+    if (storm.mutants)
+        return storm_mutants(&storm) == 0 ? 0 : 1;
     bool failed = storm_run(&storm);
     if (storm.mutant != 0) {
         printf("mutant %d: %s%s\n", storm.mutant, failed ? "caught, " : "NOT CAUGHT",
