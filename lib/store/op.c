@@ -47,7 +47,9 @@ void store_op_finish(struct store_op *op, int result)
  */
 bool store_must_throttle_pages(const struct store *store)
 {
-    return page_dirty_count(store->cache) > page_frame_count(store->cache) / 8 * 5;
+    struct page_cache_stats cache;
+    page_cache_stats(store->cache, &cache);
+    return cache.dirty + cache.frozen > cache.frames / 8 * 5;
 }
 
 bool store_must_throttle(const struct store *store)

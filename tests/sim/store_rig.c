@@ -105,9 +105,12 @@ bool rig_turn(struct rig *rig)
         return false;
     if (rig->engine != NULL)
         volume_engine_turn(rig->engine);
-    for (bool again = true; again && rig->store != NULL && !rig->world.off;) {
+    bool again = true;
+    for (unsigned turns = 0; again && rig->store != NULL && !rig->world.off; turns++) {
         store_turn(rig->store);
         again = rig->store != NULL && store_turn_needed(rig->store);
+        if (turns > 20000)
+            return rig_wrong(rig, "the store turns and turns, and no time passes");
     }
     return true;
 }
