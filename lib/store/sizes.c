@@ -37,6 +37,8 @@ void sizes_choose(struct store *store, struct superblock *super)
 /* No more frames than the reserve can take in at a checkpoint: all of them may be dirty and new. */
 uint32_t sizes_frames(const struct store *store)
 {
+    /* A store that is only read writes no checkpoint: what replay changes must all fit. */
+    uint64_t most = store->options.read_only ? UINT32_MAX : store->super.reserve_blocks / 2;
     uint64_t bytes = store->options.cache_bytes != 0 ? store->options.cache_bytes : 64ull << 20;
-    return (uint32_t)clamp(bytes / BLOCK_BYTES, 64, MAX(store->super.reserve_blocks / 2, 64));
+    return (uint32_t)clamp(bytes / BLOCK_BYTES, 64, MAX(most, 64));
 }

@@ -276,7 +276,7 @@ bool rig_check(struct rig *rig)
 {
     struct store_options options = rig->options;
     options.read_only = true;
-    options.cache_bytes = 2048ull * BLOCK_BYTES;
+    options.cache_bytes = 1024ull * BLOCK_BYTES;
     rig->waiting = true;
     if (store_open(&options, &rig->store, rig_opened, rig) != 0)
         return rig_wrong(rig, "check: open refused: %s", base_last_error());

@@ -134,11 +134,11 @@ static bool seed_old_image(struct rig *rig)
 static bool seed_scrub(struct rig *rig)
 {
     rig->faulty = true;
-    rig->options.scrub_bytes_per_s = 256 << 20;
     for (unsigned i = 0; i < 4; i++)
         seed_rot(rig);
     if (!rig_start(rig))
         return rig->gave_up;
+    (void)store_scrub_start(rig->store, 256 << 20);
     bool idle = true;
     for (unsigned turns = 0; idle && turns < 20000; turns++)
         idle = rig_turn(rig);
@@ -163,6 +163,9 @@ static void seed_run(struct rig *rig)
         return;
     if (prng_one_in(&rig->prng, 6))
         seed_faults(rig);
+    /* Slowness is no fault: it leaves records unapplied while much goes on behind them. */
+    for (unsigned i = 0; !rig->faulty && prng_one_in(&rig->prng, 2) && i < rig->disk_count; i++)
+        rig->disks[i]->faults.slow_one_in = 6;
     unsigned rounds = 1 + (unsigned)prng_below(&rig->prng, 4);
     for (unsigned i = 0; i < rounds; i++) {
         if (!seed_round(rig))
