@@ -275,7 +275,8 @@ int opening_components(struct opening *opening)
     struct page_cache_options cache = {
         .devices = &store->devices,
         .frame_count = frames,
-        .reserve_frames = frames / 8,
+        /* Paths leave a quarter of it alone: a change of the free map must fit there. */
+        .reserve_frames = MAX(frames / 8, 24),
         .freed = page_freed,
         .context = store,
     };

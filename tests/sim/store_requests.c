@@ -280,6 +280,10 @@ void rig_run(struct rig *rig, uint64_t count)
             return;
         if (!rig_turn(rig))
             return;
+        if (steps > 200000) {
+            (void)rig_wrong(rig, "requests do not end");
+            return;
+        }
     }
 }
 
