@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One bit, then 64, flipped in each 4 KiB block of a small store, one block at a time: closed cleanly, and
- * killed with records in its journal a second after the last flush. The store opens, or refuses with a sentence; what it reads is right,
- * or an error; never wrong data. Then the same for each pair of label and superblocks.
+ * One bit, then 64, flipped in each 4 KiB block of a small store, one block at a time: closed
+ * cleanly, and killed with records in its journal a second after the last flush. The store opens,
+ * or refuses with a sentence; what it reads is right, or an error; never wrong data. Then the same
+ * for each pair of label and superblocks.
  *
  *   fault_flip
  *
  * What one flipped bit may cost: one superblock copy, nothing (the other copy is as good); a block
- * of data, that block; a page or a batch, what it held, as errors or as a refusal. (Killed less than
- * a second after a flush, before a batch says that the flush happened, a damaged block cannot be told
- * from one that never arrived: what was there before is back. That is not tried here.)
+ * of data, that block; a page or a batch, what it held, as errors, as a store for reading only, or
+ * as a refusal. (Killed less than a second after a flush, before a batch says that the flush
+ * happened, a damaged block cannot be told from one that never arrived: what was there before is
+ * back. That is not tried here.)
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +70,7 @@ static bool honest(void)
         return strlen(base_last_error()) > 20 ? true : rig_wrong(&rig, "refused without a word");
     }
     if (!opened) {
-        /* For reading only: it said that its journal lost batches, and what they held is not back. */
+        /* It said that its journal lost batches: what they held is not back. */
         __atomic_fetch_add(&results->read_only, 1, __ATOMIC_RELAXED);
         return store_state(rig.store) == STORE_READ_ONLY;
     }

@@ -4,8 +4,8 @@
  *
  *   golden make DIR MANIFEST kill|close   a new pool DIR with known content, and what is in it
  *   golden verify DIR MANIFEST            it opens, holds exactly that, takes writes, checks clean
- *   golden refuse DIR                     with a raised version, cut short, or foreign: refused with
- *                                         a sentence, and unchanged
+ *   golden refuse DIR                     with a raised version, cut short, or foreign: refused
+ *                                         with a sentence, and unchanged
  *
  * A manifest has one line a volume, `volume NAME BYTES SECTOR`, and one a run of sectors that holds
  * something, `NAME FIRST COUNT TAG`: 512 bytes each, TAG (64 bits) all over. The rest is zeros.
@@ -195,14 +195,25 @@ struct manifest_run {
 };
 
 struct manifest_volume {
-    char name[129];
     uint64_t bytes;
     unsigned sector;
+    char name[129];
 };
 
 static struct manifest_run runs[RUNS_MAX];
 static struct manifest_volume known[RUNS_MAX];
 static unsigned run_count, known_count, listed;
+
+/* Copies a word; answers what follows it. */
+static char *word_take(char *from, char *to, size_t room)
+{
+    size_t length = strcspn(from, " \n");
+    if (length + 1 > room)
+        die("a name of the manifest is too long");
+    memcpy(to, from, length);
+    to[length] = '\0';
+    return from + length;
+}
 
 static void manifest_read(const char *path)
 {
@@ -215,14 +226,18 @@ static void manifest_read(const char *path)
         struct manifest_run *run = &runs[run_count];
         if (known_count == RUNS_MAX || run_count == RUNS_MAX)
             die("the manifest is too long");
-        if (sscanf(line, "volume %128s %" SCNu64 " %u", volume->name, &volume->bytes,
-                   &volume->sector) == 3)
+        if (strncmp(line, "volume ", 7) == 0) {
+            char *rest = word_take(line + 7, volume->name, sizeof volume->name);
+            volume->bytes = strtoull(rest, &rest, 10);
+            volume->sector = (unsigned)strtoul(rest, &rest, 10);
             known_count++;
-        else if (sscanf(line, "%128s %" SCNu64 " %" SCNu64 " %" SCNx64, run->volume, &run->first,
-                        &run->count, &run->tag) == 4)
+        } else {
+            char *rest = word_take(line, run->volume, sizeof run->volume);
+            run->first = strtoull(rest, &rest, 10);
+            run->count = strtoull(rest, &rest, 10);
+            run->tag = strtoull(rest, &rest, 16);
             run_count++;
-        else
-            die(line);
+        }
     }
     (void)fclose(file);
 }

@@ -6,11 +6,11 @@
  *               [--mutant N] [--verbose]
  *   storm_short --schedule FILE
  *
- * For every workload of one, two and (N drawn, or all with `--triples all`) three operations: power
- * goes after the n-th moment, for every n until the workload ends uncut. Every N-th workload
+ * For every workload of one, two and (N drawn, or all with `--triples all`) three operations:
+ * power goes after the n-th moment, for every n until the workload ends uncut. Every N-th workload
  * (--ways) is cut in three other ways too: its operations under way all at once, and the process
- * killed instead. What is left is proved, recovered, settled, written,
- * closed and proved again. Of every N-th cut (--again, 0: none) recovery is cut at its every moment.
+ * killed instead. What is left is proved, recovered, settled, written, closed and proved again. Of
+ * every N-th cut (--again, 0: none) recovery is cut at its every moment.
  *
  * The store is prepared once for each workload; every cut is a fork of that process, which makes a
  * crash real: no destructor runs, and the memory is gone.
