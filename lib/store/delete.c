@@ -10,8 +10,8 @@
  *
  * RETIRE comes first in the log: whatever write of the volume a replay still meets, it meets the
  * retired volume and does nothing (its blocks may belong to others by then). So the note may go
- * only when no replay can meet such a write any more: SETTLE waits for a checkpoint that began after
- * the last drop. Interrupted anywhere, the caller asks again and it goes on from what is left.
+ * only when no replay can meet such a write any more: SETTLE waits for checkpoints until replay would
+ * begin behind the last drop. Interrupted anywhere, the caller asks again and it goes on from what is left.
  */
 #include <stdlib.h>
 
@@ -45,6 +45,7 @@ struct deletion {
     bool appended;
     uint32_t map;
     uint32_t reserved;
+    uint64_t last_batch; /* Of the last record that was applied. */
     int result;
     struct segment_key key;
     struct tree_path path;
@@ -109,8 +110,10 @@ static void deletion_checkpointed(void *context, int result)
     deletion->waits = false;
     if (result != 0)
         deletion_end(deletion, result);
-    else
+    else if (deletion->store->super.replay_batch > deletion->last_batch)
         deletion->state = DELETION_FORGET;
+    else
+        REACH(delete_settles_again); /* An older record of somebody else is not applied yet. */
 }
 
 static void deletion_sealed(struct store_flush *flush, int result)
@@ -157,6 +160,7 @@ static int deletion_log(struct deletion *deletion, enum record_type type)
 /* The record of this state is applied; on to the next. */
 static void deletion_applied(struct deletion *deletion, enum deletion_state next)
 {
+    deletion->last_batch = deletion->entry.batch;
     journal_applied(deletion->store->journal, &deletion->entry);
     tree_path_close(&deletion->path);
     deletion->appended = deletion->logged = false;
