@@ -169,21 +169,30 @@ static int apply_record(struct replay *replay, const struct replay_slot *slot)
 
 /* --- The head ------------------------------------------------------------------------------- */
 
-/* A map that cannot be read keeps its volume's mebibyte from being recovered, not the store: what
- * it covers answers errors, and says so. */
+/*
+ * What is on the way cannot be read, now or for ever: to go on without it would lose an acknowledged
+ * write, or give its blocks to somebody else, and nobody would know later. So the store opens for
+ * reading only, and the journal stays as it is.
+ */
+static void apply_read_only(struct replay *replay, const char *what, uint64_t volume,
+                            uint64_t block, int error)
+{
+    store_event(
+        replay->store, STORE_ERROR,
+        "recovery: %s of volume %llu block %llu cannot be read (%s): opened for reading only; "
+        "try again, or copy what can be read and restore the rest",
+        what, (unsigned long long)volume, (unsigned long long)block, base_error_text(error));
+    replay->store->stats.corrupt_blocks++;
+    replay->store->options.read_only = true;
+}
+
 static int apply_broken(struct replay *replay, const struct replay_slot *slot, int error)
 {
     if (error != IOMESH_CORRUPT && error != -EIO)
         return error;
     REACH(replay_broken_map);
     tree_path_close(&replay->path);
-    store_event(
-        replay->store, STORE_ERROR,
-        "recovery: volume %llu block %llu: its map cannot be read (%s), a newer write to it "
-        "is lost",
-        (unsigned long long)slot->record.volume, (unsigned long long)slot->record.block,
-        base_error_text(error));
-    replay->store->stats.corrupt_blocks++;
+    apply_read_only(replay, "the map", slot->record.volume, slot->record.block, error);
     replay->applied = true;
     return 0;
 }
@@ -193,16 +202,6 @@ static bool apply_needs_alive(const struct record *record)
     return record->type == RECORD_WRITE || record->type == RECORD_ZERO;
 }
 
-static void replay_mark_lost(struct replay *replay, const struct replay_mark *mark)
-{
-    REACH(replay_mark_lost);
-    store_event(
-        replay->store, STORE_ERROR,
-        "recovery: the map of free space around place %llu cannot be read: nothing is given "
-        "out there any more; run pool check",
-        (unsigned long long)mark->extent.place);
-}
-
 /* 0: marks are all made. */
 static int apply_marks(struct replay *replay)
 {
@@ -210,11 +209,14 @@ static int apply_marks(struct replay *replay)
     for (; replay->mark_done < replay->mark_count; replay->mark_done++) {
         const struct replay_mark *mark = &replay->marks[replay->mark_done];
         int error = space_mark(space, mark->extent, mark->used, &replay->waiter);
-        /* A region whose map is lost is given to nobody: there is nothing to mark in it. */
-        if (error == IOMESH_CORRUPT || error == -EIO)
-            replay_mark_lost(replay, mark);
-        else if (error != 0)
+        if (error == IOMESH_CORRUPT || error == -EIO) {
+            REACH(replay_mark_lost);
+            const struct record *record = &replay->slots[replay->head].record;
+            apply_read_only(replay, "the map of free space for a write", record->volume,
+                            record->block, error);
+        } else if (error != 0) {
             return error;
+        }
     }
     replay->mark_count = replay->mark_done = 0;
     return 0;
@@ -239,7 +241,6 @@ static int apply_step(struct replay *replay, struct replay_slot *slot)
             if (error < 0)
                 return error;
             if (error == 1) {
-                REACH(replay_skips_retired);
                 replay->applied = true;
                 replay->skipped++;
             }
