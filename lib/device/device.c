@@ -43,6 +43,7 @@ static void device_count(struct device_set *set, const struct disk_io *io, int r
 static void device_completed(struct disk_io *disk_io, int result)
 {
     struct device_io *io = CONTAINER_OF(disk_io, struct device_io, io);
+    io->set->flying--;
     device_count(io->set, disk_io, result);
     /* Discarding is advice: its failure changes nothing that was promised. */
     bool changes =
@@ -105,6 +106,7 @@ void device_submit(struct device_set *set, struct device_io *io, enum disk_io_ki
         device_end_later(io, IOMESH_FAILED);
         return;
     }
+    set->flying++;
     disk_submit(io->device->disk, &io->io);
 }
 
@@ -134,6 +136,7 @@ static void device_flush_send(struct device_set *set, struct device_flush *flush
     io->io.done = device_completed;
     device->unflushed = false;
     device->flushing++;
+    set->flying++;
     disk_submit(device->disk, &io->io);
 }
 

@@ -32,6 +32,7 @@ struct device_set {
     int failed; /* 0, or the error that failed the store. */
     /* Told once, when `failed` is set. */
     void (*on_failed)(struct device_set *set, const struct device *device, int error);
+    uint32_t flying;   /* Requests at a disk now. */
     struct list ended; /* Requests that never reached a disk; device_turn() ends them. */
     uint64_t read_errors, bytes_read, bytes_written, flushes;
 };

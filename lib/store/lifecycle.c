@@ -49,7 +49,8 @@ void store_opening_turn(struct store *store)
         store_flusher_turn(store);
         journal_turn(store->journal);
     }
-    if (!opening->ended)
+    /* What an error left at the disks still writes to our memory. */
+    if (!opening->ended || store->devices.flying > 0 || opening->pending > 0)
         return;
     store_done_fn *done = opening->done;
     void *context = opening->context;
@@ -96,7 +97,8 @@ void store_closing_turn(struct store *store)
             store_checkpoint(store, &closing->checkpoint);
         }
     }
-    if (closing->state != CLOSING_ENDED || store->flusher.busy || !space_idle(store->space))
+    if (closing->state != CLOSING_ENDED || store->flusher.busy || !space_idle(store->space) ||
+        store->devices.flying > 0)
         return;
     store_done_fn *done = closing->done;
     void *context = closing->context;

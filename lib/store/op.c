@@ -188,7 +188,7 @@ bool store_turn_needed(const struct store *store)
         return true;
     if (store->cache != NULL && page_turn_needed(store->cache))
         return true;
-    if (store->opening != NULL && store->opening->ended)
+    if (store->opening != NULL && store->opening->ended && store->devices.flying == 0)
         return true;
     if (store->checkpoint.state == CHECKPOINT_PAGES && store->checkpoint.pages.in_flight == 0)
         return true;

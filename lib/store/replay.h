@@ -45,7 +45,7 @@ struct replay {
     unsigned head, count;
     bool paused, visited;
     bool looked, begun; /* Places to be avoided are known; the replay proper was begun. */
-    bool waits; /* The head waits for a page. */
+    bool waits;         /* The head waits for a page. */
     int result;
 
     /* The record at the head. */

@@ -152,8 +152,8 @@ static void request_note(struct rig_request *request)
 static void request_spray(struct rig *rig, struct rig_request *request)
 {
     struct volume_io *io = &request->io;
-    uint64_t block = 4ull * SEGMENT_BLOCKS +
-                     prng_below(&rig->prng, (RIG_SEGMENTS - 4ull) * SEGMENT_BLOCKS);
+    uint64_t block =
+        4ull * SEGMENT_BLOCKS + prng_below(&rig->prng, (RIG_SEGMENTS - 4ull) * SEGMENT_BLOCKS);
     io->kind = prng_one_in(&rig->prng, 3) ? VOLUME_DISCARD : VOLUME_WRITE;
     io->flags = 0;
     io->offset = block * BLOCK_BYTES;
