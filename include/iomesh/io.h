@@ -24,7 +24,8 @@
 /* iomesh_write_zeroes(): space stays or is taken, so that a later write is not refused for lack
  * of it. Without it the range becomes a hole that reads zeros. */
 #define IOMESH_NO_HOLE 2u
-/* iomesh_write_zeroes(): only if it is faster than writing zeros would be; else -ENOTSUP at once. */
+/* iomesh_write_zeroes(): only if it is faster than writing zeros would be; else -ENOTSUP at
+ * once. */
 #define IOMESH_FAST 4u
 
 /**

@@ -134,7 +134,8 @@ IOMESH_API int iomesh_pool_close(struct iomesh_pool *pool, iomesh_done_fn *done,
 IOMESH_API int iomesh_pool_close_sync(struct iomesh_pool *pool);
 
 /**
- * Scrub at @rate bytes a second (0: the pool's) from now on: read and check everything that is used.
+ * Scrub at @rate bytes a second (0: the pool's) from now on: read and check everything that is
+ * used.
  * A pass that is under way goes on at this rate, else one starts now; a minute after its end the
  * next begins. Progress is in iomesh_pool_status().
  *

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Volumes by name: the catalog's operations, counted, and told in the words of the public headers. */
+/* Volumes by name: the catalog's operations, counted, and told in the words of the public
+ * headers. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

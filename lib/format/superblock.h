@@ -96,7 +96,8 @@ struct superblock {
 /* Block of copy `copy` (0 or 1) of a generation. */
 uint64_t superblock_block(uint64_t generation, unsigned copy);
 
-/* Encoding asserts. Decoding is total: 0, IOMESH_CORRUPT (magic there, sum wrong), IOMESH_FORMAT (not
+/* Encoding asserts. Decoding is total: 0, IOMESH_CORRUPT (magic there, sum wrong),
+ * IOMESH_FORMAT (not
  * ours: no magic; or version newer: then ret->version is set and nothing else). */
 void label_encode(uint8_t to[BLOCK_BYTES], const struct label *label);
 int label_decode(const uint8_t from[BLOCK_BYTES], struct label *ret_label);

@@ -170,7 +170,8 @@ static int apply_record(struct replay *replay, const struct replay_slot *slot)
 /* --- The head ------------------------------------------------------------------------------- */
 
 /*
- * What is on the way cannot be read, now or for ever: to go on without it would lose an acknowledged
+ * What is on the way cannot be read, now or for ever: to go on without it would lose an
+ * acknowledged
  * write, or give its blocks to somebody else, and nobody would know later. So the store opens for
  * reading only, and the journal stays as it is.
  */

@@ -4,8 +4,8 @@
  *
  *   fixed areas ──▶ pages of the free map ──▶ walk of the tree (and each block's data) ──▶ compare
  *
- * Everything that is reached sets its bit; a bit set twice is a fault at once. Then each block's bit
- * is compared with the free map. Changes nothing; one bit of memory per block.
+ * Everything that is reached sets its bit; a bit set twice is a fault at once. Then each
+ * block's bit is compared with the free map. Changes nothing; one bit of memory per block.
  */
 #include <stdarg.h>
 #include <stdio.h>

@@ -213,8 +213,8 @@ static void checkpoint_flushed(struct store_flush *flush, int result)
 
 static bool checkpoint_due(const struct store *store)
 {
-    /* While records are replayed, only when replay asks, between two of them: within one the tree is
-     * ahead of the free map. */
+    /* While records are replayed, only when replay asks, between two of them: within one the
+     * tree is ahead of the free map. */
     if (store->replay != NULL && !MUTANT(88))
         return !list_empty(&store->checkpoint.waiting);
     uint32_t frames = page_frame_count(store->cache);

@@ -10,8 +10,9 @@
  *
  * RETIRE comes first in the log: whatever write of the volume a replay still meets, it meets the
  * retired volume and does nothing (its blocks may belong to others by then). So the note may go
- * only when no replay can meet such a write any more: SETTLE waits for checkpoints until replay would
- * begin behind the last drop. Interrupted anywhere, the caller asks again and it goes on from what is left.
+ * only when no replay can meet such a write any more: SETTLE waits for checkpoints until replay
+ * would begin behind the last drop. Interrupted anywhere, the caller asks again and it goes on from
+ * what is left.
  */
 #include <stdlib.h>
 

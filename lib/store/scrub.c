@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Scrub: reads everything, all the time, slowly, so that damage is found while another copy is still
+ * Scrub: reads everything, all the time, slowly, so that damage is found while another copy is
+ * still
  * good. Ten times a second it may read a tenth of its rate; foreground requests go first: while
  * many are under way it leaves the disk to them.
  */

@@ -207,8 +207,8 @@ struct store_check {
  * was opened read_only; changes nothing. Allocates one bit per block. */
 int store_check_start(struct store *store, const struct store_check *check);
 
-/* Scrub at this rate from now on: a pass that is under way goes on at it, else one starts now. 0, or
- * -ENOMEM. */
+/* Scrub at this rate from now on: a pass that is under way goes on at it, else one starts now.
+ * 0, or -ENOMEM. */
 int store_scrub_start(struct store *store, uint64_t bytes_per_s);
 /* Ends the pass, and starts no other; false while reads of it are under way. */
 bool store_scrub_stop(struct store *store);

@@ -33,7 +33,8 @@ static int disk_open_fd(const char *path, unsigned flags, bool *ret_made)
 {
     int mode = flags & URING_DISK_READ_ONLY ? O_RDONLY : O_RDWR;
     struct stat what;
-    /* O_EXCL without O_CREAT has a meaning for block devices only: nobody else has it, mounts too. */
+    /* O_EXCL without O_CREAT has a meaning for block devices only: nobody else has it, mounts
+     * too. */
     bool exists = stat(path, &what) == 0;
     if (exists && S_ISBLK(what.st_mode))
         mode |= O_EXCL;

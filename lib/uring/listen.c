@@ -43,7 +43,8 @@ static void accept_start(struct iomesh_listener *listener)
     uring_op_start(listener->uring, &listener->accept_op);
 }
 
-/* Streams that came in keep it alive, for they count here; the callback's last word does not wait. */
+/* Streams that came in keep it alive, for they count here; the callback's last word does not
+ * wait. */
 static void listener_release(struct iomesh_listener *listener)
 {
     if (listener->accepting)

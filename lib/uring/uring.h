@@ -6,7 +6,8 @@
  * and a small pool of threads for heavy work. Implements the tables of host/.
  *
  * Promises: every request that was accepted completes exactly once, from uring_collect() and never
- * inside the call that asked for it, however full the ring is; a turn enters the kernel once to send
+ * inside the call that asked for it, however full the ring is; a turn enters the kernel once to
+ * send
  * and, when nothing is left to do, once to wait. Works on Linux 6.1 and uses what newer ones offer.
  *
  * Thread: the one that opened it, but for uring_wake().

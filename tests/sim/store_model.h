@@ -12,7 +12,8 @@
  *   after a power cut     the newest version that a completed flush or FUA covers, or a later one
  *
  * and never a mixture of two. Below a change of some sectors the others are those of any version
- * that a read could have given then: one that failed may be there or not. What a read gave once after a crash is the base from then on.
+ * that a read could have given then: one that failed may be there or not. What a read gave once
+ * after a crash is the base from then on.
  */
 #ifndef SIM_STORE_MODEL_H
 #define SIM_STORE_MODEL_H

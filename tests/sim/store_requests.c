@@ -252,7 +252,8 @@ bool rig_drain(struct rig *rig)
     return rig->wrong[0] == '\0';
 }
 
-/* Now and then a volume without requests is deleted, beside those of others; another takes its place. */
+/* Now and then a volume without requests is deleted, beside those of others; another takes its
+ * place. */
 static bool rig_replace_volume(struct rig *rig)
 {
     struct rig_volume *volume = &rig->volumes[prng_below(&rig->prng, RIG_VOLUMES)];

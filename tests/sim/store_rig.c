@@ -34,7 +34,8 @@ static uint64_t draw(struct rig *rig, uint64_t low, uint64_t high)
     return low + prng_below(&rig->prng, high - low + 1);
 }
 
-/* Every limit is near: journals of a few batches, caches of a few pages, reserves of a few blocks. */
+/* Every limit is near: journals of a few batches, caches of a few pages, reserves of a few
+ * blocks. */
 static void rig_draw_options(struct rig *rig)
 {
     struct store_options *options = &rig->options;

@@ -5,8 +5,8 @@
  *   storm_store [--seeds FIRST COUNT] [--mutant N | --mutants] [--jobs N] [--reach FILE]
  *               [--verbose]
  *
- * Seeds run in child processes, a few dozen each: a crash of the store forgets its memory, as a real
- * one does. Exit status 0: nothing was false (with --mutant: the planted bug was caught).
+ * Seeds run in child processes, a few dozen each: a crash of the store forgets its memory, as a
+ * real one does. Exit status 0: nothing was false (with --mutant: the planted bug was caught).
  * --reach FILE: one name of a branch per line; one that no seed reached is a failure.
  */
 #include <stdio.h>
