@@ -197,7 +197,7 @@ void space_checkpoint_done(struct space *space, bool durable)
         space_extents_move(&space->pages_live, &space->pages_frozen);
         checkpoint->taken = checkpoint->run_left;
     }
-    space->barren++;
+    space->barren = (uint8_t)MIN(space->barren + 1, 2);
     space->progress = true;
     space_again(space);
 }

@@ -177,7 +177,7 @@ struct space {
     bool releasing; /* The same for release. */
     /* Checkpoints that ended since something was last taken or freed: what a checkpoint frees it
      * may also use up, so two of them without gain are the truth. */
-    unsigned barren;
+    uint8_t barren;
     bool stopped;
     bool failed_seen;
 
