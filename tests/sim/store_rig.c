@@ -66,7 +66,7 @@ void rig_open(struct rig *rig, uint64_t seed)
     static const char *const names[RIG_DEVICES] = {"disk-a", "disk-b", "disk-c"};
     /* From a little more than a store needs, so that it fills, to plenty. */
     uint64_t most = prng_one_in(&rig->prng, 3) ? 1100 : 3000;
-    for (unsigned i = 0; i < rig->disk_count; i++)
+    for (unsigned i = 0; i < MIN(rig->disk_count, RIG_DEVICES); i++)
         rig->disks[i] = sim_disk_open(&rig->world, names[i], draw(rig, 1000, most) * BLOCK_BYTES);
     rig_draw_options(rig);
     rig->depth = (unsigned)draw(rig, 1, RIG_REQUESTS);
