@@ -239,9 +239,7 @@ Test(space, a_full_file_system_below_is_no_space_and_passes)
     struct plot *plot = prepared(REGION_BLOCKS, false);
     plot->disks[0]->faults.full_one_in = 1;
     plot->full_below = true;
-    int result;
-    while ((result = plot_take(plot, DEVICE_NVME, SPACE_NEW, 1)) == -EAGAIN &&
-           plot->taken_count == 0)
+    while (plot_take(plot, DEVICE_NVME, SPACE_NEW, 1) == -EAGAIN && plot->taken_count == 0)
         if (!plot_turn(plot))
             break;
     cr_assert_eq(plot->taken_count, 0);
