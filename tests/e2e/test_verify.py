@@ -128,7 +128,7 @@ def test_a_server_that_tears_blocks_fails_a_power_cut(rig):
     drive = rigs.Drive(rig, 128 * rigs.MIB)
     verifier = rigs.Verifier(rig, unix_uri(rig), "--flush", "3")
     said = first_failure(cut_once(drive, verifier, lambda: qemu_nbd(rig, drive.path, "none"))
-                         for _ in range(20))
+                         for _ in range(80))
     assert said is not None and "mixture" in said
 
 
