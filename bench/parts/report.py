@@ -60,7 +60,9 @@ class Goals:
         return max(values) if values else None
 
     def add(self, what, against, unit, value, wanted, at_least=True):
-        met = None if value is None else (value >= wanted if at_least else value <= wanted)
+        met = None
+        if value is not None and wanted is not None:
+            met = value >= wanted if at_least else value <= wanted
         self.rows.append({"what": what, "against": against, "unit": unit, "value": value,
                           "wanted": wanted, "at_least": at_least, "met": met})
 
@@ -86,6 +88,8 @@ class Goals:
         sequential = ["128k read QD8", "128k write QD8", "1M read QD4", "1M write QD4"]
         self.ratio(sequential, "best of qemu", PEERS, 1.0)
         self.ratio(sequential, "raw", (RAW,), 0.8)
+        scattered = ["128k read QD8, scattered", "1M read QD4, scattered"]
+        self.ratio(scattered, "raw", (RAW,), None)
         worst = [self.value(workload, OURS) / self.value(workload, QCOW2) for workload in self.found
                  if self.value(workload, OURS) and self.value(workload, QCOW2)]
         self.add("everything (the worst workload)", QCOW2, "x", min(worst, default=None), 1.3)
