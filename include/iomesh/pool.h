@@ -82,7 +82,9 @@ struct iomesh_pool_options {
     uint32_t reserved;
 };
 
-#define IOMESH_POOL_READ_ONLY 1u  /* Nothing is changed, recovery stays in memory. */
+/* Nothing is written to the devices or to DIR, recovery stays in memory. The devices are claimed
+ * all the same; DIR/control.sock is not served. */
+#define IOMESH_POOL_READ_ONLY 1u
 #define IOMESH_POOL_DISCARD 2u    /* Give freed space back to the file system or device. */
 #define IOMESH_POOL_NO_SCRUB 4u   /* Do not scrub in the background. */
 #define IOMESH_POOL_NO_CONTROL 8u /* Do not serve DIR/control.sock. */

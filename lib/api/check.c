@@ -105,7 +105,7 @@ static int check_metadata(struct check *check)
     int faults = meta_sqlite_check(check->offline.place.metadata, NULL, check_meta_fault, check);
     if (faults < 0)
         return faults;
-    int result = offline_open_meta(&check->offline, false);
+    int result = offline_open_meta(&check->offline, OFFLINE_META_READ_ONLY);
     if (result != 0)
         return result;
     check->offline.waiter.pending = true;

@@ -56,7 +56,7 @@ static int init_steps(struct offline *offline, const struct iomesh_pool_init_opt
     bool interrupted = access(offline->place.metadata, F_OK) == 0;
     int result = uring_random(uuids, sizeof uuids);
     if (result == 0)
-        result = offline_open_meta(offline, true);
+        result = offline_open_meta(offline, OFFLINE_META_CREATE);
     if (result == 0)
         result = init_check_empty(offline);
     *ret_ours = *ret_ours || result == 0;

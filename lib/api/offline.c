@@ -62,11 +62,12 @@ static void offline_wakeup(void *context)
     uring_wake(((struct offline *)context)->engine->uring);
 }
 
-int offline_open_meta(struct offline *offline, bool create)
+int offline_open_meta(struct offline *offline, enum offline_meta how)
 {
     struct meta_sqlite_options options = {
         .path = offline->place.metadata,
-        .create = create,
+        .create = how == OFFLINE_META_CREATE,
+        .read_only = how == OFFLINE_META_READ_ONLY,
         .threaded = true,
         .clock = offline->engine->world.clock,
         .wakeup = offline_wakeup,

@@ -24,7 +24,8 @@ int offline_begin(struct offline *offline, const char *url);
 void offline_end(struct offline *offline);
 /* Opens disks of the place; `flags` as for uring_disk_open() of what is not made. */
 int offline_open_disks(struct offline *offline, unsigned flags, bool use_bytes);
-int offline_open_meta(struct offline *offline, bool create);
+enum offline_meta { OFFLINE_META_CREATE, OFFLINE_META_READ_ONLY };
+int offline_open_meta(struct offline *offline, enum offline_meta how);
 /* Options of a store over the open disks. */
 void offline_store_options(const struct offline *offline, struct store_options *ret_options);
 /* Turns until what was started with `waiter` has ended; `accepted` is what starting it said. */

@@ -110,7 +110,7 @@ static void pool_catalog_opened(void *context, int result)
     engine_count(pool->engine->engine);
     pool->opened_ns = clock_now_ns(pool->clock);
     api_trace(pool->engine, IOMESH_SEVERITY_INFO, IOMESH_EVENT_POOL, "pool open", NULL, 0);
-    if (!(pool->options.flags & IOMESH_POOL_NO_CONTROL))
+    if (!(pool->options.flags & (IOMESH_POOL_NO_CONTROL | IOMESH_POOL_READ_ONLY)))
         pool_control_open(pool);
     iomesh_pool_opened_fn *opened = pool->opened;
     pool->opened = NULL;
@@ -229,6 +229,7 @@ static void pool_claim(struct iomesh_pool *pool)
     if (result == 0 && pool->meta == NULL) {
         struct meta_sqlite_options options = {
             .path = pool->place.metadata,
+            .read_only = pool->options.flags & IOMESH_POOL_READ_ONLY,
             .threaded = true,
             .clock = pool->clock,
             .wakeup = pool_meta_wakeup,

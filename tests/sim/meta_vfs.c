@@ -532,6 +532,17 @@ uint8_t *meta_vfs_bytes(struct meta_vfs *vfs, const char *path, size_t *ret_leng
     return file->now.bytes;
 }
 
+void meta_vfs_put(struct meta_vfs *vfs, const char *path, const void *bytes, size_t length)
+{
+    struct sim_file *file = file_find(vfs, path);
+    if (file == NULL)
+        file = file_create(vfs, path);
+    change_add(file, CHANGE_TRUNCATE, 0, NULL, 0);
+    change_add(file, CHANGE_WRITE, 0, bytes, length);
+    file->now.exists = true;
+    file_sync(file);
+}
+
 void meta_vfs_damage(struct meta_vfs *vfs, const char *path, size_t offset, uint8_t xor_with)
 {
     struct sim_file *file = file_find(vfs, path);

@@ -72,6 +72,8 @@ void meta_vfs_restart(struct meta_vfs *vfs);
 
 /* A file's bytes as its readers see them, for tests that damage them. NULL if there is none. */
 uint8_t *meta_vfs_bytes(struct meta_vfs *vfs, const char *path, size_t *ret_length);
+/* A file with just these bytes, made if it is not there, all of it durable. */
+void meta_vfs_put(struct meta_vfs *vfs, const char *path, const void *bytes, size_t length);
 /* The same change to what is on the platter: damage, not a write. */
 void meta_vfs_damage(struct meta_vfs *vfs, const char *path, size_t offset, uint8_t xor_with);
 

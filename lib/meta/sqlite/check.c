@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Reading everything, and changing nothing.
- *
- * With a log beside it the file must be opened for writing, or SQLite would not read the log;
- * nothing is written, and the log is left as it is. Without one it is opened as immutable: not even
- * an empty log is left behind.
- */
+/* Reading everything, and changing nothing: see unchanged.c. */
 #include <stdio.h>
 
 #include "meta/sqlite/inside.h"
@@ -68,49 +62,10 @@ static void check_rows(struct checking *checking)
     sqlite3_finalize(statement);
 }
 
-static bool log_exists(const char *path, const char *vfs_name)
-{
-    sqlite3_vfs *vfs = sqlite3_vfs_find(vfs_name);
-    char *name = sqlite3_mprintf("%s-wal", path);
-    int exists = 1;
-    if (vfs != NULL && name != NULL)
-        vfs->xAccess(vfs, name, SQLITE_ACCESS_EXISTS, &exists);
-    sqlite3_free(name);
-    return exists != 0;
-}
-
-/* A path as a URI: what has a meaning there is escaped. */
-static char *immutable_uri(const char *path)
-{
-    sqlite3_str *text = sqlite3_str_new(NULL);
-    sqlite3_str_appendall(text, "file:");
-    for (; *path != '\0'; path++) {
-        if (strchr("%?#", *path) != NULL)
-            sqlite3_str_appendf(text, "%%%02x", *path);
-        else
-            sqlite3_str_appendchar(text, 1, *path);
-    }
-    sqlite3_str_appendall(text, "?immutable=1");
-    return sqlite3_str_finish(text);
-}
-
-static int open_unchanged(struct checking *checking, const char *path, const char *vfs)
-{
-    if (log_exists(path, vfs))
-        return meta_sqlite_file_inspect(&checking->file, path, path, vfs, SQLITE_OPEN_READWRITE);
-    char *uri = immutable_uri(path);
-    if (uri == NULL)
-        return FAIL(-ENOMEM, "no memory to check the metadata %s", path);
-    int result = meta_sqlite_file_inspect(&checking->file, path, uri, vfs,
-                                          SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
-    sqlite3_free(uri);
-    return result;
-}
-
 int meta_sqlite_check(const char *path, const char *vfs, meta_sqlite_fault_fn *fault, void *context)
 {
     struct checking checking = {.fault = fault, .context = context};
-    int result = open_unchanged(&checking, path, vfs);
+    int result = meta_sqlite_file_open_unchanged(&checking.file, path, vfs);
     if (result != 0)
         return result;
     char sql[64];

@@ -134,7 +134,7 @@ static int create_schema(struct meta_sqlite_file *file, const char *path)
     return run_sql(file, schema) ? 0 : open_refused(file, path);
 }
 
-static int prepare_statements(struct meta_sqlite_file *file, const char *path)
+int meta_sqlite_file_prepare(struct meta_sqlite_file *file, const char *path)
 {
     for (unsigned i = 0; i < STATEMENT_COUNT; i++)
         if (sqlite3_prepare_v3(file->db, statement_texts[i], -1, SQLITE_PREPARE_PERSISTENT,
@@ -224,6 +224,19 @@ static int begin_life(struct meta_sqlite_file *file, const char *path)
     return 0;
 }
 
+/* Before SQLite looks into the file: beside an empty one it takes a log for garbage, and deletes
+ * it. */
+static int refuse_empty(struct meta_sqlite_file *file, const char *path)
+{
+    sqlite3_file *opened = NULL;
+    sqlite3_int64 length = 0;
+    if (sqlite3_file_control(file->db, "main", SQLITE_FCNTL_FILE_POINTER, &opened) != SQLITE_OK ||
+        opened == NULL || opened->pMethods == NULL ||
+        opened->pMethods->xFileSize(opened, &length) != SQLITE_OK || length > 0)
+        return 0; /* What is wrong with it is told by who reads it. */
+    return FAIL(-ENOENT, "%s is empty: the metadata was never completely created", path);
+}
+
 static int open_begin(struct meta_sqlite_file *file, const char *path, bool *ret_empty)
 {
     sqlite3_extended_result_codes(file->db, 1);
@@ -257,7 +270,7 @@ static int open_finish(struct meta_sqlite_file *file, const char *path, bool cre
         return open_refused(file, path);
     /* In place of SQLite's own hook, which copies the log home: execute.c does. */
     sqlite3_wal_hook(file->db, log_grew, file);
-    result = prepare_statements(file, path);
+    result = meta_sqlite_file_prepare(file, path);
     return result != 0 ? result : begin_life(file, path);
 }
 
@@ -278,6 +291,8 @@ int meta_sqlite_file_open(struct meta_sqlite_file *file, const char *path, const
     bool empty = false;
     int flags = SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
     int result = open_named(file, path, path, vfs, flags);
+    if (result == 0 && !create)
+        result = refuse_empty(file, path);
     if (result == 0)
         result = open_begin(file, path, &empty);
     if (result == 0)
@@ -292,9 +307,12 @@ int meta_sqlite_file_inspect(struct meta_sqlite_file *file, const char *path, co
 {
     bool empty = false;
     int64_t revision = 0;
-    int result = open_named(file, path, name, vfs, flags);
+    int result = open_named(file, path, name, vfs, SQLITE_OPEN_READONLY | flags);
     if (result == 0) {
         sqlite3_db_config(file->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        result = refuse_empty(file, path);
+    }
+    if (result == 0) {
         result = open_begin(file, path, &empty);
     }
     if (result == 0 && empty)
@@ -302,7 +320,7 @@ int meta_sqlite_file_inspect(struct meta_sqlite_file *file, const char *path, co
     if (result == 0 && (!run_sql(file, "PRAGMA query_only = ON") ||
                         !ask_integer(file, "SELECT revision FROM state WHERE id = 1", &revision)))
         result = FAIL(IOMESH_CORRUPT, "the metadata %s is damaged: it has no revision", path);
-    file->revision = (uint64_t)revision;
+    file->revision = file->revision_stored = (uint64_t)revision;
     if (result != 0)
         meta_sqlite_file_close(file);
     return result;
@@ -321,4 +339,6 @@ void meta_sqlite_file_close(struct meta_sqlite_file *file)
     assert(code == SQLITE_OK);
     (void)code;
     file->db = NULL;
+    meta_sqlite_guard_done(file->guard);
+    file->guard = NULL;
 }

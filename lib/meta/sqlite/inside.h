@@ -35,9 +35,12 @@
 enum meta_sqlite_statement { SQLITE_STATEMENTS(STATEMENT_NAME) STATEMENT_COUNT };
 #undef STATEMENT_NAME
 
+struct meta_sqlite_guard;
+
 /* The file, and the state of the transaction under way. One thread at a time. */
 struct meta_sqlite_file {
     sqlite3 *db;
+    struct meta_sqlite_guard *guard; /* Of one that is not to be changed, or NULL. */
     sqlite3_stmt *statements[STATEMENT_COUNT];
     uint64_t revision;        /* With the changes of the transaction under way. */
     uint64_t revision_stored; /* As of the last COMMIT. */
@@ -88,6 +91,7 @@ struct meta_sqlite {
     struct meta_sqlite_counts counts;
     bool failed;
     bool stop;
+    bool read_only; /* Never changes. */
 
     /* The worker's: the thread, or whoever steps. */
     struct meta_sqlite_file file;
@@ -98,10 +102,11 @@ struct meta_sqlite {
 /* file.c: opening and closing. `create` as in the options. */
 int meta_sqlite_file_open(struct meta_sqlite_file *file, const char *path, const char *vfs,
                           bool create);
-/* Opens for meta_sqlite_check(): identifies, reads the revision, prepares nothing, writes nothing.
- * `name` is what SQLite opens, `path` what sentences call it. */
+/* For reading only: identifies, reads the revision, prepares nothing. `name` is what SQLite opens,
+ * with these flags besides, `path` what sentences call it. */
 int meta_sqlite_file_inspect(struct meta_sqlite_file *file, const char *path, const char *name,
                              const char *vfs, int flags);
+int meta_sqlite_file_prepare(struct meta_sqlite_file *file, const char *path);
 void meta_sqlite_file_close(struct meta_sqlite_file *file);
 /* Turns SQLite's code into ours, and remembers what cannot be mended. */
 int meta_sqlite_result(struct meta_sqlite_file *file, int code);
@@ -141,6 +146,12 @@ int meta_sqlite_event(struct meta_sqlite_file *file, enum meta_event_kind kind,
                       uint64_t previous_revision);
 /* Forgets the events after the first `count`. */
 void meta_sqlite_events_cut(struct meta_sqlite_file *file, uint32_t count);
+
+/* unchanged.c: opens for reading only, and changes nothing, be there a log or none. */
+int meta_sqlite_file_open_unchanged(struct meta_sqlite_file *file, const char *path,
+                                    const char *vfs);
+
+void meta_sqlite_guard_done(struct meta_sqlite_guard *guard);
 
 /* execute.c: a batch of requests, all of them answered (request->result) when it returns.
  * Events of what was committed are left in file->events. True if something was committed. */

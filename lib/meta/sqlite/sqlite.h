@@ -38,6 +38,7 @@ struct meta_sqlite_options {
     const char *path;   /* Of the file; borrowed until the call returns. */
     const char *vfs;    /* A VFS by SQLite's name for it; NULL: the system's. */
     bool create;        /* Make it if it is not there, or is empty: an interrupted creation. */
+    bool read_only;     /* Changes nothing, not even that it was opened: see below. */
     bool threaded;      /* A thread of its own; else meta_sqlite_step() does its work. */
     uint32_t queue_max; /* 0: META_SQLITE_QUEUE_MAX. */
     uint32_t checkpoint_pages; /* Pages in the log before it is copied home; 0: 1000. */
@@ -49,6 +50,10 @@ struct meta_sqlite_options {
 
 /**
  * Open the metadata of an embedded pool.
+ *
+ * With `read_only` no byte of the file, of its log or of their directory changes. A log that a
+ * killed process left is read too: what it holds is seen, and it stays as it is. What would change
+ * something ends with -EROFS, leases included; keys of dead leases are still seen.
  *
  * Returns 0, or, with a sentence that names the file,
  *   -ENOENT        it is not there (and `create` is not set), or was never completed
@@ -78,7 +83,7 @@ struct meta_sqlite_counts meta_sqlite_counts(struct meta *meta);
 
 typedef void meta_sqlite_fault_fn(void *context, const char *sentence);
 /**
- * Read everything in a file that no process has open, and change nothing.
+ * Read everything in a file that no process has open, and change nothing, as `read_only` does.
  *
  * @fault  runs inside this call, once for every fault found
  *

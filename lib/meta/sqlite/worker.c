@@ -102,6 +102,9 @@ static int request_begin(struct meta_sqlite *sqlite, struct meta_request *reques
 {
     int result = 0;
     *ret_answered = true;
+    if (sqlite->read_only &&
+        (request->body->kind != META_TRANSACTION || meta_request_changes(request)))
+        return -EROFS;
     switch (request->body->kind) {
     case META_LEASE_GRANT: return meta_sqlite_lease_grant(sqlite, request);
     case META_LEASE_KEEP: return meta_sqlite_lease_keep(sqlite, request);
@@ -254,13 +257,24 @@ static struct meta_sqlite *sqlite_new(const struct meta_sqlite_options *options)
     return sqlite;
 }
 
+static int file_open(struct meta_sqlite_file *file, const struct meta_sqlite_options *options)
+{
+    if (!options->read_only)
+        return meta_sqlite_file_open(file, options->path, options->vfs, options->create);
+    int result = meta_sqlite_file_open_unchanged(file, options->path, options->vfs);
+    if (result == 0 && (result = meta_sqlite_file_prepare(file, options->path)) != 0)
+        meta_sqlite_file_close(file);
+    return result;
+}
+
 int meta_sqlite_open(const struct meta_sqlite_options *options, struct meta **ret_meta)
 {
     assert(options->clock != NULL && options->wakeup != NULL);
     struct meta_sqlite *sqlite = sqlite_new(options);
     if (sqlite == NULL)
         return FAIL(-ENOMEM, "no memory to open the metadata %s", options->path);
-    int result = meta_sqlite_file_open(&sqlite->file, options->path, options->vfs, options->create);
+    int result = file_open(&sqlite->file, options);
+    sqlite->read_only = options->read_only;
     if (result == 0) {
         sqlite->file.checkpoint_pages = options->checkpoint_pages;
         sqlite->history.revision_gone = sqlite->file.revision;

@@ -240,7 +240,9 @@ Test(api_pool, a_read_only_pool_reads_and_refuses_every_change)
     pool_start(0);
     volume_make("v", MIB, 0);
     pool_stop();
+    int entries = entries_of(directory);
     pool_start(IOMESH_POOL_READ_ONLY);
+    cr_expect_eq(entries_of(directory), entries, "a log, or a socket");
     struct iomesh_volume_create_options create = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
     create.bytes = MIB;
     REFUSED(iomesh_volume_create_sync(pool, "w", &create), -EROFS);
