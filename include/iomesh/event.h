@@ -15,11 +15,11 @@
 
 /* Kinds. numbers[] in brackets. New ones may come: ignore what you do not know. */
 #define IOMESH_EVENT_ENGINE 1u        /* Something about the ring or the engine. */
-#define IOMESH_EVENT_POOL 2u          /* Opened, closed, recovered [records, nanoseconds]. */
-#define IOMESH_EVENT_DEVICE_FAILED 3u /* [device, code] */
-#define IOMESH_EVENT_DAMAGE 4u        /* [volume id, block, blocks] */
+#define IOMESH_EVENT_POOL 2u          /* Opened [records recovered, nanoseconds]; other words. */
+#define IOMESH_EVENT_DEVICE_FAILED 3u /* [device, code as int64_t] */
+#define IOMESH_EVENT_DAMAGE 4u        /* [volume id, block, blocks]; volume 0: the pool's own. */
 #define IOMESH_EVENT_SPACE 5u         /* Full, or no longer [free bytes, total bytes]. */
-#define IOMESH_EVENT_CHECKPOINT 6u    /* [pages, nanoseconds] */
+#define IOMESH_EVENT_CHECKPOINT 6u    /* Ended [pages, nanoseconds]. */
 #define IOMESH_EVENT_SCRUB 7u         /* Began, ended [blocks checked, blocks damaged]. */
 #define IOMESH_EVENT_VOLUME 8u        /* Created, deleted, resized [volume id, bytes]. */
 #define IOMESH_EVENT_CONTROL 9u       /* The control socket. */

@@ -164,7 +164,7 @@ struct iomesh_fault {
 #define IOMESH_FAULT_SPACE 3u      /* The free map and what is reachable disagree. */
 #define IOMESH_FAULT_STRUCTURE 4u  /* A page or a record makes no sense. */
 #define IOMESH_FAULT_METADATA 5u   /* Metadata and store disagree. */
-#define IOMESH_FAULT_OTHER 6u
+#define IOMESH_FAULT_OTHER 6u      /* None of these: a block that was marked as damaged before. */
 
 typedef void iomesh_fault_fn(void *context, const struct iomesh_fault *fault);
 /* done of total units of work; called now and then. */
@@ -174,9 +174,9 @@ struct iomesh_check_result {
     uint32_t size;
     uint32_t reserved;
     uint64_t faults;
-    uint64_t blocks_checked;
-    uint64_t pages_checked;
-    uint64_t volumes_checked;
+    uint64_t blocks_checked;  /* Of data, read and compared with their checksums. */
+    uint64_t pages_checked;   /* Of the tree and the free map. */
+    uint64_t volumes_checked; /* In the metadata, deleted ones whose space comes back too. */
 };
 
 #define IOMESH_CHECK_RESULT_INIT                                    \

@@ -24,6 +24,9 @@ void api_trace(struct iomesh_engine *engine, uint32_t severity, uint32_t kind, c
 /* Options as the caller knows them over the defaults, field by field up to the smaller size. */
 int api_options(const char *what, const void *given, void *defaults, uint32_t size);
 
+/* As much of an answer as the caller knows of. 0, or -EINVAL: its size is not set. */
+int api_give(void *to, uint32_t size_given, const void *from, uint32_t size);
+
 /* Turns until `*pending` is false. -EDEADLK inside a callback. */
 int api_wait(struct iomesh_engine *engine, const bool *pending);
 

@@ -74,6 +74,8 @@ static void io_done(struct volume_io *io, int result)
     struct iomesh_pool *pool = volume->shared->pool;
     uint64_t took_ns = clock_now_ns(pool->clock) - request->start_ns;
     io_count(&volume->shared->stats, io, result, took_ns);
+    if (result == -ENOSPC)
+        pool_tell_full(pool);
     iomesh_done_fn *done = request->done;
     iomesh_extents_fn *extents_done = request->extents_done;
     void *context = request->context;

@@ -109,33 +109,12 @@ static void pool_catalog_opened(void *context, int result)
     pool->state = POOL_OPEN;
     engine_count(pool->engine->engine);
     pool->opened_ns = clock_now_ns(pool->clock);
-    api_trace(pool->engine, IOMESH_SEVERITY_INFO, IOMESH_EVENT_POOL, "pool open", NULL, 0);
+    pool_tell_open(pool);
     if (!(pool->options.flags & (IOMESH_POOL_NO_CONTROL | IOMESH_POOL_READ_ONLY)))
         pool_control_open(pool);
     iomesh_pool_opened_fn *opened = pool->opened;
     pool->opened = NULL;
     opened(pool->context, 0, pool);
-}
-
-static const uint32_t pool_severities[] = {
-    [STORE_DEBUG] = IOMESH_SEVERITY_DEBUG,
-    [STORE_INFO] = IOMESH_SEVERITY_INFO,
-    [STORE_WARNING] = IOMESH_SEVERITY_WARNING,
-    [STORE_ERROR] = IOMESH_SEVERITY_CRITICAL,
-};
-
-static void pool_catalog_event(void *context, const struct catalog_event *event)
-{
-    const struct iomesh_pool *pool = context;
-    uint64_t numbers[] = {event->volume_id, event->bytes};
-    api_trace(pool->engine, pool_severities[event->severity], IOMESH_EVENT_VOLUME, event->text,
-              numbers, COUNT_OF(numbers));
-}
-
-static void pool_store_event(void *context, enum store_event_severity severity, const char *text)
-{
-    const struct iomesh_pool *pool = context;
-    api_trace(pool->engine, pool_severities[severity], IOMESH_EVENT_POOL, text, NULL, 0);
 }
 
 static void pool_store_opened(void *context, int result)
@@ -257,15 +236,6 @@ static void pool_claim_fire(struct timer *timer)
 
 /* --- Turning ------------------------------------------------------------------------------- */
 
-static void pool_watch_devices(struct iomesh_pool *pool)
-{
-    if (pool->device_failed || store_state(pool->store) != STORE_FAILED)
-        return;
-    pool->device_failed = true;
-    api_trace(pool->engine, IOMESH_SEVERITY_CRITICAL, IOMESH_EVENT_DEVICE_FAILED,
-              "a device failed: nothing more is written to this pool", NULL, 0);
-}
-
 static unsigned pool_turn(struct engine_hook *hook)
 {
     struct iomesh_pool *pool = CONTAINER_OF(hook, struct iomesh_pool, hook);
@@ -281,7 +251,7 @@ static unsigned pool_turn(struct engine_hook *hook)
     if (pool->catalog != NULL)
         count += catalog_turn(pool->catalog);
     if (pool->state == POOL_OPEN) {
-        pool_watch_devices(pool);
+        pool_watch_space(pool);
         return count;
     }
     if (pool->state == POOL_CLOSE_REST && (pool->meta == NULL || meta_flying(pool->meta) == 0)) {

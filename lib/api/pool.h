@@ -94,7 +94,8 @@ struct iomesh_pool {
     uint64_t claim_until_ns;
     struct timer claim_retry;
     uint32_t operations; /* Asked of the catalog and not told yet. */
-    bool device_failed;  /* Was told. */
+    bool full;           /* Was told, and not yet that there is room again. */
+    uint64_t full_ns;    /* When a request was last refused for it. */
 
     iomesh_pool_opened_fn *opened;
     iomesh_done_fn *closed;
@@ -107,6 +108,15 @@ struct iomesh_pool {
 void pool_note(struct iomesh_pool *pool, int result);
 /* Ends an opening that failed, or a pool that shall close: everything there is, top down. */
 void pool_shut(struct iomesh_pool *pool);
+
+/* Of trace.c: what the parts below have to say, and what a program wants to hear of once. */
+void pool_store_event(void *context, const struct store_event *event);
+void pool_catalog_event(void *context, const struct catalog_event *event);
+void pool_tell_open(struct iomesh_pool *pool);
+/* A request found no space. */
+void pool_tell_full(struct iomesh_pool *pool);
+/* Once per turn: is there room again? */
+void pool_watch_space(struct iomesh_pool *pool);
 
 /* Of histogram.c. */
 void api_histogram_add(struct iomesh_histogram *histogram, uint64_t ns);

@@ -5,8 +5,7 @@
 #include "api/pool.h"
 #include "meta/sqlite/sqlite.h"
 
-/* As much of an answer as the caller knows of. */
-static int status_give(void *to, uint32_t size_given, const void *from, uint32_t size)
+int api_give(void *to, uint32_t size_given, const void *from, uint32_t size)
 {
     if (size_given < sizeof size_given)
         return FAIL(-EINVAL, "the answer's size is not set");
@@ -61,6 +60,7 @@ static void status_store(struct iomesh_pool_status *status, const struct store_s
     status->scrub_checked_blocks = stats->scrub_blocks;
     status->scrub_damaged_blocks = stats->scrub_faults;
     status->scrub_completed = stats->scrub_passes;
+    status->scrub_last_ended_ns = stats->scrub_ended_ns;
     status->device_read_bytes = stats->device_bytes_read;
     status->device_written_bytes = stats->device_bytes_written;
     status->device_flushes = stats->device_flushes;
@@ -92,7 +92,7 @@ int iomesh_pool_status(struct iomesh_pool *pool, struct iomesh_pool_status *ret_
     memcpy(status.uuid, pool->uuid, sizeof status.uuid);
     status_space(&status, &stats.space);
     status_store(&status, &stats);
-    return status_give(ret_status, ret_status->size, &status, sizeof status);
+    return api_give(ret_status, ret_status->size, &status, sizeof status);
 }
 
 int iomesh_scrub_start(struct iomesh_pool *pool, uint64_t rate)
@@ -125,15 +125,15 @@ int iomesh_pool_device(struct iomesh_pool *pool, uint32_t index,
         .size = sizeof status,
         .device_class = pool->place.devices[index].device_class,
         .bytes = disk->size_bytes,
-        .failed = store_state(pool->store) == STORE_FAILED,
+        .failed = store_device_error(pool->store, index) != 0,
         .is_file = uring_disk_is_file(disk),
         .path = pool->place.devices[index].path,
     };
-    return status_give(ret_status, ret_status->size, &status, sizeof status);
+    return api_give(ret_status, ret_status->size, &status, sizeof status);
 }
 
 int iomesh_volume_stats(const struct iomesh_volume *volume, struct iomesh_volume_stats *ret_stats)
 {
-    return status_give(ret_stats, ret_stats->size, &volume->shared->stats,
-                       sizeof volume->shared->stats);
+    return api_give(ret_stats, ret_stats->size, &volume->shared->stats,
+                    sizeof volume->shared->stats);
 }

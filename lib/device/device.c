@@ -18,12 +18,14 @@ bool device_holds(struct device_set *set, uint64_t place, uint64_t blocks)
            place - device->base <= device->blocks - blocks;
 }
 
-void device_fail(struct device_set *set, const struct device *device, int error)
+void device_fail(struct device_set *set, struct device *device, int error)
 {
     assert(error < 0);
     if (set->failed != 0)
         return;
     set->failed = error;
+    if (device != NULL)
+        device->failed = error;
     if (set->on_failed != NULL)
         set->on_failed(set, device, error);
 }

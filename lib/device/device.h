@@ -24,13 +24,14 @@ struct device {
     enum device_class class;
     bool unflushed;    /* Written since the last flush began. */
     unsigned flushing; /* Flushes in flight: what they cover is not durable yet. */
+    int failed;        /* 0, or its error: it is the one that failed the store. */
 };
 
 struct device_set {
     struct device devices[DEVICES_MAX];
     unsigned count;
     int failed; /* 0, or the error that failed the store. */
-    /* Told once, when `failed` is set. */
+    /* Told once, when `failed` is set. device: NULL if it was none of them. */
     void (*on_failed)(struct device_set *set, const struct device *device, int error);
     uint32_t flying;   /* Requests at a disk now. */
     struct list ended; /* Requests that never reached a disk; device_turn() ends them. */
@@ -78,7 +79,7 @@ struct device_flush {
 void device_flush(struct device_set *set, struct device_flush *flush,
                   void (*done)(struct device_flush *flush, int result));
 
-/* Fails the store, as a failed write does. */
-void device_fail(struct device_set *set, const struct device *device, int error);
+/* Fails the store, as a failed write does. device: NULL if it is not the fault of one. */
+void device_fail(struct device_set *set, struct device *device, int error);
 
 #endif

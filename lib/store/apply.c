@@ -178,8 +178,8 @@ static int apply_record(struct replay *replay, const struct replay_slot *slot)
 static void apply_read_only(struct replay *replay, const char *what, uint64_t volume,
                             uint64_t block, int error)
 {
-    store_event(
-        replay->store, STORE_ERROR,
+    store_damage(
+        replay->store, volume, block, 1,
         "recovery: %s of volume %llu block %llu cannot be read (%s): opened for reading only; "
         "try again, or copy what can be read and restore the rest",
         what, (unsigned long long)volume, (unsigned long long)block, base_error_text(error));

@@ -22,7 +22,8 @@ struct check {
     struct store *store;
     struct store_check options;
     enum check_state state;
-    uint64_t faults;
+    struct store_checked checked;
+    uint64_t volume; /* The last that was told. */
     int result;
     uint8_t *reached[DEVICES_MAX]; /* One bit per block. */
     struct tree_walk walk;
@@ -45,19 +46,31 @@ struct check {
     struct page_waiter waiter;
 };
 
-static void check_fault(struct check *check, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Of a volume's block, or of a place if volume is 0. */
+static void check_fault(struct check *check, enum store_fault_kind kind, uint64_t volume,
+                        uint64_t block, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 
-static void check_fault(struct check *check, const char *format, ...)
+static void check_fault(struct check *check, enum store_fault_kind kind, uint64_t volume,
+                        uint64_t block, const char *format, ...)
 {
     char text[512];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    check->faults++;
+    struct store_fault fault = {.kind = kind, .volume = volume, .block = block, .text = text};
+    check->checked.faults++;
     if (check->options.fault != NULL)
-        check->options.fault(check->options.context, text);
+        check->options.fault(check->options.context, &fault);
+}
+
+/* What an error of reading says of what was read. */
+static enum store_fault_kind check_kind(int error)
+{
+    if (error == IOMESH_CORRUPT)
+        return STORE_FAULT_CHECKSUM;
+    return error == IOMESH_FORMAT ? STORE_FAULT_STRUCTURE : STORE_FAULT_UNREADABLE;
 }
 
 /* --- Bits ----------------------------------------------------------------------------------- */
@@ -67,8 +80,9 @@ static void check_reach(struct check *check, uint64_t place, const char *what,
 {
     struct device *device = device_at(&check->store->devices, place);
     unsigned long long volume = key == NULL ? 0 : key->volume;
+    uint64_t where = key == NULL ? place : block;
     if (device == NULL) {
-        check_fault(check,
+        check_fault(check, STORE_FAULT_STRUCTURE, volume, where,
                     "%s of volume %llu block %llu is said to be at place %llu, which is on no "
                     "device",
                     what, volume, (unsigned long long)block, (unsigned long long)place);
@@ -77,7 +91,7 @@ static void check_reach(struct check *check, uint64_t place, const char *what,
     uint8_t *bits = check->reached[device - check->store->devices.devices];
     uint64_t at = place - device->base;
     if ((bits[at / 8] & 1u << at % 8) != 0)
-        check_fault(check,
+        check_fault(check, STORE_FAULT_STRUCTURE, volume, where,
                     "place %llu is reached twice, the second time by %s of volume %llu block "
                     "%llu",
                     (unsigned long long)place, what, volume, (unsigned long long)block);
@@ -119,11 +133,12 @@ static int check_index(struct check *check)
         if (error == -ENOENT)
             return 0;
         if (error != 0) {
-            check_fault(check, "the root of the free map cannot be read: %s",
-                        base_error_text(error));
+            check_fault(check, check_kind(error), 0, root->pointer.place,
+                        "the root of the free map cannot be read: %s", base_error_text(error));
             return 0;
         }
         check->depth = 1;
+        check->checked.pages++;
     }
     while (check->depth > 0) {
         unsigned level = check->depth - 1;
@@ -145,12 +160,15 @@ static int check_index(struct check *check)
         if (pointer_has_place(&pointer))
             check_reach(check, pointer.place, "the free map", NULL, 0);
         if (error != 0 && error != -ENOENT)
-            check_fault(check, "a page of the free map at place %llu cannot be read: %s",
+            check_fault(check, check_kind(error), 0, pointer.place,
+                        "a page of the free map at place %llu cannot be read: %s",
                         (unsigned long long)pointer.place, base_error_text(error));
-        if (error == 0)
+        if (error == 0) {
             check->depth++;
-        else
+            check->checked.pages++;
+        } else {
             check->slots[level]++;
+        }
     }
     return 0;
 }
@@ -172,9 +190,10 @@ static const char *visit_name(enum tree_visit_what what)
 static void check_bad(struct verify *verify, const struct verify_slot *slot, int error)
 {
     struct check *check = CONTAINER_OF(verify, struct check, verify);
-    check_fault(check, "volume %llu block %llu at place %llu: %s",
-                (unsigned long long)slot->key.volume, (unsigned long long)slot->block,
-                (unsigned long long)slot->pointer.place, base_error_text(error));
+    check_fault(check, check_kind(error), slot->key.volume, slot->block,
+                "volume %llu block %llu at place %llu: %s", (unsigned long long)slot->key.volume,
+                (unsigned long long)slot->block, (unsigned long long)slot->pointer.place,
+                base_error_text(error));
 }
 
 static void check_room(struct verify *verify)
@@ -186,19 +205,34 @@ static void check_room(struct verify *verify)
     tree_walk_continue(&check->walk);
 }
 
+static void check_count(struct check *check, const struct tree_visit *visit)
+{
+    if (visit->page && visit->error == 0)
+        check->checked.pages++;
+    /* A node of the table is of no volume: its key is where it begins. */
+    if (visit->what == TREE_VISIT_TABLE || visit->key.volume == check->volume)
+        return;
+    check->volume = visit->key.volume;
+    if (check->options.volume != NULL)
+        check->options.volume(check->options.context, check->volume);
+}
+
 static enum tree_walk_answer check_visit(struct tree_walk *walk, const struct tree_visit *visit)
 {
     struct check *check = CONTAINER_OF(walk, struct check, walk);
     const char *name = visit_name(visit->what);
     check->met++;
+    check_count(check, visit);
     if (pointer_has_place(&visit->pointer))
         check_reach(check, visit->pointer.place, name, &visit->key, visit->block);
     if (visit->error != 0)
-        check_fault(check, "%s of volume %llu block %llu at place %llu cannot be read: %s", name,
+        check_fault(check, check_kind(visit->error), visit->key.volume, visit->block,
+                    "%s of volume %llu block %llu at place %llu cannot be read: %s", name,
                     (unsigned long long)visit->key.volume, (unsigned long long)visit->block,
                     (unsigned long long)visit->pointer.place, base_error_text(visit->error));
     if (visit->pointer.kind == POINTER_BAD)
-        check_fault(check, "volume %llu block %llu is marked as damaged",
+        check_fault(check, STORE_FAULT_KNOWN, visit->key.volume, visit->block,
+                    "volume %llu block %llu is marked as damaged",
                     (unsigned long long)visit->key.volume, (unsigned long long)visit->block);
     if (check->options.data && visit->what == TREE_VISIT_BLOCK &&
         visit->pointer.kind == POINTER_RAW &&
@@ -222,10 +256,12 @@ static void check_run_end(struct check *check, uint64_t end)
     if (check->run_from == UINT64_MAX)
         return;
     if (check->run_used)
-        check_fault(check, "places %llu..%llu are in use, but nothing reaches them: leaked",
+        check_fault(check, STORE_FAULT_SPACE, 0, check->run_from,
+                    "places %llu..%llu are in use, but nothing reaches them: leaked",
                     (unsigned long long)check->run_from, (unsigned long long)end - 1);
     else
-        check_fault(check, "places %llu..%llu are reached, but the free map calls them free",
+        check_fault(check, STORE_FAULT_SPACE, 0, check->run_from,
+                    "places %llu..%llu are reached, but the free map calls them free",
                     (unsigned long long)check->run_from, (unsigned long long)end - 1);
     check->run_from = UINT64_MAX;
 }
@@ -280,14 +316,15 @@ static int check_compare(struct check *check)
 static void check_end(struct check *check)
 {
     struct store_check options = check->options;
-    uint64_t faults = check->faults;
+    struct store_checked checked = check->checked;
     int result = check->result;
     for (unsigned i = 0; i < check->store->devices.count; i++)
         free(check->reached[i]);
+    checked.blocks = check->verify.blocks;
     verify_close(&check->verify);
     check->store->check = NULL;
     free(check);
-    options.done(options.context, result, faults);
+    options.done(options.context, result, &checked);
 }
 
 static void check_step(struct check *check)

@@ -63,6 +63,13 @@ static void checkpoint_sealed(struct store_flush *flush, int result)
     store->stats.checkpoints++;
     store->stats.checkpoint_ns_last = took_ns;
     store->stats.checkpoint_ns_max = MAX(store->stats.checkpoint_ns_max, took_ns);
+    struct store_event event = {
+        .severity = STORE_DEBUG,
+        .kind = STORE_CHECKPOINT,
+        .number_count = 2,
+        .numbers = {checkpoint->page_count, took_ns},
+    };
+    store_tell(store, event, "a checkpoint of %u pages has ended", checkpoint->page_count);
     checkpoint_move(store, CHECKPOINT_IDLE);
     checkpoint_tell(&checkpoint->running, 0);
 }
@@ -152,7 +159,8 @@ static void checkpoint_pages(struct page_write *pages, int result)
 static void checkpoint_freeze(struct store *store)
 {
     struct checkpoint *checkpoint = &store->checkpoint;
-    store->stats.checkpoint_pages += page_dirty_count(store->cache);
+    checkpoint->page_count = page_dirty_count(store->cache);
+    store->stats.checkpoint_pages += checkpoint->page_count;
     checkpoint->replay = journal_replay_start(store->journal);
     space_freeze(store->space);
     page_freeze(store->cache);

@@ -73,6 +73,7 @@ struct checkpoint {
     struct tree_checkpoint table;
     struct space_deferred deferred;
     uint64_t began_ns;
+    uint32_t page_count; /* That were dirty when it froze them. */
     struct list waiting; /* struct checkpoint_waiter: covered by the next to begin. */
     struct list running; /* Covered by the one under way. */
 };
@@ -118,6 +119,17 @@ bool store_must_throttle(const struct store *store);
 bool store_must_throttle_pages(const struct store *store);
 void store_event(struct store *store, enum store_event_severity severity, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* With numbers of its kind; its text is the formatted one. */
+void store_tell(struct store *store, struct store_event event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Damage in blocks of a volume (0: of none). */
+#define store_damage(store, volume, block, blocks, ...)                  \
+    store_tell((store),                                                  \
+               (struct store_event){.severity = STORE_ERROR,             \
+                                    .kind = STORE_DAMAGE,                \
+                                    .number_count = 3,                   \
+                                    .numbers = {volume, block, blocks}}, \
+               __VA_ARGS__)
 void store_fail(struct store *store, int error, const char *what);
 
 /* write.c, read.c, zero.c: one step each, from wherever the operation stands. */

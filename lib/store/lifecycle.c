@@ -136,6 +136,11 @@ const uint8_t *store_uuid(const struct store *store)
     return store->super.uuid;
 }
 
+int store_device_error(const struct store *store, unsigned device)
+{
+    return store->devices.devices[device].failed;
+}
+
 uint64_t store_room_blocks(const struct store *store)
 {
     return space_new_room(store->space);

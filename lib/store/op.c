@@ -14,7 +14,21 @@ void store_event(struct store *store, enum store_event_severity severity, const 
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    store->options.event(store->options.context, severity, text);
+    struct store_event event = {.severity = severity, .text = text};
+    store->options.event(store->options.context, &event);
+}
+
+void store_tell(struct store *store, struct store_event event, const char *format, ...)
+{
+    if (store->options.event == NULL)
+        return;
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    event.text = text;
+    store->options.event(store->options.context, &event);
 }
 
 void store_fail(struct store *store, int error, const char *what)
@@ -26,7 +40,7 @@ void store_fail(struct store *store, int error, const char *what)
                 "%s: %s; the store has stopped and answers errors until it is opened again", what,
                 base_error_text(error));
     if (store->devices.failed == 0)
-        device_fail(&store->devices, &store->devices.devices[0], error);
+        device_fail(&store->devices, NULL, error);
 }
 
 /* Ends an operation: later, from a turn, as every operation ends. */

@@ -8,8 +8,16 @@
 static void device_has_failed(struct device_set *set, const struct device *device, int error)
 {
     struct store *store = CONTAINER_OF(set, struct store, devices);
-    store_event(store, STORE_ERROR, "%s: a write or flush failed: %s", device->disk->name,
-                base_error_text(error));
+    if (device == NULL) /* Whoever failed the store says why. */
+        return;
+    struct store_event event = {
+        .severity = STORE_ERROR,
+        .kind = STORE_DEVICE_FAILED,
+        .number_count = 2,
+        .numbers = {(uint64_t)(device - set->devices), (uint64_t)(int64_t)error},
+    };
+    store_tell(store, event, "%s: a write or flush failed: %s", device->disk->name,
+               base_error_text(error));
 }
 
 static void store_lists_init(struct store *store)
@@ -388,10 +396,11 @@ static void recovery_scanned(void *context, int result)
     const struct journal_scan *scan = journal_scanned(store->journal);
     if (scan->damaged) {
         REACH(recovery_damaged);
-        store_event(store, STORE_ERROR,
-                    "the journal lost batches that were durable (it ends before %llu, but %llu was "
-                    "named): opened read-only; copy what can be read and restore the rest",
-                    (unsigned long long)scan->end.batch, (unsigned long long)scan->durable);
+        store_damage(
+            store, 0, 0, 0,
+            "the journal lost batches that were durable (it ends before %llu, but %llu was "
+            "named): opened read-only; copy what can be read and restore the rest",
+            (unsigned long long)scan->end.batch, (unsigned long long)scan->durable);
         store->options.read_only = true;
     }
     if (scan->batches > 0)

@@ -36,9 +36,10 @@ static void read_damaged(struct store_op *op, uint32_t block, const char *what)
     op->store->stats.corrupt_blocks++;
     op->result = IOMESH_CORRUPT;
     memset(read_data(op, block), 0, BLOCK_BYTES);
-    store_event(op->store, STORE_ERROR, "volume %llu block %llu at place %llu: %s",
-                (unsigned long long)op->volume, (unsigned long long)(op->block + block),
-                (unsigned long long)op->places[block], what);
+    store_damage(op->store, op->volume, op->block + block, 1,
+                 "volume %llu block %llu at place %llu: %s", (unsigned long long)op->volume,
+                 (unsigned long long)(op->block + block), (unsigned long long)op->places[block],
+                 what);
 }
 
 static void read_done(struct device_io *io, int result)
@@ -49,14 +50,14 @@ static void read_done(struct device_io *io, int result)
     uint32_t blocks = io->io.length_bytes / BLOCK_BYTES;
     op->pending--;
     if (result != 0) {
-        store->stats.read_errors++;
         memset(read_data(op, first), 0, (size_t)blocks * BLOCK_BYTES);
         if (op->result == 0)
             op->result = -EIO;
-        store_event(store, STORE_ERROR, "volume %llu blocks %llu..%llu at place %llu: %s",
-                    (unsigned long long)op->volume, (unsigned long long)(op->block + first),
-                    (unsigned long long)(op->block + first + blocks - 1),
-                    (unsigned long long)op->places[first], base_error_text(result));
+        store_damage(store, op->volume, op->block + first, blocks,
+                     "volume %llu blocks %llu..%llu at place %llu: %s",
+                     (unsigned long long)op->volume, (unsigned long long)(op->block + first),
+                     (unsigned long long)(op->block + first + blocks - 1),
+                     (unsigned long long)op->places[first], base_error_text(result));
     }
     for (uint32_t i = first; result == 0 && i < first + blocks; i++) {
         if (crc32c(read_data(op, i), BLOCK_BYTES) != op->crcs[i] && !MUTANT(85))
@@ -138,9 +139,10 @@ void store_read_step(struct store_op *op)
     if (error == -EAGAIN)
         return;
     if (error != 0) {
-        store_event(store, STORE_ERROR, "volume %llu block %llu: its map cannot be read: %s",
-                    (unsigned long long)op->volume, (unsigned long long)op->block,
-                    base_error_text(error));
+        store_damage(store, op->volume, op->block, op->count,
+                     "volume %llu block %llu: its map cannot be read: %s",
+                     (unsigned long long)op->volume, (unsigned long long)op->block,
+                     base_error_text(error));
         store->stats.corrupt_blocks += op->count;
         read_finish(op, error);
         return;

@@ -20,6 +20,7 @@ struct scrub {
     struct timer timer;
     uint64_t credit_blocks; /* May be read before the next tick. */
     uint64_t pass_blocks;   /* Of this pass. */
+    uint64_t faults_before; /* It. */
     uint64_t total_blocks;  /* What the pass is expected to read. */
     bool walking;
     bool paused;
@@ -30,9 +31,9 @@ static void scrub_told(struct store *store, const char *what, const struct segme
 {
     store->stats.scrub_faults++;
     store->stats.corrupt_blocks++;
-    store_event(store, STORE_ERROR, "scrub: volume %llu block %llu: %s: %s",
-                (unsigned long long)key->volume, (unsigned long long)block, what,
-                base_error_text(error));
+    store_damage(store, key->volume, block, 1, "scrub: volume %llu block %llu: %s: %s",
+                 (unsigned long long)key->volume, (unsigned long long)block, what,
+                 base_error_text(error));
 }
 
 static void scrub_bad(struct verify *verify, const struct verify_slot *slot, int error)
@@ -82,9 +83,16 @@ static void scrub_walked(struct tree_walk *walk)
     struct scrub *scrub = CONTAINER_OF(walk, struct scrub, walk);
     scrub->walking = false;
     scrub->store->stats.scrub_passes++;
-    store_event(scrub->store, STORE_DEBUG, "scrub: pass %llu over %llu blocks has ended",
-                (unsigned long long)scrub->store->stats.scrub_passes,
-                (unsigned long long)scrub->pass_blocks);
+    scrub->store->stats.scrub_ended_ns = clock_wall_ns(scrub->store->clock);
+    struct store_event event = {
+        .severity = STORE_DEBUG,
+        .kind = STORE_SCRUB,
+        .number_count = 2,
+        .numbers = {scrub->pass_blocks, scrub->store->stats.scrub_faults - scrub->faults_before},
+    };
+    store_tell(scrub->store, event, "scrub: pass %llu over %llu blocks has ended",
+               (unsigned long long)scrub->store->stats.scrub_passes,
+               (unsigned long long)scrub->pass_blocks);
     clock_set_after(scrub->store->clock, &scrub->timer, SCRUB_REST_NS);
 }
 
@@ -94,6 +102,9 @@ static void scrub_begin(struct scrub *scrub)
     space_stats(scrub->store->space, &space);
     scrub->total_blocks = space.used_blocks;
     scrub->pass_blocks = 0;
+    scrub->faults_before = scrub->store->stats.scrub_faults;
+    store_tell(scrub->store, (struct store_event){.severity = STORE_DEBUG, .kind = STORE_SCRUB},
+               "scrub: a pass begins");
     scrub->walking = true;
     scrub->paused = false;
     scrub->walk = (struct tree_walk){.visit = scrub_visit, .done = scrub_walked};

@@ -37,6 +37,23 @@ struct store_device {
 
 enum store_event_severity { STORE_DEBUG, STORE_INFO, STORE_WARNING, STORE_ERROR };
 
+/* What its numbers are. */
+enum store_event_kind {
+    STORE_SAYS,          /* None. */
+    STORE_DAMAGE,        /* Volume (0: of none), its first block, blocks. */
+    STORE_DEVICE_FAILED, /* Device, code (as int64_t). */
+    STORE_CHECKPOINT,    /* Pages, nanoseconds. */
+    STORE_SCRUB,         /* None: it begins. Ended: blocks checked, blocks damaged. */
+};
+
+struct store_event {
+    enum store_event_severity severity;
+    enum store_event_kind kind;
+    uint32_t number_count;
+    uint64_t numbers[3];
+    const char *text; /* A whole sentence, valid during the call. */
+};
+
 struct store_options {
     struct clock *clock;
     struct store_device devices[DEVICES_MAX];
@@ -57,8 +74,8 @@ struct store_options {
     uint32_t segments_max;   /* Segment objects in memory; 0: 8192. */
     uint32_t quarantine_max; /* Freed blocks that may wait for a flush; 0: 131,072. */
 
-    /* The library never logs: it tells. `text` is a whole sentence, valid during the call. */
-    void (*event)(void *context, enum store_event_severity severity, const char *text);
+    /* The library never logs: it tells. */
+    void (*event)(void *context, const struct store_event *event);
     void *context;
 };
 
@@ -94,6 +111,8 @@ enum store_state { STORE_OPENING, STORE_READY, STORE_READ_ONLY, STORE_FAILED, ST
 enum store_state store_state(const struct store *store);
 uint64_t store_incarnation(const struct store *store);
 const uint8_t *store_uuid(const struct store *store);
+/* 0, or the error of the device that failed the store. */
+int store_device_error(const struct store *store, unsigned device);
 
 /* --- Operations -------------------------------------------------------------------------- */
 
@@ -194,12 +213,35 @@ void store_checkpoint(struct store *store, struct checkpoint_waiter *waiter);
 
 /* --- Check and scrub --------------------------------------------------------------------- */
 
+enum store_fault_kind {
+    STORE_FAULT_UNREADABLE, /* The device refused. */
+    STORE_FAULT_CHECKSUM,
+    STORE_FAULT_SPACE,     /* The free map and what is reachable disagree. */
+    STORE_FAULT_STRUCTURE, /* It makes no sense. */
+    STORE_FAULT_KNOWN,     /* Marked as damaged before. */
+};
+
+struct store_fault {
+    enum store_fault_kind kind;
+    uint64_t volume; /* 0: of none. */
+    uint64_t block;  /* Of the volume; of none: its place. */
+    const char *text;
+};
+
+struct store_checked {
+    uint64_t faults;
+    uint64_t blocks; /* Of data, read and compared. */
+    uint64_t pages;  /* Of the tree and the free map. */
+};
+
 struct store_check {
     /* One call per fault, a whole sentence. */
-    void (*fault)(void *context, const char *text);
+    void (*fault)(void *context, const struct store_fault *fault);
+    /* Each volume of which there is something, once, in order. NULL is fine. */
+    void (*volume)(void *context, uint64_t volume);
     /* Now and then; total is an estimate. */
     void (*progress)(void *context, uint64_t done, uint64_t total);
-    void (*done)(void *context, int result, uint64_t faults);
+    void (*done)(void *context, int result, const struct store_checked *checked);
     void *context;
     bool data; /* Read and check every block too. */
 };
@@ -224,6 +266,7 @@ struct store_stats {
     uint64_t device_bytes_read, device_bytes_written, device_flushes;
     uint64_t corrupt_blocks, read_errors;
     uint64_t scrub_blocks, scrub_passes, scrub_faults, scrub_position_permille;
+    uint64_t scrub_ended_ns; /* Since 1970: the last pass; 0: none. */
     uint64_t replayed_records, recovery_ns;
     uint64_t operations_waiting;
 };

@@ -63,6 +63,20 @@ struct catalog_look {
 typedef void catalog_look_fn(void *context, int result, const struct catalog_look *look);
 int catalog_look(struct meta *meta, catalog_look_fn *done, void *context);
 
+struct catalog_check {
+    /* One call per fault, a whole sentence. volume: its number, or 0. */
+    void (*fault)(void *context, uint64_t volume, const char *text);
+    /* Each volume, deleted ones whose space is coming back too, in order of their numbers.
+     * written: it was opened for writing, so a store may have something of it. */
+    void (*volume)(void *context, uint64_t volume, bool written);
+    /* 0: everything was read, faults or not. */
+    catalog_done_fn *done;
+    void *context;
+};
+/* Hold the records of volumes and names against each other; changes nothing. `done` runs once if 0
+ * is returned. The metadata is borrowed until then, and wants meta_poll(). */
+int catalog_check(struct meta *meta, const struct catalog_check *options);
+
 /* --- Opening -------------------------------------------------------------------------------- */
 
 struct catalog_event {

@@ -20,11 +20,11 @@ bool catalog_rig_wrong(struct catalog_rig *rig, const char *format, ...)
     return false;
 }
 
-static void rig_store_event(void *context, enum store_event_severity severity, const char *text)
+static void rig_store_event(void *context, const struct store_event *event)
 {
     const struct catalog_rig *rig = context;
     if (rig->verbose)
-        (void)fprintf(stderr, "      store %d: %s\n", (int)severity, text);
+        (void)fprintf(stderr, "      store %d: %s\n", (int)event->severity, event->text);
 }
 
 static void rig_power_gone(void *context)
@@ -294,16 +294,17 @@ bool catalog_rig_settle(struct catalog_rig *rig)
 
 /* --- Proof ---------------------------------------------------------------------------------- */
 
-static void check_fault(void *context, const char *text)
+static void check_fault(void *context, const struct store_fault *fault)
 {
-    (void)catalog_rig_wrong(context, "pool check: %s", text);
+    (void)catalog_rig_wrong(context, "pool check: %s", fault->text);
 }
 
-static void check_done(void *context, int result, uint64_t faults)
+static void check_done(void *context, int result, const struct store_checked *checked)
 {
     struct catalog_rig *rig = context;
-    if (faults != 0)
-        (void)catalog_rig_wrong(rig, "pool check: %llu faults", (unsigned long long)faults);
+    if (checked->faults != 0)
+        (void)catalog_rig_wrong(rig, "pool check: %llu faults",
+                                (unsigned long long)checked->faults);
     catalog_rig_ended(rig, result);
 }
 

@@ -22,11 +22,12 @@ bool rig_wrong(struct rig *rig, const char *format, ...)
     return false;
 }
 
-static void rig_event(void *context, enum store_event_severity severity, const char *text)
+static void rig_event(void *context, const struct store_event *event)
 {
     struct rig *rig = context;
     if (rig->verbose)
-        (void)fprintf(stderr, "      %s: %s\n", severity >= STORE_ERROR ? "error" : "event", text);
+        (void)fprintf(stderr, "      %s: %s\n", event->severity >= STORE_ERROR ? "error" : "event",
+                      event->text);
 }
 
 static uint64_t draw(struct rig *rig, uint64_t low, uint64_t high)
@@ -258,18 +259,18 @@ bool rig_stop(struct rig *rig)
 
 /* --- Proof ------------------------------------------------------------------------------------ */
 
-static void check_fault(void *context, const char *text)
+static void check_fault(void *context, const struct store_fault *fault)
 {
-    (void)rig_wrong(context, "pool check: %s", text);
+    (void)rig_wrong(context, "pool check: %s", fault->text);
 }
 
-static void check_done(void *context, int result, uint64_t faults)
+static void check_done(void *context, int result, const struct store_checked *checked)
 {
     struct rig *rig = context;
     rig->waiting = false;
     rig->ended = result;
-    if (faults != 0)
-        (void)rig_wrong(rig, "pool check: %llu faults", (unsigned long long)faults);
+    if (checked->faults != 0)
+        (void)rig_wrong(rig, "pool check: %llu faults", (unsigned long long)checked->faults);
 }
 
 /* Opens the store for reading only, on what a crash left or a clean close, and proves it. */

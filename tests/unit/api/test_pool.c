@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "unit/api/pool.h"
 
@@ -174,11 +175,15 @@ Test(api_pool, a_device_that_shrank_is_refused)
 }
 
 static unsigned fault_count;
+static uint64_t fault_block;
 
 static void fault_found(void *context, const struct iomesh_fault *fault)
 {
     (void)context;
     cr_expect_gt(strlen(fault->text), 10);
+    cr_expect_eq(fault->kind, IOMESH_FAULT_CHECKSUM);
+    cr_expect_eq(fault->volume_id, 1);
+    cr_expect_eq(fault->block, fault_block);
     fault_count++;
 }
 
@@ -192,6 +197,8 @@ Test(api_pool, a_check_finds_a_block_that_changed_below_and_reading_refuses_it)
     static uint8_t pattern[MIB];
     for (size_t i = 0; i < sizeof pattern; i += 16)
         memcpy(pattern + i, "rot-this-pattern", 16);
+    fault_block = 77;
+    pattern[fault_block * 4096] = '!';
     OK(iomesh_write_sync(volume, 0, sizeof pattern, pattern, IOMESH_FUA));
     OK(iomesh_volume_close_sync(volume));
     pool_stop();
@@ -202,7 +209,8 @@ Test(api_pool, a_check_finds_a_block_that_changed_below_and_reading_refuses_it)
     int fd = open(path, O_RDWR);
     uint8_t block[4096];
     off_t at = 0;
-    while (pread(fd, block, sizeof block, at) == sizeof block && memcmp(block, pattern, 4096) != 0)
+    while (pread(fd, block, sizeof block, at) == sizeof block &&
+           memcmp(block, pattern + fault_block * 4096, 4096) != 0)
         at += 4096;
     block[77] ^= 4;
     cr_assert_eq(pwrite(fd, block, sizeof block, at), (ssize_t)sizeof block);
@@ -211,8 +219,14 @@ Test(api_pool, a_check_finds_a_block_that_changed_below_and_reading_refuses_it)
     OK(iomesh_pool_check(url, 0, fault_found, NULL, NULL, &result));
     cr_expect_eq(result.faults, 1);
     cr_expect_eq(fault_count, 1);
+    cr_expect_eq(result.blocks_checked, 256);
+    cr_expect_eq(result.volumes_checked, 1);
+    uint64_t pages = result.pages_checked;
+    cr_expect_geq(pages, 5, "a table, a directory, a map, the free map: %u", (unsigned)pages);
     OK(iomesh_pool_check(url, IOMESH_CHECK_NO_DATA, NULL, NULL, NULL, &result));
     cr_expect_eq(result.faults, 0, "pages are whole");
+    cr_expect_eq(result.blocks_checked, 0);
+    cr_expect_eq(result.pages_checked, pages);
     pool_start(IOMESH_POOL_NO_SCRUB);
     volume = volume_start("v");
     static uint8_t back[MIB];
@@ -274,12 +288,16 @@ Test(api_pool, a_scrub_goes_over_everything_that_is_used)
     struct iomesh_pool_status status = {.size = sizeof status};
     OK(iomesh_pool_status(pool, &status));
     cr_expect_eq(status.scrub_running, 0);
+    cr_expect_eq(status.scrub_last_ended_ns, 0);
     OK(iomesh_scrub_start(pool, 100 * MIB));
     for (unsigned i = 0; i < 1000 && status.scrub_completed == 0; i++) {
         (void)iomesh_wait(engine, 10000000);
         OK(iomesh_pool_status(pool, &status));
     }
     cr_expect_eq(status.scrub_completed, 1);
+    uint64_t now_ns = (uint64_t)time(NULL) * 1000000000;
+    cr_expect(status.scrub_last_ended_ns + 60000000000 > now_ns &&
+              status.scrub_last_ended_ns < now_ns + 60000000000);
     cr_expect_geq(status.scrub_checked_blocks, 256);
     cr_expect_eq(status.scrub_damaged_blocks, 0);
     iomesh_scrub_stop(pool);
