@@ -25,9 +25,11 @@
 #define SPACE_RELEASE_SLOTS 16u
 /* Extents released per turn. */
 #define SPACE_RELEASE_WORK 512u
-/* One piece of preparing, and how many fly at once. */
-#define SPACE_PIECE_BLOCKS 256u
-#define SPACE_PIECES 2u
+/* One piece of preparing, and how many fly at once. What zeros cost others is the bandwidth they
+ * take, whatever the piece; but a small request that meets a piece at the device waits for it
+ * (measured beside 4 KiB writes: p99 0.6 ms with pieces of 256 KiB, 1.0 with 1 MiB, 2.4 with 4). */
+#define SPACE_PIECE_BLOCKS 64u
+#define SPACE_PIECES 8u
 /* Prepared and free: below the first, prepare with all pieces; below the second, with one; and when
  * nobody takes, with one up to the third. */
 #define SPACE_AHEAD_LOW (REGION_BLOCKS / 2)
@@ -174,6 +176,7 @@ struct space {
     bool loaded;
     bool progress;  /* Waiters may try again. */
     bool started;   /* Recovery is over: preparing may begin. */
+    bool taken;     /* Somebody wants blocks: preparing need not wait until it is idle. */
     bool releasing; /* The same for release. */
     /* Checkpoints that ended since something was last taken or freed: what a checkpoint frees it
      * may also use up, so two of them without gain are the truth. */

@@ -82,15 +82,17 @@ static unsigned prepare_depth(struct space *space, const struct space_class *cla
 {
     if (space_prepare_over(space, class) || space->options.devices->failed != 0)
         return 0;
-    if (class->starved || class->prepared_free < SPACE_AHEAD_LOW)
+    if (class->starved)
         return SPACE_PIECES;
-    if (class->prepared_free < SPACE_AHEAD_BUSY)
+    if (space->taken && class->prepared_free < SPACE_AHEAD_LOW)
+        return SPACE_PIECES;
+    if (space->taken && class->prepared_free < SPACE_AHEAD_BUSY)
         return 1;
     if (class->prepared_free >= SPACE_AHEAD_IDLE)
         return 0;
     if (!space->idle_now && !space->idle.set)
         clock_set_after(space->options.clock, &space->idle, SPACE_IDLE_NS);
-    return space->idle_now ? 1 : 0;
+    return space->idle_now ? 2 : 0;
 }
 
 static void full_over(struct timer *timer)

@@ -148,6 +148,12 @@ int space_open(const struct space_options *options, struct space **ret_space)
     return 0;
 }
 
+void space_begin(struct space *space)
+{
+    space->started = true;
+    space_again(space);
+}
+
 void space_stop(struct space *space)
 {
     space->stopped = true;

@@ -21,9 +21,10 @@
  * the deferred list in quarantine, with nothing to wait for.
  *
  * Space is given next-fit per class from a current region whose bitmap is in memory; the next
- * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 1 MiB, paced so
- * that foreground writes do not stall), before the current one runs out. Of a region that is being
- * prepared, what lies before the piece in flight can be had already.
+ * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 256 KiB, few at a time so
+ * that foreground writes do not stall), before the current one runs out; up to 1 GiB ahead while
+ * nobody takes. Of a region that is being prepared, what lies before the piece in flight can be had
+ * already.
  *
  * At any instant:  total = free + the reserve's share + used + reserved + quarantine.
  */
@@ -72,6 +73,9 @@ struct space_options {
 int space_open(const struct space_options *options, struct space **ret_space);
 /* Before the page cache is closed. What space_idle() speaks of must have ended, or never will. */
 void space_close(struct space *space);
+/* Recovery is over: from now on what is free is prepared when nobody takes. The first take that is
+ * not for pages says so too. */
+void space_begin(struct space *space);
 /* Nothing is prepared or given back to a device from now on. */
 void space_stop(struct space *space);
 /* No request to a device is under way. */
@@ -93,7 +97,7 @@ void space_format(struct space *space);
  * come, first woken); -ENOSPC: not
  * for this purpose, even when all that waits has come free; IOMESH_FAILED.
  * The blocks are then reserved: link them into the tree and say space_link(), or
- * space_give_back(). Nothing is prepared before the first take that is not for pages.
+ * space_give_back().
  */
 int space_take(struct space *space, enum device_class class, enum space_purpose purpose,
                uint32_t blocks_max, struct page_waiter *waiter, struct extent *ret_extent);

@@ -224,7 +224,7 @@ int space_take(struct space *space, enum device_class class, enum space_purpose 
 {
     space->releasing = true;
     if (purpose != SPACE_PAGES)
-        space->started = true;
+        space->started = space->taken = true;
     if (space->reserved.count == SPACE_RESERVED_MAX) {
         REACH(space_too_many_reserved);
         return space_wait(space, waiter);

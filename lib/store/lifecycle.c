@@ -60,6 +60,8 @@ void store_opening_turn(struct store *store)
     } else {
         store->state = store->options.read_only ? STORE_READ_ONLY : STORE_READY;
         store->opening = NULL;
+        if (store->state == STORE_READY)
+            space_begin(store->space);
         if (store->state == STORE_READY && store_scrub_open(store) != 0)
             store_event(store, STORE_WARNING, "no scrub: %s", base_last_error());
         free(opening->blocks);

@@ -337,8 +337,13 @@ void plot_crash(struct plot *plot, bool power, uint64_t batch)
                -EAGAIN)
             REQUIRE_SAYING(plot_turn(plot), "a mark waits for ever");
         REQUIRE(result == 0);
+        /* Something else may want its turn amid the marks. */
+        if (prng_one_in(&plot->prng, 4))
+            (void)plot_turn(plot);
     }
     space_avoid_over(plot->space);
+    if (prng_one_in(&plot->prng, 2))
+        space_begin(plot->space);
 }
 
 /* --- What must hold ---------------------------------------------------------------------- */

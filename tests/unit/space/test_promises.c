@@ -204,6 +204,20 @@ Test(space, nothing_is_zeroed_or_discarded_before_new_data_is_asked_for)
     plot_close(plot);
 }
 
+Test(space, what_is_free_is_prepared_once_recovery_is_over_and_nobody_takes)
+{
+    struct plot *plot = prepared(12 * REGION_BLOCKS, false);
+    plot_settle(plot);
+    cr_assert_eq(plot->disks[0]->counts.zeros, 0);
+    space_begin(plot->space);
+    (void)plot_turn(plot);
+    cr_assert_eq(plot->disks[0]->counts.zeros, 0); /* Not at once: it may be about to close. */
+    plot_settle(plot);
+    cr_assert_eq(plot_stats(plot).regions_prepared, 9); /* 8 and the one that lacks a few. */
+    plot_check_all(plot);
+    plot_close(plot);
+}
+
 Test(space, a_region_is_given_out_while_the_rest_of_it_is_prepared)
 {
     struct plot *plot = prepared(REGION_BLOCKS, false);
