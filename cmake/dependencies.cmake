@@ -17,6 +17,8 @@ pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl)
 pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
 # --json output and configuration files.
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
+# What a device holds before a pool is made on it.
+pkg_check_modules(BLKID REQUIRED IMPORTED_TARGET blkid)
 # Compression of cold pages.
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 

@@ -10,7 +10,8 @@ else()
     install(FILES ${units} DESTINATION ${systemd_units})
 endif()
 
-# Man pages are docs/man/PROGRAM.SECTION; shell completion is docs/completion/PROGRAM.
+# Man pages are docs/man/PROGRAM.SECTION; bash's completion is docs/completion/PROGRAM, zsh's
+# docs/completion/_PROGRAM.
 file(GLOB pages CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/man/*.[1-8])
 foreach(page IN LISTS pages)
     string(REGEX MATCH "[1-8]$" section ${page})
@@ -26,6 +27,12 @@ endforeach()
 add_custom_target(pages ALL DEPENDS ${compressed_pages})
 file(GLOB completions CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/completion/iomesh*)
 install(FILES ${completions} DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+file(GLOB completions CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/docs/completion/_iomesh*)
+if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+    install(FILES ${completions} DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
+else()
+    install(FILES ${completions} DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+endif()
 
 install(FILES ${CMAKE_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 execute_process(COMMAND gzip -9 --no-name --stdout ${CMAKE_SOURCE_DIR}/CHANGELOG.md

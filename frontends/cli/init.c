@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/progress.h"
 #include "cli/run.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -37,6 +38,18 @@ static int gather(const struct target *target, struct iomesh_device *devices,
     return 0;
 }
 
+struct making {
+    struct progress progress;
+    uint64_t done;
+};
+
+static void on_progress(void *context, uint64_t done, uint64_t total)
+{
+    struct making *making = context;
+    making->done = done;
+    progress_tell(&making->progress, done, total);
+}
+
 int run_pool_init(const struct command *command)
 {
     const struct target target = {.command = command};
@@ -47,12 +60,17 @@ int run_pool_init(const struct command *command)
     int status = gather(&target, devices, &options);
     if (status != 0)
         return status;
+    struct making making = {0};
+    progress_begin(&making.progress, "pool init");
+    options.progress = on_progress;
+    options.context = &making;
     int result = iomesh_pool_init(command->pool, &options);
+    progress_end(&making.progress);
     if (result != 0)
         return target_fail(&target, result);
     if (command->json)
-        return json_out(command,
-                        json_pack("{s:o, s:b}", "pool", json_text(command->pool), "made", 1));
+        return json_out(command, json_pack("{s:o, s:b, s:o}", "pool", json_text(command->pool),
+                                           "made", 1, "prepared_bytes", json_number(making.done)));
     printf("pool %s is made\n", command->pool);
     return 0;
 }

@@ -36,6 +36,9 @@ struct iomesh_device {
         (uint32_t)sizeof(struct iomesh_device), 0, 0, 0 \
     }
 
+/* done of total units of work, total never 0; called now and then. */
+typedef void iomesh_progress_fn(void *context, uint64_t done, uint64_t total);
+
 struct iomesh_pool_init_options {
     uint32_t size;
     uint32_t device_count;               /* 0: one file, DIR/store, of `bytes`. */
@@ -44,14 +47,17 @@ struct iomesh_pool_init_options {
     uint64_t journal_bytes;              /* 0: by the size of the store. */
     uint32_t flags;                      /* IOMESH_POOL_OVERWRITE */
     uint32_t reserved;
+    iomesh_progress_fn *progress; /* Bytes that are prepared; ends with all. NULL is fine. */
+    void *context;                /* Of progress. */
 };
 
-/* Take devices that hold something already (an old store, a file system). */
+/* Take devices that hold something already: an old store, a file system, a table of partitions, a
+ * part of a RAID or volume group, anything in their first block. Its marks are wiped. */
 #define IOMESH_POOL_OVERWRITE 1u
 
-#define IOMESH_POOL_INIT_OPTIONS_INIT                                       \
-    {                                                                       \
-        (uint32_t)sizeof(struct iomesh_pool_init_options), 0, 0, 0, 0, 0, 0 \
+#define IOMESH_POOL_INIT_OPTIONS_INIT                                             \
+    {                                                                             \
+        (uint32_t)sizeof(struct iomesh_pool_init_options), 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /**
@@ -62,7 +68,8 @@ struct iomesh_pool_init_options {
  *
  * Returns 0, or with nothing left behind
  *   -EINVAL        the URL or an option is wrong
- *   -EEXIST        there is a pool, or a device holds something and OVERWRITE is not given
+ *   -EEXIST        there is a pool, or a device holds something and OVERWRITE is not given: the
+ *                  sentence names it
  *   IOMESH_IN_USE  another process holds a device
  *   -ENOSPC, -EACCES, -ENOTSUP (no direct I/O there), …
  *
@@ -167,9 +174,6 @@ struct iomesh_fault {
 #define IOMESH_FAULT_OTHER 6u      /* None of these: a block that was marked as damaged before. */
 
 typedef void iomesh_fault_fn(void *context, const struct iomesh_fault *fault);
-/* done of total units of work; called now and then. */
-typedef void iomesh_progress_fn(void *context, uint64_t done, uint64_t total);
-
 struct iomesh_check_result {
     uint32_t size;
     uint32_t reserved;

@@ -5,6 +5,7 @@
  * It is one when the metadata says so, in the last step, and none before: what an interrupted
  * making left is taken over by the next.
  */
+#include "api/contents.h"
 #include "api/offline.h"
 
 #include <unistd.h>
@@ -32,24 +33,48 @@ static void init_formatted(void *context, int result)
     api_waiter_done(&offline->waiter, result);
 }
 
-static int init_format_store(struct offline *offline,
-                             const struct iomesh_pool_init_options *options, const uint8_t uuid[16],
-                             bool interrupted)
+static void init_progress(void *context, uint64_t done, uint64_t total)
+{
+    const struct iomesh_pool_init_options *options = context;
+    options->progress(options->context, done, total);
+}
+
+/* Devices of the user's: what is on them is asked for, or wiped. */
+static int init_clear_devices(const struct offline *offline, bool overwrite)
+{
+    for (unsigned i = 0; i < offline->place.device_count; i++) {
+        const struct place_device *device = &offline->place.devices[i];
+        int result = 0;
+        if (!device->made)
+            result = overwrite ? contents_wipe(device->path) : contents_refuse(device->path);
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
+static int init_format_store(struct offline *offline, struct iomesh_pool_init_options *options,
+                             const uint8_t uuid[16], bool interrupted)
 {
     struct store_options store;
     offline_store_options(offline, &store);
     store.journal_bytes = options->journal_bytes;
+    store.progress = options->progress != NULL ? init_progress : NULL;
+    store.context = options;
     /* A store without metadata may be somebody's, whose metadata was lost; beside metadata of no
      * pool it is what an interrupted making left. */
     bool own = options->device_count == 0;
     bool overwrite = options->flags & IOMESH_POOL_OVERWRITE || (own && interrupted);
+    int result = init_clear_devices(offline, overwrite);
+    if (result != 0)
+        return result;
     offline->waiter.pending = true;
     return offline_wait(
         offline, store_format(&store, uuid, overwrite, &offline->store, init_formatted, offline));
 }
 
 /* *ret_ours: what is in the directory is of this making, to be taken back if it fails. */
-static int init_steps(struct offline *offline, const struct iomesh_pool_init_options *options,
+static int init_steps(struct offline *offline, struct iomesh_pool_init_options *options,
                       bool *ret_ours)
 {
     uint8_t uuids[2][16];

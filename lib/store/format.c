@@ -129,6 +129,8 @@ static void format_wipe_next(struct opening *opening)
     struct store *store = opening->store;
     uint64_t end = SUPERBLOCK_AREA_BLOCKS + store->super.journal_blocks;
     uint64_t place = opening->wiped;
+    if (store->options.progress != NULL)
+        store->options.progress(store->options.context, place * BLOCK_BYTES, end * BLOCK_BYTES);
     if (place == end) {
         format_wiped(opening);
         return;

@@ -71,6 +71,7 @@ struct store_options {
     uint64_t journal_bytes;
     uint64_t reserve_bytes;
     uint32_t batch_blocks_max;
+    void (*progress)(void *context, uint64_t done, uint64_t total); /* Bytes wiped; NULL is fine. */
     uint32_t segments_max;   /* Segment objects in memory; 0: 8192. */
     uint32_t quarantine_max; /* Freed blocks that may wait for a flush; 0: 131,072. */
 

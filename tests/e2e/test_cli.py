@@ -105,6 +105,7 @@ def test_devices_of_every_class_in_one_pool(rig):
     there = rig.sparse("there", 128 * MIB)
     answer = cli.json("pool", "init", "--device", f"{rig.path('made')}:96M,class=ssd",
                       "--device", f"{there},class=hdd")
+    assert answer.pop("prepared_bytes") > MIB
     assert answer == {"pool": cli.url, "made": True}
     devices = cli.json("pool", "status")["devices"]
     assert [(device["class"], device["size_bytes"]) for device in devices] == \
@@ -153,17 +154,22 @@ def test_many_at_once_wait_for_each_other(cli):
     assert cli.names() == sorted(f"v{i}" for i in range(8))
 
 
-def test_a_bar_where_a_person_watches(cli, rig):
-    """A scrub at 1 MiB a second of 3 MiB, its stderr a terminal."""
-    cli("volume", "create", "web", "--size", "8M")
+def served(cli, rig, size):
+    """The pool of `cli`, served, with a volume `web` of which so much is written at random."""
+    cli("volume", "create", "web", "--size", str(size))
     pool = rigs.Pool.__new__(rigs.Pool)
     pool.rig, pool.directory, pool.url = rig, cli.directory, cli.url
     pool.socket, pool.server = rig.path("nbd.socket"), None
     pool.serve()
-    data = rig.path("data")
-    data.write_bytes(os.urandom(3 * MIB))
-    rigs.run("nbdcopy", data, pool.uri("web"))
-    pool.server.terminate()
+    pool.data = rig.path("data")
+    pool.data.write_bytes(os.urandom(size))
+    rigs.run("nbdcopy", "--flush", pool.data, pool.uri("web"))
+    return pool
+
+
+def test_a_bar_where_a_person_watches(cli, rig):
+    """A scrub at 1 MiB a second of 3 MiB, its stderr a terminal."""
+    served(cli, rig, 3 * MIB).server.terminate()
     master, slave = pty.openpty()
     process = subprocess.Popen([rigs.program("iomesh-cli"), "--pool", cli.url, "pool", "scrub",
                                 "--rate", "1M"], stdout=subprocess.PIPE, stderr=slave, text=True)
@@ -173,6 +179,36 @@ def test_a_bar_where_a_person_watches(cli, rig):
     os.close(master)
     assert process.returncode == 0 and "768 blocks checked, none damaged" in out, out
     assert re.search(r"\rpool scrub \[#*\.*\] +\d+\.\d %", drawn), drawn
+
+
+def test_lines_where_no_person_watches(cli, rig):
+    """The same of 8 MiB, its stderr a pipe: a line every five seconds, and no bar."""
+    served(cli, rig, 8 * MIB).server.terminate()
+    answer = cli.raw("pool", "scrub", "--rate", "1M")
+    assert answer.status == 0, answer
+    assert re.fullmatch(r"(pool scrub: \d+\.\d %\n)+", answer.err), answer
+    assert 1 <= answer.err.count("\n") <= 3, answer
+
+
+def test_the_making_of_a_pool_shows_how_far_it_is(rig):
+    """On a drive that takes a while for each write; its stderr a terminal, then none."""
+    drive = rig.path("drive")
+    rig.start("nbdkit", "-f", "-U", drive, "--filter=delay", "memory", "256M", "wdelay=100ms")
+    rigs.wait_until("the drive", lambda: rigs.connects(drive))
+    device = rigs.fuse_file(rig, f"nbd+unix:///?socket={drive}")
+    master, slave = pty.openpty()
+    words = [rigs.program("iomesh-cli"), "pool", "init", "--device", device]
+    process = subprocess.Popen([*words, "--pool", f"file:{rig.path('one')}"], stderr=slave,
+                               stdout=subprocess.PIPE, text=True)
+    os.close(slave)
+    assert "is made" in process.communicate(timeout=60)[0]
+    drawn = os.read(master, 65536).decode()
+    os.close(master)
+    shares = [float(share) for share in re.findall(r"\rpool init \[#*\.*\] +(\d+\.\d) %", drawn)]
+    assert len(shares) > 1 and shares == sorted(shares) and shares[-1] > 50, drawn
+    answer = cli_rig.run("--json", *words[1:], "--overwrite", "--pool", f"file:{rig.path('two')}")
+    assert answer.status == 0 and "\r" not in answer.err, answer
+    assert json.loads(answer.out)["prepared_bytes"] > MIB
 
 
 # --- usage
@@ -235,7 +271,7 @@ def test_the_page_and_the_completion_know_every_command_and_flag():
             assert flag.rstrip("=") in page, f"{command} {flag}"
 
 
-@pytest.mark.parametrize("line, among", [
+COMPLETED = [
     ("iomesh-cli ", {"pool", "volume"}),
     ("iomesh-cli volume cr", {"create"}),
     ("iomesh-cli --json volume ", {"create", "delete", "list", "resize", "show"}),
@@ -243,7 +279,10 @@ def test_the_page_and_the_completion_know_every_command_and_flag():
     ("iomesh-cli volume delete ", {"alpha", "beta"}),
     ("iomesh-cli volume show b", {"beta"}),
     ("iomesh-cli volume list --log-level d", {"debug"}),
-])
+]
+
+
+@pytest.mark.parametrize("line, among", COMPLETED)
 def test_bash_completes(cli, line, among):
     for name in ("alpha", "beta"):
         cli("volume", "create", name, "--size", "1M")
@@ -256,6 +295,30 @@ def test_bash_completes(cli, line, among):
                           env={**os.environ, "IOMESH_POOL": cli.url})
     assert done.stderr == ""
     assert set(done.stdout.split()) == among
+
+
+@pytest.mark.parametrize("line, among", COMPLETED)
+def test_zsh_completes(cli, line, among):
+    for name in ("alpha", "beta"):
+        cli("volume", "create", name, "--size", "1M")
+    script = rigs.ROOT / "docs/completion/_iomesh-cli"
+    words = line.split(" ")
+    # As the completion system calls it; what it is offered is what matches.
+    text = (f"compadd() {{ [[ $1 == -- ]] && shift; print -rl -- ${{(M)@:#$PREFIX*}} }}; "
+            f"words=({' '.join(repr(word) for word in words)}); CURRENT={len(words)}; "
+            f"PREFIX={words[-1]!r}; source {script}")
+    done = subprocess.run(["zsh", "-f", "-c", text], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "IOMESH_POOL": cli.url,
+                               "PATH": f"{rigs.bin_directory()}:{os.environ['PATH']}"})
+    assert done.stderr == ""
+    assert set(done.stdout.split()) == among
+
+
+def test_zsh_finds_its_completion_by_itself():
+    text = (f"fpath=({rigs.ROOT}/docs/completion $fpath); autoload -Uz compinit; compinit -D -u; "
+            "print $_comps[iomesh-cli]")
+    done = rigs.run("zsh", "-f", "-c", text)
+    assert done.stdout.split() == ["_iomesh-cli"]
 
 
 # --- names and sizes
@@ -429,23 +492,21 @@ def test_a_pool_that_is_wrong_is_refused_and_left_alone(cli, rig, damage, patter
 
 
 def test_a_damaged_block_is_named_by_check_and_scrub(cli, rig):
-    """A MiB of data in the store is turned over: check and scrub say so, and exit 1."""
-    pool = rigs.Pool.__new__(rigs.Pool)
-    pool.rig, pool.directory, pool.url = rig, cli.directory, cli.url
-    pool.socket, pool.server = rig.path("nbd.socket"), None
-    cli("volume", "create", "web", "--size", "8M")
-    pool.serve()
-    data = rig.path("data")
-    data.write_bytes(os.urandom(MIB))
-    rigs.run("nbdcopy", "--flush", data, pool.uri("web"))
+    """A block of data in the store is turned over: check and scrub say so, and exit 1."""
+    pool = served(cli, rig, MIB)
     pool.server.terminate()
     store = (cli.directory / "store").read_bytes()
-    at = store.index(data.read_bytes()[4096:8192])
+    at = store.index(pool.data.read_bytes()[4096:8192])
     with open(cli.directory / "store", "r+b") as file:
         file.seek(at)
         file.write(bytes(100))
     answer = cli.raw("--json", "pool", "check")
-    assert answer.status == 1 and json.loads(answer.out)["fault_count"] == 1, answer
+    checked = json.loads(answer.out)
+    assert answer.status == 1 and checked["fault_count"] == 1, answer
+    fault = checked["faults"][0]
+    assert (fault["kind"], fault["volume_id"], fault["block"]) == ("checksum", 1, 1), answer
+    assert checked["blocks_checked"] == 256 and checked["volumes_checked"] == 1, answer
+    assert checked["pages_checked"] > 4, answer
     answer = cli.raw("pool", "check")
     assert "fault: " in answer.out and answer.err.count("\n") == 1, answer
     cli("pool", "check", "--no-data")

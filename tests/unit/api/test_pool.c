@@ -63,6 +63,29 @@ Test(api_pool, what_cannot_be_made_is_refused_with_a_sentence_and_leaves_nothing
     REFUSED(iomesh_pool_init("file:no/such/parent/x", NULL), -ENOENT);
 }
 
+static uint64_t progress_last;
+
+static void progressed(void *context, uint64_t done, uint64_t total)
+{
+    uint64_t *all = context;
+    cr_assert(done >= progress_last && done <= total);
+    cr_assert(*all == 0 || *all == total);
+    progress_last = done;
+    *all = total;
+}
+
+Test(api_pool, making_one_tells_how_far_it_is_and_ends_with_all)
+{
+    struct iomesh_pool_init_options init = IOMESH_POOL_INIT_OPTIONS_INIT;
+    uint64_t all = 0;
+    init.bytes = 64 * MIB;
+    init.progress = progressed;
+    init.context = &all;
+    OK(iomesh_pool_init(url, &init));
+    cr_expect_gt(all, MIB / 4, "superblocks and journal");
+    cr_expect_eq(progress_last, all);
+}
+
 Test(api_pool, a_second_pool_in_a_place_is_refused_and_the_first_stays)
 {
     pool_init(64 * MIB);
