@@ -24,7 +24,7 @@ static const struct option_spec table[] = {
     {"connection-buffer", "SIZE", "memory for payloads of one client (16M)", NULL},
     {"max-request", "SIZE", "largest read or write, 64K to 32M (32M)", NULL},
     {"cache-size", "SIZE", "page cache of the pool (64M)", NULL},
-    {"spin", "MICROSECONDS", "longest busy wait before sleeping, 0 to 1000 (50)", NULL},
+    {"spin", "MICROSECONDS", "longest busy wait before sleeping, 0 to 1000 (0)", NULL},
     {"discard", NULL, "give freed space back to the file system or device", NULL},
     {"no-scrub", NULL, "do not scrub in the background", NULL},
     {"log-level", "LEVEL", "error, warning, notice, info or debug (notice)", NULL},
@@ -191,7 +191,6 @@ enum options_outcome settings_read(struct settings *settings, int argc, char **a
     *settings = (struct settings){
         .log_level = LOG_LEVEL_NOTICE,
         .buffer_bytes = 32u << 20,
-        .spin_us = 50,
         .limits = {.connections_max = 256,
                    .handshakes_max = 64,
                    .handshake_ns_max = UINT64_C(10000000000),
