@@ -78,6 +78,16 @@ struct checkpoint {
     struct list running; /* Covered by the one under way. */
 };
 
+/* Touched only by reads that go through gaps; when all are in use, reads go round the gaps. */
+#define SCRATCH_BLOCKS 64u
+#define SCRATCH_MAX 24u
+
+struct scratch {
+    uint8_t *memory;
+    uint8_t *free[SCRATCH_MAX];
+    uint32_t count, free_count;
+};
+
 struct store {
     struct store_options options;
     struct clock *clock;
@@ -105,6 +115,7 @@ struct store {
     struct list finished;  /* To be told in the next turn. */
     struct list deletions; /* struct deletion. */
     uint64_t active;       /* Operations accepted and not told yet. */
+    struct scratch scratch;
     struct scrub *scrub;
     struct check *check;
     struct store_stats stats;

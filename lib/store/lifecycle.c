@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "store/opening.h"
+#include "store/scratch.h"
 
 enum closing_state { CLOSING_DRAIN, CLOSING_CHECKPOINT, CLOSING_ENDED };
 
@@ -23,6 +24,7 @@ void store_free(struct store *store)
 {
     store_flusher_close(store);
     store_scrub_close(store);
+    scratch_close(&store->scratch);
     tree_close(store->tree);
     space_close(store->space);
     page_cache_close(store->cache);

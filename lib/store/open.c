@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "store/opening.h"
+#include "store/scratch.h"
 
 static void device_has_failed(struct device_set *set, const struct device *device, int error)
 {
@@ -288,7 +289,9 @@ int opening_components(struct opening *opening)
         .freed = page_freed,
         .context = store,
     };
-    int error = page_cache_open(&cache, &store->cache);
+    int error = scratch_open(&store->scratch, store->options.scratch_max);
+    if (error == 0)
+        error = page_cache_open(&cache, &store->cache);
     if (error != 0)
         return error;
     struct tree_options tree = {

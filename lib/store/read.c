@@ -4,15 +4,24 @@
  *
  *   BEGIN ──▶ LOOK ──▶ FLY ──▶ finished
  *                       ▲ │
- *                       └─┘ another round, if its blocks lie in more than 16 runs
+ *                       └─┘ the blocks of requests that failed, each for itself
  *
  * From before it looks until its last block is in hand the read holds a ticket: no place that it
  * found is given to anybody else meanwhile. Each block is checked against the CRC in its pointer.
+ *
+ * Blocks are read in the order of their places. A request costs a disk about as much as three more
+ * blocks do (measured: 6 us, 2 us), so one request reads through small gaps, into scratch memory,
+ * from where blocks are copied to where they belong. What lies in a gap is not looked at.
  */
 #include <string.h>
 
 #include "codec/codec.h"
-#include "store/internal.h"
+#include "store/scratch.h"
+
+/* Blocks of others between two of ours that are read rather than to begin another request. */
+#define READ_GAP_BLOCKS 3u
+/* A run this long needs no neighbours: it goes straight to where it belongs. */
+#define READ_RUN_BLOCKS 32u
 
 enum read_state { READ_BEGIN, READ_LOOK, READ_FLY };
 
@@ -42,82 +51,161 @@ static void read_damaged(struct store_op *op, uint32_t block, const char *what)
                  what);
 }
 
+/* A block that cannot be read even for itself. */
+static void read_lost(struct store_op *op, uint32_t block, int error)
+{
+    memset(read_data(op, block), 0, BLOCK_BYTES);
+    if (op->result == 0)
+        op->result = -EIO;
+    store_damage(op->store, op->volume, op->block + block, 1,
+                 "volume %llu block %llu at place %llu: %s", (unsigned long long)op->volume,
+                 (unsigned long long)(op->block + block), (unsigned long long)op->places[block],
+                 base_error_text(error));
+}
+
+/* A request of several blocks failed: which of them cannot be read is not known. */
+static void read_again(struct store_op *op, const struct read_span *span)
+{
+    struct read_plan *plan = &op->plan;
+    REACH(read_retried_singly);
+    for (uint32_t i = 0; i < span->blocks; i++)
+        plan->again[plan->again_count++] = plan->order[span->first + i];
+}
+
+/* From where the request read it to where it belongs; and is it what was written? */
+static void read_check(struct store_op *op, const struct read_span *span)
+{
+    const uint8_t *order = op->plan.order + span->first;
+    for (uint32_t i = 0; i < span->blocks; i++) {
+        uint32_t block = order[i];
+        if (span->scratch != NULL) {
+            uint64_t skip = MUTANT(89) ? i : op->places[block] - op->places[order[0]];
+            memcpy(read_data(op, block), span->scratch + skip * BLOCK_BYTES, BLOCK_BYTES);
+        }
+        if (crc32c(read_data(op, block), BLOCK_BYTES) != op->crcs[block] && !MUTANT(85))
+            read_damaged(op, block, "what was read does not match its checksum");
+    }
+}
+
 static void read_done(struct device_io *io, int result)
 {
     struct store_op *op = io->owner;
-    struct store *store = op->store;
-    uint32_t first = op->first[io - op->ios];
-    uint32_t blocks = io->io.length_bytes / BLOCK_BYTES;
+    unsigned slot = (unsigned)(io - op->ios);
+    struct read_span *span = &op->plan.spans[slot];
+    if (result == 0)
+        read_check(op, span);
+    else if (span->blocks == 1)
+        read_lost(op, op->plan.order[span->first], result);
+    else
+        read_again(op, span);
+    if (span->scratch != NULL)
+        scratch_put(&op->store->scratch, span->scratch);
+    op->plan.slots_busy &= ~(1u << slot);
     op->pending--;
-    if (result != 0) {
-        memset(read_data(op, first), 0, (size_t)blocks * BLOCK_BYTES);
-        if (op->result == 0)
-            op->result = -EIO;
-        store_damage(store, op->volume, op->block + first, blocks,
-                     "volume %llu blocks %llu..%llu at place %llu: %s",
-                     (unsigned long long)op->volume, (unsigned long long)(op->block + first),
-                     (unsigned long long)(op->block + first + blocks - 1),
-                     (unsigned long long)op->places[first], base_error_text(result));
-    }
-    for (uint32_t i = first; result == 0 && i < first + blocks; i++) {
-        if (crc32c(read_data(op, i), BLOCK_BYTES) != op->crcs[i] && !MUTANT(85))
-            read_damaged(op, i, "what was read does not match its checksum");
-    }
-    if (op->pending == 0)
-        read_next(op);
+    read_next(op);
 }
 
-/* How many blocks from `first` on lie in one run on one device. */
+/* How many blocks from `first` of the plan on lie side by side, on the disk and in the volume. */
 static uint32_t read_run(const struct store_op *op, uint32_t first)
 {
+    const uint8_t *order = op->plan.order;
     uint32_t blocks = 1;
-    while (first + blocks < op->count && op->kinds[first + blocks] == POINTER_RAW &&
-           op->places[first + blocks] == op->places[first] + blocks &&
-           device_holds(&op->store->devices, op->places[first], blocks + 1))
+    while (!op->plan.single && first + blocks < op->plan.count &&
+           order[first + blocks] == order[first] + blocks &&
+           op->places[order[first + blocks]] == op->places[order[first]] + blocks &&
+           device_holds(&op->store->devices, op->places[order[first]], blocks + 1))
         blocks++;
     return blocks;
 }
 
-/* Send the next round of reads; when nothing is left, finish. */
+/* How many one request would take in if it read through small gaps. */
+static uint32_t read_stretch(const struct store_op *op, uint32_t first)
+{
+    const uint8_t *order = op->plan.order;
+    uint64_t begin = op->places[order[first]];
+    uint64_t end = begin + 1;
+    uint32_t blocks = 1;
+    while (!op->plan.single && first + blocks < op->plan.count) {
+        uint64_t next = op->places[order[first + blocks]];
+        /* A place that two blocks claim is damage: the second has a request of its own. */
+        if (next < end || next - end > READ_GAP_BLOCKS || next - begin >= SCRATCH_BLOCKS ||
+            !device_holds(&op->store->devices, begin, next - begin + 1))
+            break;
+        end = next + 1;
+        blocks++;
+    }
+    return blocks;
+}
+
+static void read_start(struct store_op *op, unsigned slot)
+{
+    struct read_plan *plan = &op->plan;
+    struct read_span *span = &plan->spans[slot];
+    const uint8_t *order = plan->order + op->base;
+    uint32_t run = read_run(op, op->base);
+    uint32_t stretch = run < READ_RUN_BLOCKS ? read_stretch(op, op->base) : run;
+    span->first = op->base;
+    span->scratch = stretch > run ? scratch_get(&op->store->scratch) : NULL;
+    span->blocks = span->scratch != NULL ? stretch : run;
+    if (span->scratch != NULL)
+        REACH(read_through_gaps);
+    else if (stretch > run)
+        REACH(read_without_scratch);
+    uint64_t place = op->places[order[0]];
+    uint64_t end = op->places[order[span->blocks - 1]] + 1;
+    op->base += span->blocks;
+    op->pending++;
+    plan->slots_busy |= 1u << slot;
+    op->ios[slot].owner = op;
+    device_submit(&op->store->devices, &op->ios[slot], DISK_READ, place, (uint32_t)(end - place),
+                  span->scratch != NULL ? span->scratch : read_data(op, order[0]), read_done);
+}
+
+/* Keep as many requests under way as may be; when nothing is left, finish. */
 static void read_next(struct store_op *op)
 {
-    unsigned count = 0;
-    struct device_io *ios[STORE_OP_EXTENTS];
-    uint32_t runs[STORE_OP_EXTENTS];
-    while (op->base < op->count && count < STORE_OP_EXTENTS) {
-        if (op->kinds[op->base] != POINTER_RAW) {
-            op->base++;
-            continue;
-        }
-        op->first[count] = op->base;
-        runs[count] = read_run(op, op->base);
-        ios[count] = &op->ios[count];
-        op->base += runs[count];
-        count++;
+    struct read_plan *plan = &op->plan;
+    if (op->pending == 0 && op->base == plan->count && plan->again_count > 0 && !MUTANT(86)) {
+        memcpy(plan->order, plan->again, plan->again_count);
+        plan->count = plan->again_count;
+        plan->again_count = 0;
+        plan->single = true;
+        op->base = 0;
     }
-    if (count == 0) {
+    while (op->base < plan->count && op->pending < STORE_OP_READS)
+        read_start(op, (unsigned)__builtin_ctz(~plan->slots_busy));
+    if (op->pending == 0)
         read_finish(op, op->result);
-        return;
-    }
-    op->pending = count;
-    for (unsigned i = 0; i < count; i++) {
-        ios[i]->owner = op;
-        device_submit(&op->store->devices, ios[i], DISK_READ, op->places[op->first[i]], runs[i],
-                      read_data(op, op->first[i]), read_done);
-    }
+}
+
+/* A block for the plan. Mostly they come in the order of their places. */
+static void read_plan_add(struct store_op *op, uint32_t block)
+{
+    struct read_plan *plan = &op->plan;
+    uint32_t at = plan->count++;
+    for (; at > 0 && op->places[plan->order[at - 1]] > op->places[block]; at--)
+        plan->order[at] = plan->order[at - 1];
+    plan->order[at] = (uint8_t)block;
 }
 
 /* Notes where each block is; what needs no disk is answered at once. */
 static void read_look(struct store_op *op)
 {
     unsigned index = (unsigned)(op->block % MAP_BLOCKS);
+    struct read_plan *plan = &op->plan;
+    plan->count = plan->again_count = plan->slots_busy = 0;
+    plan->single = false;
     for (uint32_t i = 0; i < op->count; i++) {
         struct pointer pointer = tree_get(&op->path, index + i);
         op->kinds[i] = (uint8_t)MIN(pointer.kind, POINTER_PREPARED);
         op->places[i] = pointer.place;
         op->crcs[i] = pointer.crc;
-        if (op->kind == STORE_MAP || pointer.kind == POINTER_RAW)
+        if (op->kind == STORE_MAP)
             continue;
+        if (pointer.kind == POINTER_RAW) {
+            read_plan_add(op, i);
+            continue;
+        }
         memset(read_data(op, i), 0, BLOCK_BYTES);
         if (pointer.kind == POINTER_BAD || pointer.kind == POINTER_SET_ASIDE)
             op->result = -EIO;

@@ -26,7 +26,8 @@
 struct store;
 
 #define STORE_OP_BLOCKS_MAX 256u /* One map page's worth; an operation never crosses one (1 MiB). */
-#define STORE_OP_EXTENTS 16u
+#define STORE_OP_EXTENTS 16u     /* Of one journal record. */
+#define STORE_OP_READS 32u       /* Requests of one read under way at once. */
 
 /* --- Opening ----------------------------------------------------------------------------- */
 
@@ -73,6 +74,7 @@ struct store_options {
     uint32_t batch_blocks_max;
     void (*progress)(void *context, uint64_t done, uint64_t total); /* Bytes wiped; NULL is fine. */
     uint32_t segments_max;   /* Segment objects in memory; 0: 8192. */
+    uint32_t scratch_max;    /* Reads at once that go through gaps; 0: 24. */
     uint32_t quarantine_max; /* Freed blocks that may wait for a flush; 0: 131,072. */
 
     /* The library never logs: it tells. */
@@ -129,6 +131,23 @@ typedef void store_op_fn(struct store_op *op, int result);
 
 enum store_op_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_MAP };
 
+/* One request of a read. */
+struct read_span {
+    uint32_t first, blocks; /* Of read_plan.order. */
+    uint8_t *scratch;       /* What it reads into, if not where the blocks belong. */
+};
+
+/* What is left to be read, in the order of its places. */
+struct read_plan {
+    uint8_t order[STORE_OP_BLOCKS_MAX]; /* Blocks, from op->block. */
+    uint32_t count;
+    uint8_t again[STORE_OP_BLOCKS_MAX]; /* Blocks of requests that failed. */
+    uint32_t again_count;
+    bool single;         /* Each block for itself: what fails now is told. */
+    uint32_t slots_busy; /* One bit for each request. */
+    struct read_span spans[STORE_OP_READS];
+};
+
 struct store_op {
     /* Filled by the caller. */
     enum store_op_kind kind;
@@ -162,10 +181,10 @@ struct store_op {
     uint32_t extent_count; /* Of this round. */
     uint64_t ticket;       /* Of a read. */
     struct extent extents[STORE_OP_EXTENTS];
-    uint32_t first[STORE_OP_EXTENTS]; /* First block of each request, from op->block. */
-    struct device_io ios[STORE_OP_EXTENTS];
+    struct device_io ios[STORE_OP_READS];
     uint32_t crcs[STORE_OP_BLOCKS_MAX];
     uint64_t places[STORE_OP_BLOCKS_MAX];
+    struct read_plan plan;
     struct tree_path path;
     struct page_waiter waiter;
     struct journal_entry entry;
@@ -265,7 +284,7 @@ struct store_stats {
     uint64_t journal_blocks, journal_used_blocks, journal_batches, journal_records;
     uint64_t checkpoints, checkpoint_pages, checkpoint_ns_last, checkpoint_ns_max;
     uint64_t device_bytes_read, device_bytes_written, device_flushes;
-    uint64_t corrupt_blocks, read_errors;
+    uint64_t corrupt_blocks, read_errors; /* Blocks; requests that a device refused. */
     uint64_t scrub_blocks, scrub_passes, scrub_faults, scrub_position_permille;
     uint64_t scrub_ended_ns; /* Since 1970: the last pass; 0: none. */
     uint64_t replayed_records, recovery_ns;

@@ -16,7 +16,9 @@
     X(83, "a flush covers what completed while it was under way")              \
     X(84, "a superblock names pages that are not durable")                     \
     X(85, "the CRC of a block is not looked at")                               \
+    X(86, "blocks of a request that failed are not read again")                \
     X(88, "a checkpoint during recovery falls between a pointer and its mark") \
+    X(89, "what lies in a gap is taken for the next block")                    \
     X(60, "a freed block is used again before its record is durable")          \
     X(64, "new data takes the reserve")                                        \
     X(65, "what a checkpoint took and did not use leaks")

@@ -53,6 +53,7 @@ static void rig_draw_options(struct rig *rig)
     options->journal_bytes = draw(rig, 4, 16) * options->batch_blocks_max * BLOCK_BYTES;
     options->reserve_bytes = draw(rig, 128, 380) * BLOCK_BYTES;
     options->segments_max = 64;
+    options->scratch_max = (uint32_t)draw(rig, 1, 3);
     options->quarantine_max = (uint32_t)draw(rig, 512, 2048);
     options->event = rig_event;
     options->context = rig;
