@@ -205,11 +205,13 @@ static bool wake_first(struct list *queue)
     return true;
 }
 
-/* Who is patient leaves a quarter of the reservations and of what is kept for reading. */
+/* Who is patient leaves a quarter of the reservations, and all that is kept for reading; others
+ * may have three quarters of that: enough for the way to one bitmap however small the cache is, or
+ * a checkpoint could not take the space that it needs to clean anything. */
 static bool reserve_fits(const struct page_cache *cache, uint32_t frames, bool patient)
 {
     uint32_t most = cache->reserve_max - (patient ? cache->reserve_max / 4 : 0);
-    uint32_t floor = cache->floor - (patient ? 0 : cache->floor / 4);
+    uint32_t floor = patient ? cache->floor : cache->floor / 4;
     return cache->reserved + frames <= most &&
            page_available(cache) >= cache->reserved + frames + floor;
 }
