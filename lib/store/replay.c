@@ -70,6 +70,16 @@ static void slot_ahead_woken(struct tree_path *path)
     slot_step(CONTAINER_OF(path, struct replay_slot, ahead));
 }
 
+/* What is fetched ahead stays in memory until its turn, and the head must find room beside it, or
+ * recovery would not end: in a small cache only the next few go ahead. */
+static bool slot_may_hold(const struct replay_slot *slot)
+{
+    const struct replay *replay = slot->replay;
+    uint32_t most = page_frame_count(replay->store->cache) / 32;
+    uint32_t before = (uint32_t)(slot - replay->slots) + REPLAY_SLOTS - replay->head;
+    return before % REPLAY_SLOTS < most;
+}
+
 static void slot_step(struct replay_slot *slot)
 {
     if (slot->state == SLOT_CHECK) {
@@ -80,6 +90,7 @@ static void slot_step(struct replay_slot *slot)
     if (slot->state == SLOT_FETCH) {
         bool fetches = slot->record.type == RECORD_WRITE ||
                        (slot->record.type == RECORD_ZERO && slot->record.count <= MAP_BLOCKS);
+        fetches = fetches && slot_may_hold(slot);
         int error = !fetches ? 0
                              : tree_path_open(&slot->ahead, slot->record.volume, VIEW_HEAD,
                                               slot->record.block, false);
