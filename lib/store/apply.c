@@ -242,6 +242,7 @@ static int apply_step(struct replay *replay, struct replay_slot *slot)
             if (error < 0)
                 return error;
             if (error == 1) {
+                REACH(replay_skips_retired);
                 replay->applied = true;
                 replay->skipped++;
             }

@@ -215,7 +215,6 @@ static int deletion_apply(struct deletion *deletion)
             return error;
         deletion->reserved = MAP_BLOCKS;
     }
-    store->applying_batch = deletion->entry.batch;
     store->applying_reserved = &deletion->reserved;
     int error = store_drop_step(&deletion->path, &deletion->key, &deletion->map);
     store->applying_reserved = NULL;

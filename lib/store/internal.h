@@ -28,6 +28,8 @@ struct flusher {
     struct list flying;
     bool busy;
     bool wanted;         /* Space waits for it. */
+    bool freed;          /* Something was, since the last one began. */
+    uint64_t begun;      /* So many; the next covers what is freed now. */
     uint64_t covers;     /* Batch that the flying one makes durable. */
     uint64_t records_at; /* Records appended when the last one began. */
     struct device_flush flush;
@@ -99,8 +101,7 @@ struct store {
     struct space *space;
     struct journal *journal;
 
-    /* While a record is applied: its batch, and what its operation may still free. */
-    uint64_t applying_batch;
+    /* While a record is applied: what its operation may still free. */
     uint32_t *applying_reserved;
     struct replay *replay; /* While records are replayed. */
     struct opening *opening;

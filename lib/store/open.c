@@ -267,8 +267,9 @@ static void tree_freed(void *context, uint64_t place, uint32_t blocks)
     }
     assert(store->applying_reserved != NULL && *store->applying_reserved >= blocks);
     *store->applying_reserved -= blocks;
+    store->flusher.freed = true;
     space_free(store->space, (struct extent){.place = place, .blocks = blocks},
-               store->applying_batch);
+               store->flusher.begun + 1);
 }
 
 static void page_freed(void *context, uint64_t place)

@@ -78,7 +78,6 @@ static int zero_page(struct store_op *op)
     int error = tree_path_open(&op->path, op->volume, VIEW_HEAD, block, true);
     if (error != 0)
         return error;
-    store->applying_batch = op->entry.batch;
     store->applying_reserved = &op->reserved;
     tree_zero(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
     store->applying_reserved = NULL;
