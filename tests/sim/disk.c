@@ -284,7 +284,10 @@ static uint64_t draw_latency_ns(struct sim_disk *disk, enum disk_io_kind kind)
 {
     uint64_t least = kind == DISK_FLUSH ? 50000 : 10000;
     uint64_t latency = least + prng_below(&disk->latency, kind == DISK_FLUSH ? 1000000 : 200000);
-    return prng_one_in(&disk->chance, disk->faults.slow_one_in) ? latency * SLOW_FACTOR : latency;
+    if (prng_one_in(&disk->chance, disk->faults.slow_one_in))
+        latency *= SLOW_FACTOR;
+    bool stalls = kind == DISK_READ && disk->faults.stall_read_at == disk->counts.reads;
+    return stalls ? latency + disk->faults.stall_ns : latency;
 }
 
 static void count_fault(struct sim_disk *disk, const struct disk_io *io, enum sim_fault fault)

@@ -24,11 +24,13 @@
 struct sim_faults {
     uint32_t read_error_one_in, write_error_one_in, flush_error_one_in;
     uint64_t read_error_at, write_error_at, flush_error_at;
-    uint32_t short_one_in;     /* A read or write of some sectors only: -EIO. */
-    uint64_t short_at;         /* Counts reads and writes together. */
-    uint32_t full_one_in;      /* -ENOSPC for a write or a zero; changes nothing. */
-    uint64_t full_at;          /* Counts writes. */
-    uint32_t slow_one_in;      /* 40 times slower. */
+    uint32_t short_one_in;  /* A read or write of some sectors only: -EIO. */
+    uint64_t short_at;      /* Counts reads and writes together. */
+    uint32_t full_one_in;   /* -ENOSPC for a write or a zero; changes nothing. */
+    uint64_t full_at;       /* Counts writes. */
+    uint32_t slow_one_in;   /* 40 times slower. */
+    uint64_t stall_read_at; /* This one takes stall_ns longer. */
+    uint64_t stall_ns;
     uint32_t misdirect_one_in; /* It lands whole blocks off. */
     uint64_t misdirect_at;     /* Counts writes. */
     uint32_t lost_one_in;      /* Acknowledged, never done. */

@@ -9,4 +9,23 @@ bool rig_turn(struct rig *rig);
 /* Turns until *until_false is false. False: power went, or something is wrong. */
 bool rig_wait(struct rig *rig, const bool *until_false, const char *what);
 
+/* A write of up to RIG_REQUEST_BLOCKS blocks, or a discard, from RIG_SPRAY_FROM on. */
+void rig_spray(struct rig *rig, struct rig_request *request, struct rig_volume *volume,
+               enum volume_io_kind kind, uint64_t block, uint32_t blocks);
+/* How many requests are under way. */
+unsigned rig_busy(const struct rig *rig);
+/* Closes a volume without requests, if it is open, and deletes it (again, after a crash). */
+void rig_delete(struct rig *rig, struct rig_volume *volume);
+
+/*
+ * Shapes: what no draw comes by. Each leaves a store that is open, for the storm to go on with.
+ * False: something is false.
+ */
+
+/* A block of a deleted volume belongs to another before a crash, and recovery, cut in its turn,
+ * has written that down when the volume's older writes are met once more. */
+bool shape_retired(struct rig *rig);
+/* More is freed at once than may wait in quarantine, by records of which each has more to free. */
+bool shape_quarantine(struct rig *rig);
+
 #endif

@@ -59,6 +59,7 @@ static void request_done(struct volume_io *io, int result)
     struct rig_request *request = CONTAINER_OF(io, struct rig_request, io);
     struct rig *rig = request->rig;
     request->busy = false;
+    request->result = result;
     if (request->spray) {
         if (result != 0)
             (void)error_legal(rig, result);
@@ -148,22 +149,33 @@ static void request_note(struct rig_request *request)
     }
 }
 
-/* One block far away: many map pages, whose contents only the check looks at. */
-static void request_spray(struct rig *rig, struct rig_request *request)
+void rig_spray(struct rig *rig, struct rig_request *request, struct rig_volume *volume,
+               enum volume_io_kind kind, uint64_t block, uint32_t blocks)
 {
     struct volume_io *io = &request->io;
-    uint64_t block =
-        4ull * SEGMENT_BLOCKS + prng_below(&rig->prng, (RIG_SEGMENTS - 4ull) * SEGMENT_BLOCKS);
-    io->kind = prng_one_in(&rig->prng, 3) ? VOLUME_DISCARD : VOLUME_WRITE;
+    request->volume = volume;
+    io->done = request_done;
+    io->kind = kind;
     io->flags = 0;
     io->offset = block * BLOCK_BYTES;
-    io->length = BLOCK_BYTES;
+    io->length = (uint64_t)blocks * BLOCK_BYTES;
     io->data = request->data;
-    model_fill(request->data, ++rig->tag);
+    for (uint32_t i = 0; i < blocks && kind == VOLUME_WRITE; i++)
+        model_fill(request->data + (size_t)i * BLOCK_BYTES, ++rig->tag);
     request->spray = true;
     request->busy = true;
+    request->result = 0;
     rig->counts.requests++;
-    volume_submit(request->volume->volume, io);
+    volume_submit(volume->volume, io);
+}
+
+/* One block far away: many map pages. */
+static void request_spray(struct rig *rig, struct rig_request *request)
+{
+    uint64_t block =
+        RIG_SPRAY_FROM + prng_below(&rig->prng, RIG_SEGMENTS * SEGMENT_BLOCKS - RIG_SPRAY_FROM);
+    enum volume_io_kind kind = prng_one_in(&rig->prng, 3) ? VOLUME_DISCARD : VOLUME_WRITE;
+    rig_spray(rig, request, request->volume, kind, block, 1);
 }
 
 static bool request_start(struct rig *rig, struct rig_request *request)
@@ -203,7 +215,7 @@ static bool request_start(struct rig *rig, struct rig_request *request)
 
 /* --- Running -------------------------------------------------------------------------------- */
 
-static unsigned requests_busy(const struct rig *rig)
+unsigned rig_busy(const struct rig *rig)
 {
     unsigned busy = 0;
     for (unsigned i = 0; i < RIG_REQUESTS; i++)
@@ -232,8 +244,11 @@ static void deletion_done(void *context, int result)
         (void)rig_wrong(rig, "no memory");
 }
 
-static void rig_delete(struct rig *rig, struct rig_volume *volume)
+void rig_delete(struct rig *rig, struct rig_volume *volume)
 {
+    if (volume->volume != NULL)
+        volume_close(volume->volume);
+    volume->volume = NULL;
     volume->deleting = true;
     if (store_delete_volume(rig->store, volume->id, deletion_done, volume) != 0 && !rig->faulty)
         (void)rig_wrong(rig, "deleting a volume was refused: %s", base_last_error());
@@ -241,7 +256,7 @@ static void rig_delete(struct rig *rig, struct rig_volume *volume)
 
 bool rig_drain(struct rig *rig)
 {
-    for (uint64_t steps = 0; requests_busy(rig) > 0; steps++) {
+    for (uint64_t steps = 0; rig_busy(rig) > 0; steps++) {
         if (!rig_turn(rig))
             return rig->world.off || rig->wrong[0] != '\0'
                        ? false
@@ -259,8 +274,6 @@ static bool rig_replace_volume(struct rig *rig)
     struct rig_volume *volume = &rig->volumes[prng_below(&rig->prng, RIG_VOLUMES)];
     if (volume->volume == NULL || volume_io_count(volume->volume) > 0)
         return true;
-    volume_close(volume->volume);
-    volume->volume = NULL;
     rig_delete(rig, volume);
     return true;
 }

@@ -20,6 +20,8 @@
 #define RIG_DEVICES 3u
 #define RIG_REQUEST_BLOCKS 64u
 #define RIG_SEGMENTS 64u
+/* Blocks from here on are not modelled: whether they are whole the check alone says. */
+#define RIG_SPRAY_FROM (4u * SEGMENT_BLOCKS)
 
 struct rig;
 
@@ -40,6 +42,7 @@ struct rig_request {
     struct rig_volume *volume;
     bool busy;
     bool spray; /* Not modelled. */
+    int result; /* Of the last one. */
     uint64_t flush_acks;
     uint32_t index;        /* First block of the window. */
     uint32_t first_sector; /* In it. */

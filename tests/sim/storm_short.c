@@ -3,7 +3,7 @@
  * Short workloads of one store, cut at every moment.
  *
  *   storm_short [--seed S] [--triples N] [--draws N] [--again N] [--ways N] [--jobs N]
- *               [--mutant N] [--verbose]
+ *               [--first N] [--count N] [--mutant N] [--verbose]
  *   storm_short --schedule FILE
  *
  * For every workload of one, two and (N drawn, or all with `--triples all`) three operations:
@@ -14,6 +14,9 @@
  *
  * The store is prepared once for each workload; every cut is a fork of that process, which makes a
  * crash real: no destructor runs, and the memory is gone.
+ *
+ * --first and --count: only so many workloads, from that one on (0 ..). What takes hours is run in
+ * parts.
  *
  * A failure prints its schedule: what --schedule takes, kept in schedules/ with a sentence.
  */
@@ -52,6 +55,7 @@ struct results {
 
 struct storm {
     uint64_t seed, triples, draws, again_one_in, ways_one_in;
+    uint64_t first, count; /* Workloads; count 0: all the rest. */
     unsigned jobs;
     int mutant;
     bool verbose;
@@ -245,10 +249,14 @@ static void storm_run(struct storm *storm)
     uint64_t total = WORKLOADS + MIN(storm->triples, (uint64_t)TRIPLES);
     uint64_t next = 0;
     unsigned busy = 0;
+    if (storm->count != 0)
+        total = MIN(total, storm->first + storm->count);
     while (busy > 0 || (next < total && !storm->results->failed)) {
         while (busy < storm->jobs && next < total && !storm->results->failed) {
             struct schedule schedule = {.seed = storm->seed + next};
-            workload_number(workload_draw(storm, &prng, next++), &schedule);
+            workload_number(workload_draw(storm, &prng, next), &schedule);
+            if (next++ < storm->first)
+                continue;
             count(&storm->results->workloads);
             (void)fflush(stdout);
             pid_t child = fork();
@@ -387,6 +395,10 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
             storm->again_one_in = value;
         else if (strcmp(key, "--ways") == 0)
             storm->ways_one_in = value;
+        else if (strcmp(key, "--first") == 0)
+            storm->first = value;
+        else if (strcmp(key, "--count") == 0)
+            storm->count = value;
         else if (strcmp(key, "--jobs") == 0)
             storm->jobs = (unsigned)value;
         else if (strcmp(key, "--mutant") == 0)
@@ -404,10 +416,11 @@ int main(int argc, char **argv)
     struct storm storm = {
         .seed = 1, .triples = 16, .draws = 1, .again_one_in = 96, .ways_one_in = 6, .jobs = 2};
     if (storm_parse(&storm, argc, argv) != 0) {
-        (void)fprintf(stderr,
-                      "usage: %s [--seed S] [--triples N|all] [--draws N] [--again N] [--ways N] "
-                      "[--jobs N] [--mutant N] [--verbose] | --schedule FILE\n",
-                      argv[0]);
+        (void)fprintf(
+            stderr,
+            "usage: %s [--seed S] [--triples N|all] [--draws N] [--again N] [--ways N] "
+            "[--jobs N] [--first N] [--count N] [--mutant N] [--verbose] | --schedule FILE\n",
+            argv[0]);
         return 2;
     }
     if (storm.schedule_file != NULL)

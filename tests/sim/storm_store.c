@@ -159,7 +159,11 @@ static bool seed_end(struct rig *rig)
 
 static void seed_run(struct rig *rig)
 {
-    if (!rig_format(rig) || !rig_start(rig))
+    uint64_t shape = prng_below(&rig->prng, 24);
+    bool begun = shape == 0   ? shape_retired(rig)
+                 : shape == 1 ? shape_quarantine(rig)
+                              : rig_format(rig) && rig_start(rig);
+    if (!begun)
         return;
     if (prng_one_in(&rig->prng, 6))
         seed_faults(rig);
