@@ -144,6 +144,7 @@ int uring_open(const struct uring_options *options, struct uring **ret_uring)
     uring->gap_ns = 4 * uring->spin_ns_max;
     list_init(&uring->waiting_ops);
     list_init(&uring->waiting_ios);
+    list_init(&uring->ended_ios);
     list_init(&uring->later);
     list_init(&uring->dirty);
     int result = uring_start(uring, options);

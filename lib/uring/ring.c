@@ -46,6 +46,7 @@ static bool io_place(struct uring *uring, struct disk_io *io)
     io_uring_sqe_set_data64(sqe, (uintptr_t)io | TAG_IO);
     uring->flying++;
     uring->disk_flying++;
+    uring_lot_placed(uring);
     return true;
 }
 
@@ -130,6 +131,7 @@ int uring_submit(struct uring *uring)
                        : io_uring_submit(&uring->ring);
         if (sent < 0)
             return ring_error_passes(sent) ? 0 : ring_broke(uring, sent);
+        uring_lot_yield(uring);
         if (all || sent == 0)
             return 0;
         all = ring_refill(uring);
@@ -138,22 +140,25 @@ int uring_submit(struct uring *uring)
 
 /* --- Collecting ---------------------------------------------------------------------------- */
 
-static void ring_end_one(struct uring *uring, const struct io_uring_cqe *cqe)
+/* How many it ended: a disk's request ends later, with its lot. */
+static unsigned ring_end_one(struct uring *uring, const struct io_uring_cqe *cqe)
 {
     uint64_t data = cqe->user_data;
     int result = cqe->res;
     uint32_t flags = cqe->flags;
-    uring->flying--;
     /* The entry is free from here on: what runs may send more. */
     io_uring_cq_advance(&uring->ring, 1);
     void *request = (void *)(uintptr_t)(data & ~TAGS);
     if (data & TAG_IO) {
-        uring->disk_flying--;
-        uring_disk_completed(request, result);
-    } else if (!(data & TAG_CANCEL)) {
+        uring_lot_ended(uring, request, result);
+        return 0;
+    }
+    uring->flying--;
+    if (!(data & TAG_CANCEL)) {
         struct uring_op *op = request;
         op->done(op, result, flags);
     }
+    return 1;
 }
 
 /* Completions that the kernel holds back until the ring is entered. */
@@ -171,11 +176,12 @@ static unsigned ring_end_all(struct uring *uring)
         (void)io_uring_get_events(&uring->ring);
         ready = io_uring_cq_ready(&uring->ring);
     }
+    unsigned count = 0;
     for (unsigned i = 0; i < ready; i++) {
         const struct io_uring *ring = &uring->ring;
-        ring_end_one(uring, &ring->cq.cqes[*ring->cq.khead & *ring->cq.kring_mask]);
+        count += ring_end_one(uring, &ring->cq.cqes[*ring->cq.khead & *ring->cq.kring_mask]);
     }
-    return ready;
+    return count + uring_lot_tell(uring);
 }
 
 static unsigned ring_run_later(struct uring *uring)
@@ -246,9 +252,9 @@ static bool ring_arrived(struct uring *uring)
 
 bool uring_ready(struct uring *uring)
 {
-    return ring_arrived(uring) || !list_empty(&uring->later) || !list_empty(&uring->dirty) ||
-           !list_empty(&uring->waiting_ops) || !list_empty(&uring->waiting_ios) ||
-           io_uring_sq_ready(&uring->ring) > 0;
+    return ring_arrived(uring) || !list_empty(&uring->ended_ios) || !list_empty(&uring->later) ||
+           !list_empty(&uring->dirty) || !list_empty(&uring->waiting_ops) ||
+           !list_empty(&uring->waiting_ios) || io_uring_sq_ready(&uring->ring) > 0;
 }
 
 void uring_arm(struct uring *uring)

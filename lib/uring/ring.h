@@ -71,6 +71,7 @@ struct uring {
 
     struct list waiting_ops; /* struct uring_op: the ring was full. */
     struct list waiting_ios; /* struct disk_io: likewise. */
+    struct list ended_ios;   /* struct disk_io: the kernel is through, `done` has not run. */
     struct list later;       /* struct uring_later */
     struct list dirty;       /* Streams with something to send: iomesh_stream.dirty */
     unsigned flying;         /* Sent to the kernel or in the ring, not completed. */
@@ -83,6 +84,9 @@ struct uring {
     uint64_t idle_since_ns;      /* When collect last found nothing; 0: it found something. */
     uint64_t spin_rest_until_ns; /* Somebody else wanted the processor: no spinning before. */
     uint32_t batch_x16;
+
+    bool lot_replied;             /* A send is among what goes to the kernel now. */
+    uint64_t yield_rest_until_ns; /* Somebody else than a client shares the processor. */
 
     void (*notice)(void *context, const char *text);
     void *notice_context;
@@ -101,6 +105,11 @@ void uring_op_cancel(struct uring *uring, struct uring_op *op);
 void uring_disk_prepare(struct disk_io *io, struct io_uring_sqe *sqe);
 void uring_disk_completed(struct disk_io *io, int result);
 void uring_disk_start(struct uring *uring, struct disk_io *io);
+/* Of lot.c. */
+void uring_lot_placed(struct uring *uring); /* A disk request is in the ring: send it now? */
+void uring_lot_ended(struct uring *uring, struct disk_io *io, int result);
+unsigned uring_lot_tell(struct uring *uring); /* Ends some of them. Returns how many. */
+void uring_lot_yield(struct uring *uring);    /* What a turn asked for is with the kernel. */
 /* Of stream.c: gathers what waits to be sent. */
 void uring_streams_gather(struct uring *uring);
 

@@ -247,6 +247,7 @@ static void send_gather(struct iomesh_stream *stream)
     stream->send_message.msg_iov = stream->send_parts;
     stream->send_message.msg_iovlen = count;
     stream->sending = true;
+    stream->uring->lot_replied = true;
     uring_op_start(stream->uring, &stream->send_op);
 }
 

@@ -175,3 +175,37 @@ Test(uring_disk, a_read_only_disk_refuses_writes_below)
     uring_buffer_put(ring, data);
     uring_disk_close(disk);
 }
+
+/* All of them done at once would hold back the replies to the first, and what those lead to. */
+Test(uring_disk, requests_that_ended_together_are_told_a_lot_at_a_time)
+{
+    enum { COUNT = 20, LOT = 8 };
+    struct disk *disk = open_disk();
+    uint8_t *data = uring_buffer_get(ring, COUNT * 4096);
+    int pending = COUNT;
+    struct request requests[COUNT];
+    for (unsigned i = 0; i < COUNT; i++) {
+        requests[i] = (struct request){.io = {.kind = DISK_READ,
+                                              .offset_bytes = i * 4096,
+                                              .length_bytes = 4096,
+                                              .data = data + i * 4096,
+                                              .done = request_done},
+                                       .result = 1,
+                                       .pending = &pending};
+        disk_submit(disk, &requests[i].io);
+    }
+    cr_assert_eq(uring_submit(ring), 0);
+    (void)usleep(200000); /* All have ended, as far as the kernel is concerned. */
+    while (pending > 0) {
+        int before = pending;
+        (void)uring_collect(ring);
+        cr_expect_leq(before - pending, LOT);
+        if (pending > 0 && before > pending)
+            cr_expect(uring_ready(ring), "what is left would wait for something else to happen");
+        cr_assert_eq(uring_submit(ring), 0);
+    }
+    for (unsigned i = 0; i < COUNT; i++)
+        cr_expect_eq(requests[i].result, 0);
+    uring_buffer_put(ring, data);
+    uring_disk_close(disk);
+}
