@@ -63,4 +63,8 @@ void control_work(struct control_session *session);
 /* Of control.c: session->response is whole. */
 void control_answer(struct control_session *session, int result);
 
+struct iomesh_control;
+/* Of control_client.c, for tests: the longest wait for an answer from now on. */
+void api_control_limit(struct iomesh_control *control, uint64_t answer_ns);
+
 #endif

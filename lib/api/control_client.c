@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/control.h"
 #include "api/engine.h"
 #include "api/place.h"
 #include "base/name.h"
@@ -17,9 +18,9 @@ struct iomesh_control {
     struct iomesh_engine *engine;
     struct iomesh_stream *stream; /* NULL: it ended. */
     struct api_waiter dropped;    /* Its closing, if it ended before its time. */
-    bool dropping;
-    struct timer limit; /* Of an answer. */
-    uint64_t id;        /* Of the last request. */
+    struct timer limit;           /* Of an answer. */
+    uint64_t limit_ns;
+    uint64_t id; /* Of the last request. */
     uint32_t process;
     struct control_response response; /* The last. */
 };
@@ -38,9 +39,9 @@ static void control_connected(void *context, int result, struct iomesh_stream *s
 
 static void control_drop(struct iomesh_control *control)
 {
+    control->dropped.pending = true;
     uring_stream_close(control->stream, api_waiter_done, &control->dropped);
     control->stream = NULL;
-    control->dropping = true;
 }
 
 /* The receive that waits ends with -ECANCELED. */
@@ -116,7 +117,7 @@ static int control_ask(struct iomesh_control *control, struct control_request *r
     control_response_done(&control->response);
     request->id = ++control->id;
     struct clock *clock = control->engine->world.clock;
-    clock_set_after(clock, &control->limit, ANSWER_NS);
+    clock_set_after(clock, &control->limit, control->limit_ns);
     int result = control_send(control, request);
     result = result != 0 ? control_lost(control, result) : control_read(control);
     clock_cancel(clock, &control->limit);
@@ -170,6 +171,7 @@ int iomesh_control_open(struct iomesh_engine *engine, const char *url,
         return FAIL(-ENOMEM, "%s: no memory", url);
     control->engine = engine;
     control->limit.fire = control_late;
+    control->limit_ns = ANSWER_NS;
     int result = control_connect(engine, url, &control->stream);
     /* It is there, and speaks our version. */
     struct control_request request = {.kind = CONTROL_STATUS};
@@ -195,10 +197,14 @@ void iomesh_control_close(struct iomesh_control *control)
         uring_stream_close(control->stream, api_waiter_done, &waiter);
         (void)api_waiter_end(control->engine, &waiter, 0);
     }
-    if (control->dropping)
-        (void)api_waiter_end(control->engine, &control->dropped, 0);
+    (void)api_wait(control->engine, &control->dropped.pending);
     control_response_done(&control->response);
     free(control);
+}
+
+void api_control_limit(struct iomesh_control *control, uint64_t answer_ns)
+{
+    control->limit_ns = answer_ns;
 }
 
 uint32_t iomesh_control_process(const struct iomesh_control *control)

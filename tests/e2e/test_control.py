@@ -6,6 +6,7 @@ what a client that speaks nonsense can do to the others (nothing)."""
 import os
 import random
 import re
+import select
 import socket
 import stat
 import struct
@@ -217,6 +218,31 @@ def test_connections_that_idle_do_not_keep_the_owner(served):
     assert served.server.terminate() == 0
     assert time.monotonic() - began < 5
     assert peers[0].recv(1) == b""
+
+
+def test_connections_that_idle_or_do_not_read_are_ended(served):
+    """30 s of silence, between two requests or within one; 10 s without taking an answer."""
+    idle, half, stuck = (served.connect() for _ in range(3))
+    assert ask(idle, STATUS)[0] == 0
+    half.sendall(b"IMCS")
+    stuck.setblocking(False)
+    request = frame(field(1, 1) + field(2, STATUS))
+    began = time.monotonic()
+    while select.select([], [stuck], [], 0.5)[1]:
+        stuck.send(request * 1000)
+    ended = {}
+    poll = select.poll()
+    for name, peer in (("idle", idle), ("half", half), ("stuck", stuck)):
+        poll.register(peer, select.POLLHUP)  # Whatever there is to read stays unread.
+        ended[peer.fileno()] = name
+    times = {}
+    while len(times) < 3 and time.monotonic() - began < 60:
+        for descriptor, _ in poll.poll(1000):
+            times[ended[descriptor]] = time.monotonic() - began
+            poll.unregister(descriptor)
+    assert 9 < times["stuck"] < 20, times
+    assert 28 < times["idle"] < 36 and 28 < times["half"] < 36, times
+    assert served.names() == []
 
 
 def test_what_was_flushed_before_a_kill_is_there_after_a_long_replay(served, rig):

@@ -110,7 +110,7 @@ def test_a_device_and_a_file_in_one_pool(rig, loop):
 
 
 def test_discarded_space_goes_back_to_the_device_only_when_told(rig):
-    """Of the stretches of 128 MiB from which space is being given out it does not: be there more."""
+    """Not where space is being given out, stretches of 128 MiB: so there are more."""
     loop = Loop(rig, rigs.GIB)
     pool = pool_on(rig, loop.path)
     pool.create("v", 512 * MIB)

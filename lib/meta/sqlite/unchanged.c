@@ -71,9 +71,12 @@ static int guard_sleep(sqlite3_vfs *vfs, int microseconds)
     return base_of(vfs)->xSleep(base_of(vfs), microseconds);
 }
 
-static int guard_time(sqlite3_vfs *vfs, double *ret_day)
+/* Nothing here asks what time it is. */
+static int guard_time(sqlite3_vfs *vfs, sqlite3_int64 *ret_time)
 {
-    return base_of(vfs)->xCurrentTime(base_of(vfs), ret_day);
+    (void)vfs;
+    *ret_time = 0;
+    return SQLITE_OK;
 }
 
 static int guard_error(sqlite3_vfs *vfs, int size, char *ret_text)
@@ -89,7 +92,7 @@ static int guard_register(const char *base_name, struct meta_sqlite_guard **ret_
         return base == NULL ? -ENOTSUP : -ENOMEM;
     guard->base = base;
     guard->vfs = (sqlite3_vfs){
-        .iVersion = 1,
+        .iVersion = 2,
         .szOsFile = base->szOsFile,
         .mxPathname = base->mxPathname,
         .zName = guard->name,
@@ -99,7 +102,7 @@ static int guard_register(const char *base_name, struct meta_sqlite_guard **ret_
         .xFullPathname = guard_path,
         .xRandomness = guard_randomness,
         .xSleep = guard_sleep,
-        .xCurrentTime = guard_time,
+        .xCurrentTimeInt64 = guard_time,
         .xGetLastError = guard_error,
     };
     (void)snprintf(guard->name, sizeof guard->name, "unchanged-%p", (void *)guard);
