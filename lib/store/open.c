@@ -419,7 +419,10 @@ static void recovery_scanned(void *context, int result)
 
 static void name_sealed(struct store_flush *flush, int result)
 {
-    opening_end(CONTAINER_OF(flush, struct opening, flush), result);
+    opening_end(CONTAINER_OF(flush, struct opening, flush),
+                result == 0 ? 0
+                            : FAIL(result, "the superblock cannot be made durable: %s",
+                                   base_error_text(result)));
 }
 
 static void name_written(struct super_write *write, int result)
