@@ -118,6 +118,12 @@ static void pool_work(const struct iomesh_pool_status *status, struct http_page 
         {"iomesh_scrub_damaged_blocks_total", "counter", "Damaged blocks found.",
          status->scrub_damaged_blocks},
         {"iomesh_scrub_completed_total", "counter", "Rounds completed.", status->scrub_completed},
+        {"iomesh_scrub_last_ended_nanoseconds", "gauge", "Since 1970; 0: none has ended.",
+         status->scrub_last_ended_ns},
+        {"iomesh_metadata_requests_total", "counter", "Transactions of the metadata.",
+         status->metadata_requests},
+        {"iomesh_metadata_commits_total", "counter", "Commits that they shared.",
+         status->metadata_commits},
         {"iomesh_device_read_bytes_total", "counter", "Read from devices.",
          status->device_read_bytes},
         {"iomesh_device_written_bytes_total", "counter", "Written to devices.",
@@ -167,6 +173,19 @@ static void print_histogram(struct http_page *page, const char *volume, const ch
             http_print(page, "%.9f\n", (double)histogram->sum_ns / 1e9);
         else
             http_print(page, "%" PRIu64 "\n", histogram->count);
+    }
+}
+
+static void pool_devices(const struct server *server, uint32_t count, struct http_page *page)
+{
+    print_head(page, "iomesh_device_failed", "gauge", "1: a write or flush of it failed.");
+    for (uint32_t index = 0; index < count; index++) {
+        struct iomesh_device_status device = {.size = sizeof device};
+        if (iomesh_pool_device(server->pool, index, &device) != 0)
+            continue;
+        http_print(page, "iomesh_device_failed{device=\"%" PRIu32 "\",path=\"", index);
+        print_label(page, device.path);
+        http_print(page, "\"} %" PRIu32 "\n", device.failed);
     }
 }
 
@@ -253,6 +272,7 @@ void metrics_page(void *context, struct http_page *page)
     if (server->pool != NULL && iomesh_pool_status(server->pool, &status) == 0) {
         pool_space(&status, page);
         pool_work(&status, page);
+        pool_devices(server, status.device_count, page);
     }
     volume_numbers(server, page);
 }

@@ -90,9 +90,9 @@ struct iomesh_volume_info {
     uint32_t sector_bytes;
     uint64_t id;
     uint64_t bytes;
-    uint64_t created_ns; /* Since 1970. */
-    uint32_t open_count; /* Handles on it in this process. */
-    uint32_t flags;
+    uint64_t created_ns;                  /* Since 1970. */
+    uint32_t open_count;                  /* Handles on it in this process. */
+    uint32_t flags;                       /* 0: none has a meaning yet. */
     char name[IOMESH_NAME_BYTES_MAX + 1]; /* Ends with a zero byte. */
 };
 

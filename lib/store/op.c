@@ -5,30 +5,31 @@
 
 #include "store/opening.h"
 
-void store_event(struct store *store, enum store_event_severity severity, const char *format, ...)
+static void event_tell(struct store *store, struct store_event event, const char *format,
+                       va_list arguments)
 {
     if (store->options.event == NULL)
         return;
     char text[512];
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    event.text = text;
+    store->options.event(store->options.context, &event);
+}
+
+void store_event(struct store *store, enum store_event_severity severity, const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
+    event_tell(store, (struct store_event){.severity = severity}, format, arguments);
     va_end(arguments);
-    struct store_event event = {.severity = severity, .text = text};
-    store->options.event(store->options.context, &event);
 }
 
 void store_tell(struct store *store, struct store_event event, const char *format, ...)
 {
-    if (store->options.event == NULL)
-        return;
-    char text[512];
     va_list arguments;
     va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
+    event_tell(store, event, format, arguments);
     va_end(arguments);
-    event.text = text;
-    store->options.event(store->options.context, &event);
 }
 
 void store_fail(struct store *store, int error, const char *what)

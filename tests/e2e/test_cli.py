@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """iomesh-cli: every command, as tables and as JSON; every kind of bad input."""
 
+import contextlib
 import json
 import os
 import pty
 import re
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
@@ -356,6 +358,35 @@ def test_the_largest_and_the_smallest_volume(cli):
     assert sizes == {"large": 64 << 40, "small": 4096}
 
 
+@pytest.mark.parametrize("words", [["show"], ["delete"], ["resize", "--size", "1M"]])
+def test_a_volume_that_is_not_there_is_said_to_be_not_there(cli, words):
+    cli("volume", "create", "web", "--size", "1M")
+    cli.refused('no volume "wed".*volume list', "volume", *words, "wed")
+    assert cli.names() == ["web"]
+
+
+def test_a_volume_that_would_shrink_keeps_every_byte_when_that_is_refused(cli, rig):
+    pool = served(cli, rig, 2 * MIB)
+    cli.refused("would shrink.*--force", "volume", "resize", "web", "--size", "1M")
+    copy = rig.path("copy")
+    rigs.run("nbdcopy", pool.uri("web"), copy)
+    assert copy.read_bytes() == pool.data.read_bytes()
+    assert cli.json("volume", "show", "web")["size_bytes"] == 2 * MIB
+
+
+def test_every_kind_of_bad_input_has_its_tests():
+    """The page names them; here it is seen that they are there."""
+    page = (rigs.ROOT / "docs/bad-input.md").read_text()
+    rows = [row for row in page.splitlines() if row.startswith("| ") and "`" in row]
+    assert len(rows) >= 12
+    for row in rows:
+        names = re.findall(r"`([\w./]+)::(\w+)`", row)
+        assert names, f"no test: {row}"
+        for file, name in names:
+            text = (rigs.ROOT / "tests" / file).read_text()
+            assert re.search(rf"\b{name}\b", text), f"{file} has no {name}"
+
+
 def test_a_name_is_given_once(cli):
     cli("volume", "create", "web", "--size", "1M")
     cli.refused('already.*another name', "volume", "create", "web", "--size", "2M")
@@ -461,6 +492,19 @@ def damage_metadata_empty(directory, _):
     (directory / "meta.db").write_bytes(b"")
 
 
+def pragma(directory, text):
+    with contextlib.closing(sqlite3.connect(directory / "meta.db")) as metadata:
+        metadata.execute(f"PRAGMA {text}")
+
+
+def damage_newer_metadata(directory, _):
+    pragma(directory, "user_version = 99")
+
+
+def damage_foreign_metadata(directory, _):
+    pragma(directory, "application_id = 12345")
+
+
 def damage_no_metadata(directory, _):
     os.unlink(directory / "meta.db")
 
@@ -475,6 +519,8 @@ def damage_no_metadata(directory, _):
     (damage_other_store, "store"),
     (damage_metadata, "meta"),
     (damage_metadata_empty, "pool|meta"),
+    (damage_newer_metadata, "version 99, newer than.*use the newer program"),
+    (damage_foreign_metadata, "another program"),
     (damage_no_metadata, "no pool there"),
 ])
 def test_a_pool_that_is_wrong_is_refused_and_left_alone(cli, rig, damage, pattern):

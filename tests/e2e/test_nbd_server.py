@@ -5,6 +5,7 @@ that people have."""
 
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -414,7 +415,9 @@ def test_metrics_count_what_is_done(rig):
         assert server.metric('iomesh_nbd_requests_total{command="flush"}') == 1
         assert server.metric("iomesh_nbd_connections") == 1
         assert server.metric("iomesh_pool_total_bytes") > 0
+        assert server.metric("iomesh_metadata_commits_total") > 0
         page = server.page("/metrics")
+    assert re.search(r'^iomesh_device_failed{device="0",path="/.*/store"} 0$', page, re.M), page
     families = [line.split()[2] for line in page.splitlines() if line.startswith("# TYPE")]
     assert len(families) == len(set(families)) > 40
     buckets = [float(line.split()[1]) for line in page.splitlines()
