@@ -97,7 +97,7 @@ struct space_class {
 
 struct space_waiting {
     uint64_t packed;
-    uint64_t number;
+    uint64_t batch;
     uint64_t stamp; /* Read epoch when it was freed. */
 };
 

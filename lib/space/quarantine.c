@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What was freed and may not be used again yet: by record, by read, by checkpoint. */
+/* What was freed and may not be used again yet: by batch, by read, by checkpoint. */
 #include "space/internal.h"
 
 uint64_t space_coming(const struct space *space)
@@ -40,7 +40,7 @@ void space_read_leave(struct space *space, uint64_t ticket)
     assert(*readers > 0);
     if (--*readers > 0 || ticket != space->epoch_oldest)
         return;
-    bool durable = space->ring_count > 0 && ring_at(space, 0)->number <= space->durable;
+    bool durable = space->ring_count > 0 && ring_at(space, 0)->batch <= space->durable;
     if (durable || space->pages_done.count > 0)
         space_again(space);
 }
@@ -76,12 +76,17 @@ static bool quarantine_presses(const struct space *space)
            space->freed_since > space->options.reserve_blocks / 4;
 }
 
+bool space_quarantine_fits(const struct space *space, uint32_t blocks)
+{
+    return space->ring_blocks + space->ring_reserved + blocks <= space->options.quarantine_max;
+}
+
 int space_quarantine_reserve(struct space *space, uint32_t blocks, struct page_waiter *waiter)
 {
     assert(blocks <= space->options.quarantine_max);
     if (space->options.devices->failed != 0)
         return IOMESH_FAILED;
-    if (space->ring_blocks + space->ring_reserved + blocks > space->options.quarantine_max) {
+    if (!space_quarantine_fits(space, blocks)) {
         REACH(space_quarantine_full);
         space_want_flush(space);
         return space_wait(space, waiter);
@@ -100,13 +105,13 @@ void space_quarantine_unreserve(struct space *space, uint32_t blocks)
     }
 }
 
-static void ring_push(struct space *space, uint64_t place, uint32_t blocks, uint64_t number)
+static void ring_push(struct space *space, uint64_t place, uint32_t blocks, uint64_t batch)
 {
     uint64_t stamp = space_epoch_stamp(space);
     if (space->ring_count > 0) {
         struct space_waiting *last = ring_at(space, space->ring_count - 1);
         uint64_t end = deferred_place(last->packed) + deferred_blocks(last->packed);
-        if (last->number == number && last->stamp == stamp && end == place &&
+        if (last->batch == batch && last->stamp == stamp && end == place &&
             place % REGION_BLOCKS != 0) {
             last->packed =
                 deferred_pack(deferred_place(last->packed), deferred_blocks(last->packed) + blocks);
@@ -116,12 +121,18 @@ static void ring_push(struct space *space, uint64_t place, uint32_t blocks, uint
     assert(space->ring_count < space->options.quarantine_max);
     *ring_at(space, space->ring_count++) = (struct space_waiting){
         .packed = deferred_pack(place, blocks),
-        .number = number,
+        .batch = batch,
         .stamp = stamp,
     };
 }
 
-void space_free(struct space *space, struct extent extent, uint64_t number)
+/*
+ * Not before the batch counts as durable, so that whoever is given the block names it as durable in
+ * his own record. It is not enough that a later flush ended: replay would still doubt the write
+ * that freed the block, may find that its data was overwritten since, pass it over, and let the
+ * next write of the same place free a block that is somebody else's by then.
+ */
+void space_free(struct space *space, struct extent extent, uint64_t batch)
 {
     assert(extent.blocks > 0 && space->ring_reserved >= extent.blocks);
     space->ring_reserved -= extent.blocks;
@@ -132,13 +143,13 @@ void space_free(struct space *space, struct extent extent, uint64_t number)
     while (extent.blocks > 0) {
         uint32_t room = REGION_BLOCKS - (uint32_t)(extent.place % REGION_BLOCKS);
         uint32_t part = MIN(extent.blocks, room);
-        ring_push(space, extent.place, part, number);
+        ring_push(space, extent.place, part, batch);
         extent.place += part;
         extent.blocks -= part;
     }
     if (quarantine_presses(space))
         space_want_flush(space);
-    if (number <= space->durable)
+    if (batch <= space->durable)
         space_again(space);
 }
 
@@ -149,9 +160,9 @@ void space_free_page(struct space *space, uint64_t place)
     space->barren = 0;
 }
 
-void space_durable(struct space *space, uint64_t number)
+void space_durable(struct space *space, uint64_t batch)
 {
-    space->durable = MAX(space->durable, number);
+    space->durable = MAX(space->durable, batch);
     space->flush_wanted = false;
     space->freed_since = 0;
     /* Also if nothing came free by it: who waits must be heard to ask again. */
@@ -164,7 +175,7 @@ static bool ring_head_over(const struct space *space)
     if (space->ring_count == 0)
         return false;
     const struct space_waiting *head = ring_at(space, 0);
-    if (head->number > space->durable && !MUTANT(60))
+    if (head->batch > space->durable && !MUTANT(60))
         return false;
     return space_epoch_over(space, head->stamp);
 }

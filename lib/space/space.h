@@ -10,7 +10,7 @@
  * per region; bitmap pages are paged through `page`, and each slot is kept up with its bitmap.
  *
  * A freed block is not free at once: it waits in quarantine, its bit still set,
- *   - a data block until the record that freed it is durable and no read that began before is
+ *   - a data block until the batch that freed it is durable and no read that began before is
  *     under way;
  *   - a page until the checkpoint that no longer needs it is durable.
  * The live bitmap is exactly: reachable, or in quarantine, or reserved (taken, not yet linked). A
@@ -116,13 +116,15 @@ uint64_t space_new_room(const struct space *space);
  * flush). */
 int space_quarantine_reserve(struct space *space, uint32_t blocks, struct page_waiter *waiter);
 void space_quarantine_unreserve(struct space *space, uint32_t blocks);
-/* Data blocks that were freed by a record that is written, durable as soon as the caller says
- * space_durable(number) or a higher one: numbers never fall. Uses up a reservation of as many. */
-void space_free(struct space *space, struct extent extent, uint64_t number);
-/* A page version that the next checkpoint to freeze will no longer need. */
+/* It would not have to wait. */
+bool space_quarantine_fits(const struct space *space, uint32_t blocks);
+/* Data blocks that batch `batch` freed. Uses up a reservation of as many. */
+void space_free(struct space *space, struct extent extent, uint64_t batch);
+/* A page version that the next checkpoint to freeze will no longer need; or a data block for which
+ * there is no room in quarantine, freed by a record that is being applied. */
 void space_free_page(struct space *space, uint64_t place);
-/* What was freed under this number or a lower one is durable. */
-void space_durable(struct space *space, uint64_t number);
+/* Every batch up to this one is durable. */
+void space_durable(struct space *space, uint64_t batch);
 
 /* A read that looks up pointers and then reads blocks stands between these two. */
 uint64_t space_read_enter(struct space *space);

@@ -50,7 +50,6 @@ struct deletion {
     int result;
     struct segment_key key;
     struct tree_path path;
-    struct page_waiter waiter;
     struct journal_entry entry;
     struct checkpoint_waiter checkpoint;
     struct store_flush flush;
@@ -89,11 +88,6 @@ static void deletion_end(struct deletion *deletion, int result)
 static void deletion_path_woken(struct tree_path *path)
 {
     CONTAINER_OF(path, struct deletion, path)->waits = false;
-}
-
-static void deletion_waiter_woken(struct page_waiter *waiter)
-{
-    CONTAINER_OF(waiter, struct deletion, waiter)->waits = false;
 }
 
 static void deletion_logged(struct journal_entry *entry, int result)
@@ -209,12 +203,11 @@ static int deletion_apply(struct deletion *deletion)
 {
     struct store *store = deletion->store;
     if (deletion->reserved == 0) {
-        int error = deletion_waits(
-            deletion, space_quarantine_reserve(store->space, MAP_BLOCKS, &deletion->waiter));
+        int error = store_quarantine_enter(store, MAP_BLOCKS, &deletion->reserved);
         if (error != 0)
             return error;
-        deletion->reserved = MAP_BLOCKS;
     }
+    store->applying_batch = deletion->entry.batch;
     store->applying_reserved = &deletion->reserved;
     int error = store_drop_step(&deletion->path, &deletion->key, &deletion->map);
     store->applying_reserved = NULL;
@@ -336,8 +329,6 @@ int store_delete_volume(struct store *store, uint64_t volume, store_done_fn *don
     deletion->volume = volume;
     deletion->done = done;
     deletion->context = context;
-    deletion->waiter.wake = deletion_waiter_woken;
-    list_init(&deletion->waiter.node);
     tree_path_init(&deletion->path, store->tree, deletion_path_woken);
     list_push_back(&store->deletions, &deletion->node);
     return 0;

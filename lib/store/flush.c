@@ -3,12 +3,6 @@
  * Flushes, grouped: one flies, those who come meanwhile share the next. The store also flushes by
  * itself (every second, every 8,192 records, when space asks), so that recovery, the reuse of
  * freed blocks and `durable` never depend on a client that flushes.
- *
- * What was freed waits for the next flush to begin, not for its batch to count as durable: that
- * also waits for older records to be applied, and they may wait for room in quarantine. (Several
- * discards of whole segments at once filled it, each with more to free.) The batch of a record that
- * is being applied is written, and every one before it: what it freed is freed for good as soon as
- * a flush that began later ends.
  */
 #include "store/internal.h"
 
@@ -21,7 +15,7 @@ static void flusher_ended(struct device_flush *device_flush, int result)
     if (result == 0) {
         uint64_t covers = MUTANT(83) ? journal_applied_through(store->journal) : flusher->covers;
         journal_set_durable(store->journal, covers);
-        space_durable(store->space, flusher->begun + (MUTANT(83) ? 1 : 0));
+        space_durable(store->space, covers);
         clock_set_after(store->clock, &flusher->mark, STORE_MARK_AFTER_NS);
     }
     struct list told;
@@ -43,8 +37,6 @@ static void flusher_start(struct store *store)
     /* What is applied now was complete before the flush began; what completes while it flies is
      * not covered. */
     flusher->covers = journal_applied_through(store->journal);
-    flusher->begun++;
-    flusher->freed = false;
     list_splice_back(&flusher->flying, &flusher->joined);
     device_flush(&store->devices, &flusher->flush, flusher_ended);
 }
@@ -59,8 +51,7 @@ void store_flush(struct store *store, struct store_flush *flush)
 
 static bool flusher_idle_work(const struct store *store)
 {
-    return journal_applied_through(store->journal) > journal_durable(store->journal) ||
-           store->flusher.freed;
+    return journal_applied_through(store->journal) > journal_durable(store->journal);
 }
 
 static void flusher_second(struct timer *timer)

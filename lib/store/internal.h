@@ -28,8 +28,6 @@ struct flusher {
     struct list flying;
     bool busy;
     bool wanted;         /* Space waits for it. */
-    bool freed;          /* Something was, since the last one began. */
-    uint64_t begun;      /* So many; the next covers what is freed now. */
     uint64_t covers;     /* Batch that the flying one makes durable. */
     uint64_t records_at; /* Records appended when the last one began. */
     struct device_flush flush;
@@ -101,7 +99,8 @@ struct store {
     struct space *space;
     struct journal *journal;
 
-    /* While a record is applied: what its operation may still free. */
+    /* While a record is applied: its batch, and what its operation may still free. */
+    uint64_t applying_batch;
     uint32_t *applying_reserved;
     struct replay *replay; /* While records are replayed. */
     struct opening *opening;
@@ -153,6 +152,11 @@ void store_write_logged(struct store_op *op, int result);
 void store_zero_logged(struct store_op *op, int result);
 uint32_t store_write_record(const struct store_op *op, uint8_t *to);
 uint32_t store_zero_record(const struct store_op *op, uint8_t *to);
+
+/* Room in quarantine for what a record that is in the log will free; *ret_reserved of it. It must
+ * not wait: nothing comes free before the record is applied. What finds no room comes free by a
+ * checkpoint. */
+int store_quarantine_enter(struct store *store, uint32_t blocks, uint32_t *ret_reserved);
 
 /* flush.c */
 void store_flusher_open(struct store *store);

@@ -73,6 +73,23 @@ bool store_must_throttle(const struct store *store)
            journal_used_blocks(store->journal) > journal_blocks(store->journal) / 8 * 7;
 }
 
+int store_quarantine_enter(struct store *store, uint32_t blocks, uint32_t *ret_reserved)
+{
+    *ret_reserved = 0;
+    if (store->devices.failed == 0 && !space_quarantine_fits(store->space, blocks)) {
+        /* Several discards of whole segments filled it, each with more to free under its one
+         * record, and waited for each other for ever. */
+        REACH(frees_by_checkpoint);
+        store_want_flush(store);
+        store_want_checkpoint(store);
+        return 0;
+    }
+    int error = space_quarantine_reserve(store->space, blocks, NULL);
+    if (error == 0)
+        *ret_reserved = blocks;
+    return error;
+}
+
 static void op_step(struct store_op *op)
 {
     switch (op->kind) {

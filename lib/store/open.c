@@ -265,11 +265,16 @@ static void tree_freed(void *context, uint64_t place, uint32_t blocks)
         store_replay_freed(store, place, blocks);
         return;
     }
-    assert(store->applying_reserved != NULL && *store->applying_reserved >= blocks);
+    assert(store->applying_reserved != NULL);
+    if (*store->applying_reserved < blocks) {
+        /* store_quarantine_enter() found no room. */
+        for (uint32_t i = 0; i < blocks; i++)
+            space_free_page(store->space, place + i);
+        return;
+    }
     *store->applying_reserved -= blocks;
-    store->flusher.freed = true;
     space_free(store->space, (struct extent){.place = place, .blocks = blocks},
-               store->flusher.begun + 1);
+               store->applying_batch);
 }
 
 static void page_freed(void *context, uint64_t place)

@@ -76,6 +76,7 @@ static void write_apply(struct store_op *op)
 {
     struct store *store = op->store;
     unsigned index = (unsigned)((op->block + op->base) % MAP_BLOCKS);
+    store->applying_batch = op->entry.batch;
     store->applying_reserved = &op->reserved;
     uint32_t block = op->base;
     for (unsigned i = 0; i < op->extent_count; i++) {

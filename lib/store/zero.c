@@ -69,15 +69,15 @@ static int zero_page(struct store_op *op)
     uint64_t block = op->block + op->base;
     uint32_t count = MIN(op->count - op->base, MAP_BLOCKS);
     if (op->state == ZERO_RESERVE) {
-        int error = space_quarantine_reserve(store->space, count, &op->waiter);
+        int error = store_quarantine_enter(store, count, &op->reserved);
         if (error != 0)
             return error;
-        op->reserved = count;
         op->state = ZERO_APPLY;
     }
     int error = tree_path_open(&op->path, op->volume, VIEW_HEAD, block, true);
     if (error != 0)
         return error;
+    store->applying_batch = op->entry.batch;
     store->applying_reserved = &op->reserved;
     tree_zero(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
     store->applying_reserved = NULL;

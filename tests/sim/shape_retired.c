@@ -15,6 +15,7 @@
 #include "sim/store_inside.h"
 
 #define FILL_BLOCKS RIG_REQUEST_BLOCKS
+#define CHURNED 3u /* Requests; in one map page. */
 #define STEPS_MAX 200000u
 #define SEGMENT_FIRST 5u
 #define JOURNAL_BLOCKS 128u
@@ -77,6 +78,19 @@ static bool scatter(struct rig *rig, struct rig_volume *volume, uint32_t count, 
     return true;
 }
 
+/* What was filled is written again: every free block is given out in turn, P too. */
+static bool churn(struct rig *rig, struct rig_volume *volume, uint32_t requests)
+{
+    for (uint32_t i = 0; i < requests; i++) {
+        if (!drain_to(rig, 3))
+            return false;
+        /* Behind what was given back: it has places, and may have others for them. */
+        uint64_t block = RIG_SPRAY_FROM + (uint64_t)(1 + i % CHURNED) * FILL_BLOCKS;
+        rig_spray(rig, request_free(rig), volume, VOLUME_WRITE, block, FILL_BLOCKS);
+    }
+    return true;
+}
+
 /* The next read of any disk, that of a map page for B, takes as long as a thousand others. */
 static void stall(struct rig *rig, struct rig_volume *volume)
 {
@@ -109,9 +123,9 @@ static bool before(struct rig *rig, uint32_t blocks)
     bool written = scatter(rig, &rig->volumes[0], blocks, 3) && drain_to(rig, 1);
     if (!written || (volume_io_count(rig->volumes[0].volume) > 0 && !drain_to(rig, 0)))
         return false;
-    world_cut_after(&rig->world, draw(rig, 200, 1500));
+    world_cut_after(&rig->world, draw(rig, 300, 2500));
     rig_delete(rig, &rig->volumes[0]);
-    (void)(scatter(rig, &rig->volumes[2], draw(rig, blocks, 2 * blocks), 2) && drain_to(rig, 1));
+    (void)(churn(rig, &rig->volumes[2], draw(rig, 10, 30)) && drain_to(rig, 1));
     for (unsigned steps = 0; steps < STEPS_MAX / 10 && rig_turn(rig); steps++)
         continue;
     return rig->wrong[0] == '\0';
