@@ -21,10 +21,10 @@
  * the deferred list in quarantine, with nothing to wait for.
  *
  * Space is given next-fit per class from a current region whose bitmap is in memory; the next
- * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 256 KiB, few at a time so
- * that foreground writes do not stall), before the current one runs out; up to 1 GiB ahead while
- * nobody takes. Of a region that is being prepared, what lies before the piece in flight can be had
- * already.
+ * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 256 KiB, few at a
+ * time so that foreground writes do not stall), before the current one runs out; up to 1 GiB ahead
+ * while nobody takes. Of a region that is being prepared, what lies before the piece in flight can
+ * be had already.
  *
  * At any instant:  total = free + the reserve's share + used + reserved + quarantine.
  */
