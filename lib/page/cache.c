@@ -369,6 +369,7 @@ void page_cache_close(struct page_cache *cache)
     if (cache == NULL)
         return;
     free(cache->arena);
+    free(cache->batch_bytes);
     free(cache->pages);
     free(cache->hash);
     free(cache->frames_free);
@@ -388,11 +389,12 @@ int page_cache_open(const struct page_cache_options *options, struct page_cache 
     while (buckets < count)
         buckets *= 2;
     cache->arena = aligned_alloc(BLOCK_BYTES, (size_t)count * BLOCK_BYTES);
+    cache->batch_bytes = aligned_alloc(BLOCK_BYTES, (size_t)BATCHES * BATCH_PAGES * BLOCK_BYTES);
     cache->pages = calloc(count, sizeof *cache->pages);
     cache->hash = calloc(buckets, sizeof(void *));
     cache->frames_free = calloc(count, sizeof(void *));
-    if (cache->arena == NULL || cache->pages == NULL || cache->hash == NULL ||
-        cache->frames_free == NULL) {
+    if (cache->arena == NULL || cache->batch_bytes == NULL || cache->pages == NULL ||
+        cache->hash == NULL || cache->frames_free == NULL) {
         page_cache_close(cache);
         return FAIL(-ENOMEM, "page cache of %u frames: no memory", count);
     }
@@ -405,6 +407,10 @@ int page_cache_open(const struct page_cache_options *options, struct page_cache 
     cache->reserve_max = options->reserve_frames;
     cache->floor = count / 8;
     page_lists_init(cache);
+    for (uint32_t i = 0; i < BATCHES; i++) {
+        cache->batches[i].cache = cache;
+        cache->batches[i].bytes = cache->batch_bytes + (size_t)i * BATCH_PAGES * BLOCK_BYTES;
+    }
     for (uint32_t i = 0; i < count; i++)
         page_descriptor_init(cache, i);
     *ret_cache = cache;

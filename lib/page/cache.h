@@ -22,6 +22,9 @@
 /* What one turn may do: a few hundred microseconds. */
 #define WAKES_PER_TURN 256u
 #define WRITES_PER_TURN 64u
+/* Pages that one write to the device carries, and how many such writes may be in flight. */
+#define BATCH_PAGES 16u
+#define BATCHES 8u
 
 enum page_state { PAGE_FREE, PAGE_READING, PAGE_READY, PAGE_BROKEN, PAGE_GHOST };
 
@@ -59,6 +62,15 @@ struct page {
     struct device_io io;
 };
 
+/* Frozen pages on their way to places that follow each other, copied together. */
+struct page_batch {
+    struct page_cache *cache;
+    uint8_t *bytes; /* BATCH_PAGES of them. */
+    struct page *pages[BATCH_PAGES];
+    uint32_t count; /* 0: free. */
+    struct device_io io;
+};
+
 struct page_set {
     struct list level[PAGE_LEVELS];
     struct list flying;
@@ -71,6 +83,8 @@ struct page_cache {
     void *context;
 
     uint8_t *arena;
+    uint8_t *batch_bytes;
+    struct page_batch batches[BATCHES];
     struct page *pages;
     struct page **hash;
     uint8_t **frames_free; /* A stack. */

@@ -184,8 +184,9 @@ struct page_write {
 };
 
 /*
- * Write the frozen set, leaves first, `depth` writes in flight, at most a few hundred microseconds
- * of work per turn: page_write_turn() is called once per engine turn while it is active.
+ * Write the frozen set, leaves first, `depth` (at most 8) writes of up to 16 pages in flight, at
+ * most a few hundred microseconds of work per turn: page_write_turn() is called once per engine
+ * turn while it is active.
  * Each written page's new pointer goes into the frozen and the live bytes of its parent, or into
  * root->frozen_pointer and, unless the root was replaced since, root->pointer. The sequence of a
  * written page's pointer is the newest in its slots; that of a page of bytes stays as annotated.

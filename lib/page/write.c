@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Writing the frozen set, leaves first. A level begins when everything below it is written and
- * its pointers stand in the frozen bytes of their parents: a parent's CRC covers them.
+ * its pointers stand in the frozen bytes of their parents: a parent's CRC covers them. Places that
+ * follow each other, as those of a checkpoint's run do, are written together: one write of
+ * 64 KiB costs a device far less than sixteen of 4.
  */
+#include <string.h>
+
 #include "codec/codec.h"
 #include "page/cache.h"
 
@@ -126,46 +130,91 @@ static void write_end(struct page_write *write)
     write->done(write, write->result);
 }
 
-static void page_was_written(struct device_io *io, int result)
+static void page_was_written(struct page_write *write, struct page *page, int result)
 {
-    struct page *page = CONTAINER_OF(io, struct page, io);
     struct page_cache *cache = page->cache;
-    struct page_write *write = cache->write;
     struct page_set *set = &cache->sets[cache->now ^ 1u];
-    cache->flying--;
     write->in_flight--;
     list_remove(&page->set_node[cache->now ^ 1u]);
     if (result == 0) {
         set->count--;
         page_version_written(page, write);
-    } else {
-        /* It stays frozen: the store has failed, and what it knew stays readable. */
-        REACH(page_write_failed);
-        list_push_back(&set->level[page->level], &page->set_node[cache->now ^ 1u]);
-        if (write->result == 0)
-            write->result = result;
+        return;
     }
+    /* It stays frozen: the store has failed, and what it knew stays readable. */
+    REACH(page_write_failed);
+    list_push_back(&set->level[page->level], &page->set_node[cache->now ^ 1u]);
+    if (write->result == 0)
+        write->result = result;
+}
+
+static void batch_written(struct device_io *io, int result)
+{
+    struct page_batch *batch = CONTAINER_OF(io, struct page_batch, io);
+    struct page_cache *cache = batch->cache;
+    struct page_write *write = cache->write;
+    cache->flying--;
+    for (uint32_t i = 0; i < batch->count; i++)
+        page_was_written(write, batch->pages[i], result);
+    batch->count = 0;
     page_wake_now(cache);
     if (write_is_over(write))
         write_end(write);
 }
 
-static void write_send(struct page_write *write, struct page *page)
+static void batch_send(struct page_batch *batch)
+{
+    struct page_cache *cache = batch->cache;
+    cache->flying++;
+    device_submit(cache->devices, &batch->io, DISK_WRITE, batch->pages[0]->flying.place,
+                  batch->count, batch->bytes, batch_written);
+}
+
+static struct page_batch *batch_free(const struct page_write *write, const struct page_batch *but)
+{
+    for (unsigned i = 0; i < write->depth; i++) {
+        struct page_batch *batch = &write->cache->batches[i];
+        if (batch->count == 0 && batch != but)
+            return batch;
+    }
+    return NULL;
+}
+
+/* Whether the place comes right behind those of the batch, on the same device. */
+static bool batch_reaches(const struct page_batch *batch, uint64_t place)
+{
+    if (batch->count == 0)
+        return true;
+    uint64_t first = batch->pages[0]->flying.place;
+    return place == first + batch->count &&
+           device_holds(batch->cache->devices, first, batch->count + 1);
+}
+
+/* Adds the page to the open batch, or sends that and begins another: there is one. */
+static struct page_batch *batch_put(struct page_write *write, struct page_batch *batch,
+                                    struct page *page)
 {
     struct page_cache *cache = write->cache;
-    uint8_t *bytes = page_frozen_bytes(page);
+    uint64_t place = write->take(write->context);
+    if (!batch_reaches(batch, place)) {
+        REACH(page_batch_ends_early);
+        batch_send(batch);
+        batch = batch_free(write, NULL);
+        assert(batch != NULL);
+    }
+    uint8_t *bytes = batch->bytes + (size_t)batch->count * BLOCK_BYTES;
+    memcpy(bytes, page_frozen_bytes(page), BLOCK_BYTES);
     page->flying = (struct pointer){
         .kind = POINTER_RAW,
-        .place = write->take(write->context),
+        .place = place,
         .sequence = page->bytes ? 0 : newest_in(bytes),
         .crc = crc32c(bytes, BLOCK_BYTES),
     };
+    batch->pages[batch->count++] = page;
     list_push_back(&cache->sets[cache->now ^ 1u].flying, &page->set_node[cache->now ^ 1u]);
     write->in_flight++;
-    cache->flying++;
     cache->stats.writes++;
-    device_submit(cache->devices, &page->io, DISK_WRITE, page->flying.place, 1, bytes,
-                  page_was_written);
+    return batch;
 }
 
 /* The next page whose turn it is; NULL while a level ends, or when all were sent. */
@@ -185,7 +234,7 @@ static struct page *write_next(struct page_write *write)
 
 void page_write_start(struct page_cache *cache, struct page_write *write, unsigned depth)
 {
-    assert(cache->frozen && cache->write == NULL && depth > 0);
+    assert(cache->frozen && cache->write == NULL && depth > 0 && depth <= BATCHES);
     write->cache = cache;
     write->depth = depth;
     write->in_flight = 0;
@@ -199,14 +248,22 @@ void page_write_turn(struct page_write *write)
 {
     if (!write->active)
         return;
-    for (unsigned sent = 0; sent < WRITES_PER_TURN; sent++) {
-        if (write->result != 0 || write->in_flight >= write->depth)
-            return;
-        struct page *page = write_next(write);
+    struct page_batch *open = NULL;
+    for (unsigned sent = 0; sent < WRITES_PER_TURN && write->result == 0; sent++) {
+        /* The next place may not follow: there must be another batch for its page. */
+        if (open != NULL && (open->count == BATCH_PAGES || batch_free(write, open) == NULL)) {
+            batch_send(open);
+            open = NULL;
+        }
+        if (open == NULL)
+            open = batch_free(write, NULL);
+        struct page *page = open != NULL ? write_next(write) : NULL;
         if (page == NULL)
             break;
-        write_send(write, page);
+        open = batch_put(write, open, page);
     }
+    if (open != NULL && open->count > 0)
+        batch_send(open);
     if (write_is_over(write))
         write_end(write);
 }

@@ -338,7 +338,7 @@ void plot_crash(struct plot *plot, bool power, uint64_t batch)
             REQUIRE_SAYING(plot_turn(plot), "a mark waits for ever");
         REQUIRE(result == 0);
         /* Something else may want its turn amid the marks. */
-        if (prng_one_in(&plot->prng, 4))
+        for (uint64_t turns = prng_below(&plot->prng, 4); turns > 0; turns--)
             (void)plot_turn(plot);
     }
     space_avoid_over(plot->space);

@@ -152,9 +152,42 @@ static void many_regions(uint64_t seed)
     run(&options, 3000);
 }
 
+/* What the deferred list frees is used again by the records behind it: recovery has both. */
+static void used_again_and_crashed(uint64_t seed)
+{
+    struct plot_options options = {
+        .devices = 1,
+        .device[0] = {.blocks = 1500, .class = DEVICE_NVME, .prepares = seed % 2},
+        .reserve_blocks = 100,
+        .quarantine_max = 1100,
+        .frames = 64,
+        .fixed_blocks = 10,
+        .discard = true,
+        .seed = seed,
+    };
+    struct plot *plot = plot_open(&options);
+    plot_fill(plot, SPACE_NEW, 1000);
+    plot_durable(plot);
+    while (plot->linked_count > 0)
+        REQUIRE(plot_free(plot, 0, plot->linked[0].blocks) == 0);
+    plot_checkpoint_run(plot);
+    plot_durable(plot);
+    plot_settle(plot);
+    for (unsigned i = 0; i < 30; i++)
+        plot_fill(plot, SPACE_NEW, 30);
+    plot_durable(plot);
+    plot_crash(plot, seed % 3 == 0, plot->durable);
+    plot_check(plot);
+    plot_settle(plot);
+    plot_crash(plot, false, plot->durable);
+    plot_check_all(plot);
+    plot_close(plot);
+}
+
 static void everything(unsigned seeds)
 {
     for (uint64_t seed = 1; seed <= seeds; seed++) {
+        used_again_and_crashed(300 + seed);
         one_tiny_device(seed);
         tiny_devices_of_three_classes(100 + seed);
         if (seed % 4 == 1)
