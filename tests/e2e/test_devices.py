@@ -25,6 +25,7 @@ class Loop:
 
     def detach(self):
         if self.path:
+            rigs.run("partx", "-d", self.path, check=False)  # They would outlive it.
             rigs.run("losetup", "-d", self.path, check=False)
         self.path = None
 
@@ -158,7 +159,7 @@ def test_a_mounted_device_is_refused_whatever_is_said(rig, loop):
 def test_a_disk_with_a_mounted_partition_is_refused_and_its_other_partition_taken(rig):
     loop = Loop(rig, 512 * MIB)
     rigs.run("sfdisk", "-q", loop.path, input="label: gpt\nsize=128M\ntype=L\n")
-    rigs.run("partx", "-a", loop.path)  # The kernel may know no tables.
+    rigs.run("partx", "-u", loop.path)  # The kernel may know no tables, or may have read this one.
     parts = [f"{loop.path}p{i}" for i in (1, 2)]
     rigs.wait_until("the partitions", lambda: all(os.path.exists(part) for part in parts))
     rigs.run("mkfs.ext4", "-q", parts[0])
