@@ -58,7 +58,8 @@ static void flusher_second(struct timer *timer)
 {
     struct flusher *flusher = CONTAINER_OF(timer, struct flusher, timer);
     struct store *store = CONTAINER_OF(flusher, struct store, flusher);
-    if (!flusher->busy && flusher_idle_work(store))
+    /* Opening may take longer than that, and there is no journal at first. */
+    if (store->journal != NULL && !flusher->busy && flusher_idle_work(store))
         flusher_start(store);
     clock_set_after(store->clock, timer, STORE_FLUSH_EVERY_NS);
 }
