@@ -55,13 +55,14 @@ static void seed_faults(struct rig *rig)
     rig->faulty = true;
     for (unsigned i = 0; i < rig->disk_count; i++) {
         struct sim_faults *faults = &rig->disks[i]->faults;
-        switch (prng_below(&rig->prng, 7)) {
+        switch (prng_below(&rig->prng, 8)) {
         case 0: faults->read_error_one_in = 50; break;
         case 1: faults->write_error_at = 100 + prng_below(&rig->prng, 2000); break;
         case 2: faults->flush_error_at = 3 + prng_below(&rig->prng, 60); break;
         case 3: faults->short_at = 100 + prng_below(&rig->prng, 3000); break;
         case 4: faults->lost_one_in = 200; break;
         case 5: faults->misdirect_one_in = 300; break;
+        case 6: faults->full_one_in = 60; break;
         default: faults->slow_one_in = 20; break;
         }
     }
@@ -170,6 +171,8 @@ static void seed_run(struct rig *rig)
     /* Slowness is no fault: it leaves records unapplied while much goes on behind them. */
     for (unsigned i = 0; !rig->faulty && prng_one_in(&rig->prng, 2) && i < rig->disk_count; i++)
         rig->disks[i]->faults.slow_one_in = 6;
+    if (prng_one_in(&rig->prng, 4))
+        rig->world.jump_one_in = 20 + (uint32_t)prng_below(&rig->prng, 400);
     unsigned rounds = 1 + (unsigned)prng_below(&rig->prng, 4);
     for (unsigned i = 0; i < rounds; i++) {
         if (!seed_round(rig))

@@ -8,6 +8,8 @@
 
 #define WALL_START_NS 1700000000000000000ull
 #define WORK_NS_MAX 200000ull
+#define JUMP_NS_MAX (30 * NS_PER_S)
+#define WALL_JUMP_NS_MAX (400ull * 24 * 3600 * NS_PER_S) /* To either side. */
 
 static uint64_t sim_now_ns(struct clock *clock)
 {
@@ -16,7 +18,8 @@ static uint64_t sim_now_ns(struct clock *clock)
 
 static uint64_t sim_wall_ns(struct clock *clock)
 {
-    return WALL_START_NS + sim_now_ns(clock);
+    const struct world *world = CONTAINER_OF(clock, struct world, clock);
+    return WALL_START_NS + world->now_ns + (uint64_t)world->wall_offset_ns;
 }
 
 static const struct clock_ops sim_clock_ops = {.now_ns = sim_now_ns, .wall_ns = sim_wall_ns};
@@ -121,6 +124,7 @@ void world_open(struct world *world, uint64_t seed)
         .trace = seed,
     };
     world->work_prng = prng_fork(&world->prng);
+    world->clock_prng.state = ~seed;
     list_init(&world->disks);
 }
 
@@ -157,10 +161,22 @@ void world_cut_after(struct world *world, uint64_t moments)
     world->cut_after = moments == 0 ? 0 : world->moments + moments;
 }
 
+/* Everything that was to come in that time is late. */
+static void world_jump(struct world *world)
+{
+    world->jumps++;
+    world->now_ns += prng_below(&world->clock_prng, JUMP_NS_MAX);
+    world->wall_offset_ns =
+        (int64_t)prng_below(&world->clock_prng, 2 * WALL_JUMP_NS_MAX) - (int64_t)WALL_JUMP_NS_MAX;
+    world_trace(world, world->now_ns);
+}
+
 bool world_step(struct world *world)
 {
     if (world->off)
         return false;
+    if (prng_one_in(&world->clock_prng, world->jump_one_in))
+        world_jump(world);
     uint64_t timer_ns = clock_deadline_ns(&world->clock);
     uint64_t event_ns = world->event_count == 0 ? CLOCK_NEVER : world->heap[0]->at_ns;
     if (timer_ns == CLOCK_NEVER && event_ns == CLOCK_NEVER)

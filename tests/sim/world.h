@@ -40,6 +40,11 @@ struct world {
     uint64_t seed;
     struct prng prng; /* Its forks are the streams of each part. */
     struct prng work_prng;
+    struct prng clock_prng;
+    uint32_t jump_one_in; /* A step in so many finds that much time has passed: the machine stood
+                             still, or its suspension counts. Wall time then goes anywhere. 0: none. */
+    int64_t wall_offset_ns;
+    uint64_t jumps;
 
     struct world_event **heap;
     size_t event_count, event_capacity;
