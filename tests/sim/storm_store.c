@@ -82,6 +82,9 @@ static bool seed_recover(struct rig *rig, bool power_cut)
 {
     if (rig->faulty && prng_one_in(&rig->prng, 2))
         seed_rot(rig);
+    /* With less memory than what crashed: then recovery has to write checkpoints on its way. */
+    if (prng_one_in(&rig->prng, 4))
+        rig->options.cache_bytes = 96ull * BLOCK_BYTES;
     for (unsigned tries = 0;; tries++) {
         if (!rig->faulty && prng_one_in(&rig->prng, 4) && !rig_check(rig))
             return false;
