@@ -27,8 +27,8 @@ def job(rw, block, depth, *more):
 # Reads and writes in one, so that percentiles are of all I/Os. (It hides the syncs of other jobs.)
 MIX = ("--rwmixread=70", "--unified_rw_reporting=mixed")
 
-# The order matters to whoever writes each block to a new place, as we do: the first are measured while
-# the volume lies as it was written, in order; the last when random writes have scattered it.
+# The order matters to whoever writes each block to a new place, as we do: the first are measured
+# while the volume lies as it was written, in order; the last when random writes have scattered it.
 WORKLOADS = [
     Workload("128k read QD8", job("read", "128k", 8)),
     Workload("1M read QD4", job("read", "1M", 4), quick=True),

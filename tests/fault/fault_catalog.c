@@ -6,9 +6,9 @@
  *   fault_catalog [OPERATION [FAULT [N]]]
  *
  * Never a crash, never a hang: it ends, well or with an error and a sentence. Then, with everything
- * mended, the process is killed, or power cut, and it starts again: what ended well is there, what failed did not
- * happen (IOMESH_UNKNOWN: one or the other), nothing is half made, other volumes are as they were,
- * the same operation can be done now, and the store is proved.
+ * mended, the process is killed, or power cut, and it starts again: what ended well is there, what
+ * failed did not happen (IOMESH_UNKNOWN: one or the other), nothing is half made, other volumes are
+ * as they were, the same operation can be done now, and the store is proved.
  *
  * Each fault is a fork of a prepared process. Exit status 1 names the first that is false.
  */

@@ -41,8 +41,9 @@ struct world {
     struct prng prng; /* Its forks are the streams of each part. */
     struct prng work_prng;
     struct prng clock_prng;
-    uint32_t jump_one_in; /* A step in so many finds that much time has passed: the machine stood
-                             still, or its suspension counts. Wall time then goes anywhere. 0: none. */
+    /* A step in so many finds that much time has passed: the machine stood still, or its suspension
+     * counts. Wall time then goes anywhere. 0: none. */
+    uint32_t jump_one_in;
     int64_t wall_offset_ns;
     uint64_t jumps;
 
