@@ -62,6 +62,8 @@ static void image_resize(struct image *image, size_t length)
 static void image_write(struct image *image, uint64_t offset, const uint8_t *data, size_t length)
 {
     image->exists = true;
+    if (length == 0)
+        return;
     if (offset + length > image->length)
         image_resize(image, offset + length);
     memcpy(image->bytes + offset, data, length);
