@@ -12,8 +12,12 @@ static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
 /*
  * Journal: half of it is what replay may have to read and what a checkpoint is spread over: 1/128
  * of the first device, 1 to 256 MiB. Reserve: what overwrites, deletes and a checkpoint of every
- * dirty page may need on a full store: 1/64, 256 KiB to 1 GiB.
+ * dirty page may need on a full store: 1/64, 1.25 MiB to 1 GiB. Not less, for a cache has 64 frames
+ * at least, five in eight of which may be dirty and new at a checkpoint, with the table above them,
+ * and overwriting may have taken half of the reserve before.
  */
+#define RESERVE_BLOCKS_MIN 320u
+
 void sizes_choose(struct store *store, struct superblock *super)
 {
     const struct store_options *options = &store->options;
@@ -25,7 +29,7 @@ void sizes_choose(struct store *store, struct superblock *super)
         journal = clamp(store->devices.devices[0].blocks / 128, MIB_BLOCKS, 256 * MIB_BLOCKS);
     uint64_t reserve = options->reserve_bytes / BLOCK_BYTES;
     if (reserve == 0)
-        reserve = clamp(total / 64, 64, 1024 * MIB_BLOCKS);
+        reserve = clamp(total / 64, RESERVE_BLOCKS_MIN, 1024 * MIB_BLOCKS);
     super->batch_blocks_max = options->batch_blocks_max;
     if (super->batch_blocks_max == 0)
         super->batch_blocks_max = (uint32_t)clamp(journal / 16, 2, 16);

@@ -51,7 +51,7 @@ static void rig_draw_options(struct rig *rig)
     options->discard = prng_one_in(&rig->prng, 3);
     options->batch_blocks_max = (uint32_t)draw(rig, 2, 6);
     options->journal_bytes = draw(rig, 4, 16) * options->batch_blocks_max * BLOCK_BYTES;
-    /* Less is not enough for a checkpoint that 64 segments are dirty for (docs/status.md). */
+    /* From a little less than the least that a store chooses for itself (lib/store/sizes.c). */
     options->reserve_bytes = draw(rig, 300, 440) * BLOCK_BYTES;
     options->segments_max = 64;
     options->scratch_max = (uint32_t)draw(rig, 1, 3);
