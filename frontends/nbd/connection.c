@@ -57,6 +57,7 @@ static void start_closing(struct connection *connection)
         connection->receiving = NULL;
         io_free(hungry);
     }
+    io_free_held(connection);
 }
 
 void connection_cut(struct connection *connection, int level, const char *reason)
@@ -210,6 +211,7 @@ void connection_accept(struct server *server, struct iomesh_stream *stream)
     connection->stream_open = true;
     connection->accepted = true;
     connection->since_ns = server_now_ns();
+    TAILQ_INIT(&connection->held);
     connection->number = ++server->counts.connections;
     TAILQ_INSERT_TAIL(&server->connections, connection, link);
     server->connection_count++;

@@ -86,6 +86,21 @@ static void reply_sent(void *context, int result)
         io_free(io);
 }
 
+static void send_now(struct io *io)
+{
+    struct connection *connection = io->connection;
+    connection->half_told = io->unfinished ? io : NULL;
+    if (connection->sending++ == 0)
+        connection->progress_ns = server_now_ns();
+    if (transport_send(&connection->transport, &io->send) != 0) {
+        connection->sending--;
+        connection_cut(connection, LOG_LEVEL_WARNING, "its socket cannot be written");
+        io_free(io);
+    }
+}
+
+/* A simple reply is a header and all of its data, which is not here at once if it is long: other
+ * replies wait for its last piece. (Structured ones come in chunks that say whose they are.) */
 void io_send(struct io *io, uint32_t part_count, iomesh_done_fn *done)
 {
     struct connection *connection = io->connection;
@@ -97,11 +112,22 @@ void io_send(struct io *io, uint32_t part_count, iomesh_done_fn *done)
     io->send.part_count = part_count;
     io->send.done = done;
     io->send.context = io;
-    if (connection->sending++ == 0)
-        connection->progress_ns = server_now_ns();
-    if (transport_send(&connection->transport, &io->send) != 0) {
-        connection->sending--;
-        connection_cut(connection, LOG_LEVEL_WARNING, "its socket cannot be written");
+    if (connection->half_told != NULL && connection->half_told != io) {
+        TAILQ_INSERT_TAIL(&connection->held, io, link);
+        return;
+    }
+    send_now(io);
+    while (connection->half_told == NULL && (io = TAILQ_FIRST(&connection->held)) != NULL) {
+        TAILQ_REMOVE(&connection->held, io, link);
+        send_now(io);
+    }
+}
+
+void io_free_held(struct connection *connection)
+{
+    struct io *io;
+    while ((io = TAILQ_FIRST(&connection->held)) != NULL) {
+        TAILQ_REMOVE(&connection->held, io, link);
         io_free(io);
     }
 }
@@ -347,6 +373,7 @@ void io_start(struct connection *connection, const struct nbd_request *request)
     io->buffer_bytes = 0;
     io->piece_bytes = 0;
     io->done_bytes = 0;
+    io->unfinished = false;
     if (request->error != 0) {
         server->counts.requests_refused++;
         log_line(LOG_LEVEL_DEBUG, "connection %llu: request %u refused: %s",

@@ -110,6 +110,7 @@ static void read_done(void *context, int result)
         io_send(io, put_chunks(io, last), read_sent);
         return;
     }
+    io->unfinished = io->done_bytes + io->piece_bytes < io->request.length;
     uint32_t parts = 0;
     if (io->done_bytes == 0) {
         const size_t bytes = nbd_put_data(mode, io->head, &io->request, io->request.offset,

@@ -37,14 +37,14 @@ enum { IO_PARTS_MAX = 8 };
 
 /* One request from its header to the last byte of its reply. */
 struct io {
-    TAILQ_ENTRY(io) link; /* The server's free or retry list. */
+    TAILQ_ENTRY(io) link; /* The server's free or retry list, or connection->held. */
     struct connection *connection;
     struct nbd_request request;
     void *buffer; /* Of the engine's arena. */
     uint32_t buffer_bytes;
     uint32_t piece_bytes; /* Under way now. */
     uint64_t done_bytes;  /* Of the request, in earlier pieces. */
-    bool sending;
+    bool unfinished;      /* A simple reply of which pieces come after those in parts[]. */
     struct iomesh_send send;
     struct iovec parts[IO_PARTS_MAX];
     uint8_t head[NBD_REPLY_BYTES_MAX];
@@ -86,6 +86,8 @@ struct connection {
     uint64_t since_ns;    /* Connected. */
     uint64_t progress_ns; /* Last reply that went out, or last time that none waited. */
     uint32_t sending;     /* Replies waiting for the socket. */
+    struct io *half_told; /* Its simple reply has begun: nothing may come between its pieces. */
+    struct io_list held;  /* Replies that wait for the end of that. */
     uint64_t number;
     struct iomesh_send out_send;
     struct iovec out_part;
@@ -219,6 +221,8 @@ void io_send(struct io *io, uint32_t part_count, iomesh_done_fn *done);
 bool io_sent(struct io *io, int result);
 /* The connection may be gone after this. */
 void io_free(struct io *io);
+/* Drops the replies that wait for the end of another, of a connection that is being closed. */
+void io_free_held(struct connection *connection);
 /* What the engine answered to a call: -EAGAIN is put aside to be tried again. */
 void io_asked(struct io *io, int result);
 

@@ -264,6 +264,27 @@ def test_many_requests_at_once_are_all_answered(server, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_long_reads_and_short_requests_at_once_keep_their_replies_apart(server, mode):
+    """A long read is answered in pieces; a simple reply has no room for another in its midst."""
+    data = os.urandom(8 * MIB)
+    with server.open(mode=mode) as peer:
+        peer.write(0, data)
+        for _ in range(10):
+            wanted = {}
+            for number in range(12):
+                offset = number % 4 * MIB + 4096 * number
+                length = 3 * MIB if number % 3 == 0 else 4096
+                wanted[peer.request(nbd.CMD_READ, 0, offset, length)] = offset, length
+                peer.request(nbd.CMD_WRITE, 0, offset, 0, data[offset:offset + 4096])
+                peer.request(nbd.CMD_FLUSH)
+            replies = peer.replies(36)
+            assert not any(reply.error for reply in replies.values())
+            for cookie, (offset, length) in wanted.items():
+                assert peer.assemble(replies[cookie], offset, length) == \
+                    data[offset:offset + length]
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_empty_requests_do_nothing_and_succeed(server, mode):
     with server.open(mode=mode, context=mode != SIMPLE) as peer:
         for kind in (nbd.CMD_READ, nbd.CMD_TRIM, nbd.CMD_WRITE_ZEROES, nbd.CMD_CACHE):
