@@ -50,7 +50,10 @@ static void device_completed(struct disk_io *disk_io, int result)
     /* Discarding is advice: its failure changes nothing that was promised. */
     bool changes =
         disk_io->kind == DISK_WRITE || disk_io->kind == DISK_FLUSH || disk_io->kind == DISK_ZERO;
-    if (changes && result != 0 && result != -ENOSPC) {
+    /* A write that found no space changed nothing. What a flush finds none for is dropped, and the
+     * system says so once: the next flush would lie. */
+    bool full = result == -ENOSPC && disk_io->kind != DISK_FLUSH;
+    if (changes && result != 0 && !full) {
         REACH(device_write_failed);
         if (!MUTANT(20))
             device_fail(io->set, io->device, result);

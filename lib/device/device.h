@@ -5,8 +5,8 @@
  * Owns the table of devices and whether they failed. Promises that a failed or
  * short write, or a failed flush, fails the whole store at once and for good (the
  * page cache and the drive may lie afterwards): every later request answers
- * IOMESH_FAILED. No space from a file system below is -ENOSPC and fails nothing.
- * A read error is the reader's to judge.
+ * IOMESH_FAILED. No space below for a write is -ENOSPC and fails nothing; for a flush
+ * it is a failure like any other. A read error is the reader's to judge.
  */
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
@@ -64,7 +64,8 @@ bool device_holds(struct device_set *set, uint64_t place, uint64_t blocks);
 
 /*
  * Read, write, zero or give back whole blocks; `done` runs once, never inside the call, also when
- * the store has failed. The range lies on one device. `data` is 4 KiB aligned, borrowed.
+ * the store has failed. The range lies on one device. `data` is aligned as struct disk_io says,
+ * borrowed until `done`.
  */
 void device_submit(struct device_set *set, struct device_io *io, enum disk_io_kind kind,
                    uint64_t place, uint32_t blocks, void *data, device_done_fn *done);

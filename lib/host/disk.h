@@ -30,7 +30,7 @@ struct disk_io {
     enum disk_io_kind kind;
     uint64_t offset_bytes; /* Multiples of disk->block_bytes. */
     uint32_t length_bytes;
-    void *data; /* 4 KiB aligned; borrowed until `done`; read-only for DISK_WRITE. */
+    void *data; /* 512-byte aligned; borrowed until `done`; read-only for DISK_WRITE. */
     disk_done_fn *done;
 
     enum disk_io_state state;

@@ -129,6 +129,30 @@ Test(device, is_only_full_when_no_space_is_below)
     cr_assert_eq(write_block(3), 0);
 }
 
+static struct disk_io *held;
+
+static void hold(struct disk *which, struct disk_io *io)
+{
+    (void)which;
+    held = io;
+}
+
+/* What a file system could not place is dropped, and it says so once: the next flush would lie. */
+Test(device, fails_for_good_when_a_flush_finds_no_space)
+{
+    const struct disk_ops ops = {.submit = hold};
+    struct device_flush flush = {.pending = 0};
+    cr_assert_eq(write_block(3), 0);
+    disk->disk.ops = &ops;
+    device_flush(&devices, &flush, flushed);
+    disk_complete(held, -ENOSPC);
+    cr_assert_eq(last_result, IOMESH_FAILED);
+    cr_assert_eq(failures_told, 1);
+    device_flush(&devices, &flush, flushed);
+    settle();
+    cr_assert_eq(last_result, IOMESH_FAILED);
+}
+
 Test(device, leaves_a_read_error_to_who_reads)
 {
     disk->faults.read_error_at = 1;
