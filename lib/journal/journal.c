@@ -264,7 +264,8 @@ int journal_append(struct journal *journal, struct journal_entry *entry, const v
                    uint32_t length, journal_done_fn *done)
 {
     assert(length > 0 && length <= journal_record_bytes_max(journal));
-    if (journal->failed != 0)
+    /* Without a device no trim will make room. */
+    if (journal->failed != 0 || journal->options.devices->failed != 0)
         return IOMESH_FAILED;
     enum room room = find_room(journal, length);
     if (room == ROOM_FLYING || room == ROOM_FULL) {
@@ -307,6 +308,9 @@ void journal_give_room(struct journal *journal)
 
 void journal_turn(struct journal *journal)
 {
+    /* Who waits in the open batch waits for nothing: it might never be sent. */
+    if (journal->failed == 0 && journal->options.devices->failed != 0)
+        fail(journal, journal->options.devices->failed);
     if (!MUTANT(19))
         journal_give_room(journal);
     if (journal->failed != 0 || !may_fly(journal) || !can_seal(journal))

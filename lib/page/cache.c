@@ -210,6 +210,9 @@ static bool wake_first(struct list *queue)
  * a checkpoint could not take the space that it needs to clean anything. */
 static bool reserve_fits(const struct page_cache *cache, uint32_t frames, bool patient)
 {
+    /* No checkpoint will clean anything any more: who waits asks again, and hears of it. */
+    if (cache->devices->failed != 0)
+        return true;
     uint32_t most = cache->reserve_max - (patient ? cache->reserve_max / 4 : 0);
     uint32_t floor = patient ? cache->floor : cache->floor / 4;
     return cache->reserved + frames <= most &&
@@ -280,6 +283,8 @@ static int reserve(struct page_cache *cache, unsigned frames, bool patient,
                    struct page_waiter *waiter)
 {
     assert(frames <= cache->reserve_max - (patient ? cache->reserve_max / 4 : 0));
+    if (cache->devices->failed != 0)
+        return IOMESH_FAILED;
     if (reserve_fits(cache, frames, patient)) {
         cache->reserved += frames;
         return 0;

@@ -119,8 +119,8 @@ struct pointer page_slot(const struct page *page, unsigned slot);
 /* --- Changing ------------------------------------------------------------------------------ */
 
 /* Promise `frames` clones or new pages to come, all in one instant (after a freeze a page may need
- * another clone). 0, or -EAGAIN: woken later. Give back with page_unreserve(), the same number,
- * when the change is done. */
+ * another clone). 0; -EAGAIN: woken later; IOMESH_FAILED. Give back with page_unreserve(), the same
+ * number, when the change is done. */
 int page_reserve(struct page_cache *cache, unsigned frames, struct page_waiter *waiter);
 /* The same, but a part stays for others: for those who may hold it while they wait for somebody
  * that needs a reservation too, as a write waits for the journal and that for a checkpoint. */

@@ -286,7 +286,8 @@ static void deletion_turn(struct deletion *deletion)
             deletion_end(deletion, store->state == STORE_FAILED ? IOMESH_FAILED : -ESHUTDOWN);
         if (deletion->state == DELETION_TOLD)
             return;
-        if (store_must_throttle(store) && !deletion->logged)
+        /* Of a store that failed no checkpoint will clean the pages. */
+        if (store->devices.failed == 0 && store_must_throttle(store) && !deletion->logged)
             return;
         int error = deletion_step(deletion);
         begins = deletion->state == DELETION_LOOK || deletion->state == DELETION_NEXT ||

@@ -85,8 +85,10 @@ static void closing_checkpointed(void *context, int result)
 void store_closing_turn(struct store *store)
 {
     struct closing *closing = store->closing;
-    if (store->devices.failed != 0)
+    if (store->devices.failed != 0) {
         closing->writes = false;
+        closing->result = IOMESH_FAILED;
+    }
     if (closing->state == CLOSING_DRAIN) {
         bool drained = store->active == 0 && list_empty(&store->deletions) &&
                        store_scrub_stop(store) && !store_checkpoint_busy(store) &&
@@ -108,6 +110,9 @@ void store_closing_turn(struct store *store)
     void *context = closing->context;
     int result = closing->result;
     store_free(store);
+    if (result != 0)
+        (void)FAIL(result, "closing the store: a device failed, and what was not flushed before "
+                           "may be lost");
     done(context, result);
 }
 

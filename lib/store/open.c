@@ -9,6 +9,8 @@
 static void device_has_failed(struct device_set *set, const struct device *device, int error)
 {
     struct store *store = CONTAINER_OF(set, struct store, devices);
+    if (store->tree != NULL)
+        tree_failed(store->tree);
     if (device == NULL) /* Whoever failed the store says why. */
         return;
     struct store_event event = {

@@ -102,7 +102,8 @@ int store_format(const struct store_options *options, const uint8_t uuid[16], bo
 int store_open(const struct store_options *options, struct store **ret_store, store_done_fn *done,
                void *context);
 /* Waits for operations under way, checkpoints (unless failed or read-only), frees: the store is
- * gone when `done` runs, whatever the result. Wants store_turn() until then. */
+ * gone when `done` runs, whatever the result: 0, or IOMESH_FAILED if a device failed before or
+ * meanwhile (what was not flushed may be lost). Wants store_turn() until then. */
 void store_close(struct store *store, store_done_fn *done, void *context);
 
 /* Once per engine turn. */
@@ -155,7 +156,7 @@ struct store_op {
     uint64_t view; /* VIEW_HEAD, or a snapshot's cut (reads). */
     uint64_t block;
     uint32_t count;    /* 1 .. 256 blocks within one MiB; STORE_ZERO: see store_submit(). */
-    void *data;        /* count * 4096 bytes, 4 KiB aligned; borrowed until done. */
+    void *data;        /* count * 4096 bytes, 512-byte aligned; borrowed until done. */
     uint64_t sequence; /* STORE_WRITE, STORE_ZERO: newer than any before for this volume. */
     uint64_t epoch;
     uint64_t watermark;

@@ -58,9 +58,12 @@ static void segment_forget(struct tree *tree, struct segment *segment)
     list_push_back(&tree->segments_free, &segment->node);
 }
 
-/* Makes one object free. 0, or -EAGAIN: a page is being read, or all are held or dirty. */
+/* Makes one object free. 0; -EAGAIN: a page is being read, or all are held or dirty;
+ * IOMESH_FAILED: no checkpoint will make them clean. */
 static int segment_recycle(struct tree *tree, struct page_waiter *waiter)
 {
+    if (tree->devices->failed != 0)
+        return IOMESH_FAILED;
     for (unsigned tries = 0; tries < RECYCLE_TRIES; tries++) {
         struct list *node = list_first(&tree->queue);
         if (node == NULL)
@@ -160,6 +163,11 @@ void segment_thaw(struct tree *tree)
             list_push_back(&tree->queue, &segment->node);
         }
     }
+    segments_wake(tree);
+}
+
+void tree_failed(struct tree *tree)
+{
     segments_wake(tree);
 }
 

@@ -46,6 +46,8 @@ struct tree_options {
 int tree_open(const struct tree_options *options, struct tree **ret_tree);
 /* Before its page cache; nothing is under way, or will never complete. */
 void tree_close(struct tree *tree);
+/* The devices have failed: whoever waits for a segment in memory asks again, and hears of it. */
+void tree_failed(struct tree *tree);
 
 /* --- One map page ------------------------------------------------------------------------ */
 

@@ -155,8 +155,18 @@ Test(journal, fails_whole_when_no_space_is_below)
 
 Test(journal, fails_when_its_device_has_failed)
 {
+    struct noted sent, waiting, late;
+    cr_assert_eq(append(&sent, 1, 100), 0);
+    journal_turn(journal);
+    cr_assert_eq(append(&waiting, 1, 100), 0);
     device_fail(&devices, &devices.devices[0], -EIO);
-    fails_with(IOMESH_FAILED);
+    cr_assert_eq(append(&late, 1, 100), IOMESH_FAILED);
+    uint64_t writes = disk->counts.writes;
+    settle();
+    cr_assert_eq(sent.result, IOMESH_FAILED);
+    cr_assert_eq(waiting.result, IOMESH_FAILED);
+    cr_assert(journal_idle(journal));
+    cr_assert_eq(disk->counts.writes, writes);
 }
 
 Test(journal, tells_who_waits_for_room_when_it_fails)
