@@ -7,6 +7,7 @@
 
 #define MAP_BLOCKS_ 256u
 #define SEGMENT_BLOCKS_ 65536u
+#define VOLUME_BLOCKS_ (1ull << 34) /* 64 TiB. */
 #define DROP_BYTES 24u
 #define ZERO_BYTES 44u
 
@@ -53,6 +54,8 @@ uint32_t record_encode(uint8_t *to, const struct record *record)
 
 static bool range_sane(uint64_t block, uint32_t count)
 {
+    if (block >= VOLUME_BLOCKS_)
+        return false;
     if (count == SEGMENT_BLOCKS_)
         return block % SEGMENT_BLOCKS_ == 0;
     return count >= 1 && count <= MAP_BLOCKS_ && block % MAP_BLOCKS_ + count <= MAP_BLOCKS_;
@@ -83,6 +86,8 @@ static int decode_io(const uint8_t *from, uint32_t length, struct record *record
     record->sequence = get48(from + 22);
     record->watermark = get48(from + 28);
     record->epoch = get48(from + 34);
+    if (record->sequence == 0)
+        return IOMESH_CORRUPT;
     if (record->type == RECORD_ZERO) {
         if (length != ZERO_BYTES)
             return IOMESH_CORRUPT;
@@ -110,5 +115,6 @@ int record_decode(const uint8_t *from, uint32_t length, struct record *ret_recor
     ret_record->segment = get32(from + 4);
     ret_record->volume = get64(from + 8);
     ret_record->view = get48(from + 16);
-    return 0;
+    bool segment = ret_record->segment < VOLUME_BLOCKS_ / SEGMENT_BLOCKS_;
+    return segment || from[0] != RECORD_DROP_SEGMENT ? 0 : IOMESH_CORRUPT;
 }

@@ -4,15 +4,18 @@
  *
  * WRITE (1): blocks of a volume moved to new places
  *    0  type u8 | 1  extents u8 | 2  blocks u16 (1 .. 256) | 4  generation u32
- *    8  volume u64 | 16  block u48 | 22  sequence u48 | 28  watermark u48 | 34  epoch u48
+ *    8  volume u64 | 16  block u48 (< 2^34) | 22  sequence u48 (not 0) | 28  watermark u48
+ *   34  epoch u48
  *   40  extents x 8: place u48, blocks u16, in the order of the blocks
  *    .  blocks x 4: CRC32C of each block
  * ZERO (2): blocks became zeros
  *    0  type u8 | 1  0 | 2  0 u16 | 4  generation u32
- *    8  volume u64 | 16  block u48 | 22  sequence u48 | 28  watermark u48 | 34  epoch u48
+ *    8  volume u64 | 16  block u48 | 22  sequence u48 | 28  watermark u48 | 34  epoch u48, all as
+ *       above
  *   40  count u32 (within one MiB, or 65,536: a whole segment)
  * RETIRE (3), DROP_SEGMENT (4), FORGET (5): the steps of deleting a volume
- *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 | 8  volume u64 | 16  view u48 | 22  0 u16
+ *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 (< 2^18 if it is dropped) | 8  volume u64
+ *   16  view u48 | 22  0 u16
  */
 #ifndef FORMAT_RECORD_H
 #define FORMAT_RECORD_H

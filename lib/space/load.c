@@ -32,9 +32,10 @@ static void load_finish(struct space *space, int result)
 static int load_slot(struct space *space, uint32_t region, const struct pointer *pointer)
 {
     uint32_t blocks = space_region_blocks(space, region);
+    if (blocks == 0) /* Between two devices. */
+        return pointer->kind == POINTER_HOLE ? 0 : IOMESH_CORRUPT;
     if (pointer->kind == POINTER_HOLE) {
-        if (blocks > 0)
-            space_region_enter(space, region, blocks, false);
+        space_region_enter(space, region, blocks, false);
         return 0;
     }
     uint64_t free = pointer->sequence & UINT32_MAX;

@@ -239,6 +239,8 @@ static int apply_step(struct replay *replay, struct replay_slot *slot)
         if (apply_needs_alive(&slot->record) && !MUTANT(87)) {
             error = apply_is_retired(replay, slot->record.volume);
             replay->waits = error == -EAGAIN;
+            if (error < 0 && error != -EAGAIN)
+                error = apply_broken(replay, slot, error);
             if (error < 0)
                 return error;
             if (error == 1) {

@@ -157,6 +157,24 @@ static int label_place(struct store *store, struct disk *disk, const struct labe
     return 0;
 }
 
+/* Where format.c puts devices: in order, apart, the fixed areas on them, each at a region's begin. */
+static int labels_lie_right(const struct store *store)
+{
+    uint64_t end = 0;
+    for (unsigned i = 0; i < store->devices.count; i++) {
+        const struct device *device = &store->devices.devices[i];
+        uint64_t fixed = i == 0 ? SUPERBLOCK_AREA_BLOCKS : LABEL_AREA_BLOCKS;
+        if ((i == 0 && device->base != 0) || device->base % REGION_BLOCKS != 0 ||
+            device->base < end || device->blocks < fixed ||
+            device->base + device->blocks > PLACE_MAX)
+            return FAIL(IOMESH_CORRUPT, "%s: its label makes no sense: %llu blocks at %llu",
+                        device->disk->name, (unsigned long long)device->blocks,
+                        (unsigned long long)device->base);
+        end = device->base + device->blocks;
+    }
+    return 0;
+}
+
 static int labels_check(struct opening *opening)
 {
     struct store *store = opening->store;
@@ -178,7 +196,7 @@ static int labels_check(struct opening *opening)
             return error;
     }
     store->devices.count = store->options.device_count;
-    return 0;
+    return labels_lie_right(store);
 }
 
 /* --- Superblocks ---------------------------------------------------------------------------- */
@@ -231,6 +249,9 @@ static int super_check(struct opening *opening, const struct superblock *super)
             return FAIL(IOMESH_CORRUPT, "%s: its label and the superblock on %s do not agree",
                         device->disk->name, disk->name);
     }
+    /* A store always has a free map: its fixed areas are in use. */
+    if (super->index.kind != POINTER_RAW || super->journal_place < SUPERBLOCK_AREA_BLOCKS)
+        return FAIL(IOMESH_CORRUPT, "%s: its superblock makes no sense", disk->name);
     if (super->incarnation < store->options.incarnation_min) {
         REACH(open_refuses_old_image);
         return FAIL(IOMESH_CORRUPT,

@@ -53,12 +53,6 @@ static bool slot_check_next(struct replay_slot *slot)
     const struct record_extent *extent = &slot->record.extents[slot->extent];
     uint64_t place = extent->place + slot->extent_done;
     uint32_t blocks = MIN(extent->blocks - slot->extent_done, REPLAY_CHECK_BLOCKS);
-    if (!device_holds(&store->devices, extent->place, extent->blocks)) {
-        /* A record that names places we do not have: nothing of it can have happened. */
-        memset(slot->missing, true, sizeof slot->missing);
-        slot->checked = slot->record.count;
-        return false;
-    }
     slot->busy = true;
     slot->io.owner = slot;
     device_submit(&store->devices, &slot->io, DISK_READ, place, blocks, slot->data, slot_checked);
@@ -103,6 +97,16 @@ static void slot_step(struct replay_slot *slot)
 
 /* --- Visiting ------------------------------------------------------------------------------- */
 
+/* A write to places that we do not have never was: the record is not ours, whatever its sum says. */
+static bool record_fits(struct store *store, const struct record *record)
+{
+    for (unsigned i = 0; record->type == RECORD_WRITE && i < record->extent_count; i++) {
+        if (!device_holds(&store->devices, record->extents[i].place, record->extents[i].blocks))
+            return false;
+    }
+    return true;
+}
+
 static int replay_visit(void *context, uint64_t batch, bool certain, const uint8_t *bytes,
                         uint32_t length)
 {
@@ -114,6 +118,11 @@ static int replay_visit(void *context, uint64_t batch, bool certain, const uint8
         replay->result = FAIL(IOMESH_FORMAT,
                               "the journal has a record that this version does not know; open the "
                               "pool with the version that wrote it, and close it there");
+        return 0;
+    }
+    if (!record_fits(store, &slot->record)) {
+        replay->result = FAIL(IOMESH_CORRUPT, "the journal has a record of places that are on no "
+                                              "device: restore the store from a copy");
         return 0;
     }
     slot->batch = batch;

@@ -36,6 +36,16 @@ void table_leave(struct table_spot *spot)
     spot->page = NULL;
 }
 
+/* Whether the keys of a node are those that its parent gave it: then no walk over the table meets a
+ * node twice, and what is merged is in order. */
+static bool node_belongs(const struct table_spot *spot)
+{
+    struct segment_key first = table_key(&spot->node, 0);
+    struct segment_key last = table_key(&spot->node, spot->node.count - 1);
+    return segment_key_compare(&first, &spot->separator) >= 0 &&
+           (!spot->bounded || segment_key_compare(&last, &spot->bound) < 0);
+}
+
 /* One level down, from a pinned node to a pinned node. */
 static int spot_down(struct tree *tree, const struct segment_key *key, struct page_waiter *waiter,
                      struct table_spot *spot)
@@ -53,7 +63,7 @@ static int spot_down(struct tree *tree, const struct segment_key *key, struct pa
         spot->bounded = true;
     }
     int result = node_open(tree, &entry.pointer, waiter, &spot->page, &spot->node);
-    if (result == 0 && spot->node.level != spot->level) {
+    if (result == 0 && (spot->node.level != spot->level || !node_belongs(spot))) {
         table_leave(spot);
         result = IOMESH_CORRUPT;
     }

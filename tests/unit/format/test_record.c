@@ -58,7 +58,8 @@ Test(record, a_write_decodes_to_what_was_encoded)
 
 Test(record, a_zero_and_the_steps_of_a_deletion_decode_to_what_was_encoded)
 {
-    struct record zero = {.type = RECORD_ZERO, .volume = 7, .block = 131072, .count = 65536};
+    struct record zero = {
+        .type = RECORD_ZERO, .volume = 7, .block = 131072, .count = 65536, .sequence = 1};
     expect_back(&zero);
     zero.block = 131072 + 255;
     zero.count = 1;
@@ -66,7 +67,7 @@ Test(record, a_zero_and_the_steps_of_a_deletion_decode_to_what_was_encoded)
     for (unsigned type = RECORD_RETIRE; type <= RECORD_FORGET; type++) {
         struct record drop = {.type = (enum record_type)type,
                               .volume = UINT64_MAX,
-                              .segment = UINT32_MAX,
+                              .segment = 262143,
                               .view = SEQUENCE_MAX};
         expect_back(&drop);
     }
@@ -74,8 +75,9 @@ Test(record, a_zero_and_the_steps_of_a_deletion_decode_to_what_was_encoded)
 
 Test(record, what_is_cut_short_or_too_long_is_refused)
 {
-    struct record records[] = {
-        write_make(3, 9), {.type = RECORD_ZERO, .count = 1}, {.type = RECORD_RETIRE, .volume = 1}};
+    struct record records[] = {write_make(3, 9),
+                               {.type = RECORD_ZERO, .count = 1, .sequence = 1},
+                               {.type = RECORD_RETIRE, .volume = 1}};
     for (unsigned i = 0; i < COUNT_OF(records); i++) {
         uint8_t bytes[RECORD_BYTES_MAX + 8] = {0};
         static struct record decoded;
@@ -109,7 +111,15 @@ Test(record, what_makes_no_sense_is_refused)
     cr_assert_eq(decode_with(&write, 40 + 4, 0xff), IOMESH_CORRUPT); /* Beyond every device. */
     cr_assert_eq(decode_with(&write, 40 + 6, 0), IOMESH_CORRUPT);    /* An empty extent. */
     cr_assert_eq(decode_with(&write, 40 + 6, 2), IOMESH_CORRUPT);    /* More than it says. */
-    struct record zero = {.type = RECORD_ZERO, .block = 65536, .count = 65536};
+    cr_assert_eq(decode_with(&write, 16 + 4, 4), IOMESH_CORRUPT);    /* Beyond 64 TiB. */
+    struct record last = {.type = RECORD_ZERO, .block = (1ull << 34) - 65536, .count = 65536};
+    last.sequence = 1;
+    cr_assert_eq(decode_with(&last, 0, RECORD_ZERO), 0);
+    cr_assert_eq(decode_with(&last, 22, 0), IOMESH_CORRUPT); /* What was never written has 0. */
+    struct record drop = {.type = RECORD_DROP_SEGMENT, .segment = 262143};
+    cr_assert_eq(decode_with(&drop, 0, RECORD_DROP_SEGMENT), 0);
+    cr_assert_eq(decode_with(&drop, 6, 4), IOMESH_CORRUPT); /* The segment after the last. */
+    struct record zero = {.type = RECORD_ZERO, .block = 65536, .count = 65536, .sequence = 1};
     cr_assert_eq(decode_with(&zero, 16, 0), 0);
     cr_assert_eq(decode_with(&zero, 16, 1), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&zero, 42, 0), IOMESH_CORRUPT); /* Count 0. */
