@@ -122,28 +122,46 @@ def write_json(path, environment, samples, found, goals, notes):
     path.write_text(json.dumps(whole, indent=1) + "\n")
 
 
-def plot(path, found):
-    """IOPS of each workload and server as a share of raw's (of the best, without raw)."""
+def plot(path, samples, compared):
+    """IOPS of each workload and server as a share of raw's median (of the best, without raw): a bar
+    is the median, its whisker the slowest and the fastest round. Pale: the page cache answers."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    found = medians(samples)
     workloads = list(found)
     targets = list(dict.fromkeys(name for each in found.values() for name in each))
-    figure, axes = pyplot.subplots(figsize=(12, 1.2 + 0.75 * len(workloads)))
+    base = {workload: (rows.get(RAW) or max(rows.values(), key=lambda row: row["iops"]))["iops"]
+            for workload, rows in found.items()}
+    # Who is compared decides the scale; a page cache may be many times faster than the disk.
+    fastest = max((row["iops"] / base[workload] for workload, rows in found.items()
+                   for name, row in rows.items() if name in compared), default=1)
+    limit = max(fastest, 1) * 1.12
+    figure, axes = pyplot.subplots(figsize=(12, 1.2 + 0.16 * len(workloads) * (len(targets) + 1)))
     height = 0.85 / max(len(targets), 1)
     for at, name in enumerate(targets):
-        widths = []
-        for workload in workloads:
-            base = found[workload].get(RAW) or max(found[workload].values(),
-                                                   key=lambda row: row["iops"])
-            widths.append(found[workload].get(name, {"iops": 0})["iops"] / base["iops"])
+        shares = [[each.iops / base[workload] for each in samples[workload].get(name, [])] or [0]
+                  for workload in workloads]
+        middle = [statistics.median(each) for each in shares]
+        around = [[here - min(each) for here, each in zip(middle, shares)],
+                  [max(each) - here for here, each in zip(middle, shares)]]
         places = [index + at * height for index in range(len(workloads))]
-        axes.barh(places, widths, height, label=name)
+        axes.barh(places, middle, height, label=name if name in compared else
+                  name + " (page cache, not compared)", alpha=1 if name in compared else 0.35,
+                  xerr=around, error_kw={"elinewidth": 0.7, "ecolor": "black"})
+        for place, share in zip(places, middle):
+            if share > limit:
+                axes.text(limit * 0.99, place, f"{share:.1f} >", ha="right", va="center",
+                          fontsize=7)
+    axes.set_xlim(0, limit)
     axes.set_yticks([index + 0.4 for index in range(len(workloads))], workloads)
     axes.invert_yaxis()
+    axes.margins(y=0.01)
     axes.axvline(1, color="black", linewidth=0.6)
-    axes.set_xlabel("I/Os per second, raw (fio io_uring on the file) = 1; medians")
-    axes.legend()
+    axes.set_xlabel("I/Os per second, raw (fio io_uring on the file) = 1; medians, and the slowest "
+                    "and fastest round")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.6 / figure.get_figheight()),
+                ncols=4, fontsize=8, frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

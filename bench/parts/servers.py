@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -46,6 +47,13 @@ def cpu_s(pid, with_children=False):
     return sum(int(each) for each in fields[11:15 if with_children else 13]) / TICKS_PER_S
 
 
+def free_port():
+    """One that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Cgroup:
     """512 MiB of memory, page cache included, by whichever cgroup version is mounted."""
 
@@ -53,13 +61,16 @@ class Cgroup:
 
     def __init__(self, name):
         if pathlib.Path("/sys/fs/cgroup/cgroup.controllers").exists():
-            self.path, limit = pathlib.Path("/sys/fs/cgroup") / name, "memory.max"
+            self.path, self.limit = pathlib.Path("/sys/fs/cgroup") / name, "memory.max"
         elif pathlib.Path("/sys/fs/cgroup/memory").is_dir():
-            self.path, limit = pathlib.Path("/sys/fs/cgroup/memory") / name, "memory.limit_in_bytes"
+            self.path = pathlib.Path("/sys/fs/cgroup/memory") / name
+            self.limit = "memory.limit_in_bytes"
         else:
             raise OSError("no cgroup with a memory controller is mounted")
+
+    def make(self):
         self.path.mkdir(exist_ok=True)
-        (self.path / limit).write_text(str(self.LIMIT))
+        (self.path / self.limit).write_text(str(self.LIMIT))
 
     def enter(self):
         """For preexec_fn: the child is in it from its first page on."""
@@ -101,11 +112,15 @@ class Target:
     def preexec(self):
         return None
 
+    def open_log(self):
+        """Where the server's output goes."""
+        return open(self.log, "ab")
+
     def start(self):
         """Starts the server; seconds until it accepted a connection."""
         self.socket.unlink(missing_ok=True)
         began = time.monotonic()
-        with open(self.log, "ab") as log:
+        with self.open_log() as log:
             self.process = subprocess.Popen([str(word) for word in self.words()], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL,
                                             preexec_fn=self.preexec())
@@ -136,6 +151,14 @@ class Target:
     def cpu_s(self):
         """User and system time so far, threads that ended included."""
         return cpu_s(self.process.pid) if self.process else 0.0
+
+    def settle(self):
+        """After a measurement: nothing of it may reach the disk during the next one."""
+
+    def discard(self):
+        """Stops it, and gives its space back."""
+        self.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
     def written_bytes(self):
         """What it has caused to be written to storage so far."""
@@ -200,10 +223,17 @@ class Confined(Target):
 
     def __init__(self, directory, size):
         super().__init__(directory, size)
-        self.cgroup = Cgroup("iomesh-bench-" + self.name.replace(" ", "-"))
+        self.cgroup = Cgroup(f"iomesh-bench-{os.getpid()}-" + self.name.replace(" ", "-"))
+        self.cgroup.make()  # Where that is refused, the peer is left out, not let loose.
 
     def preexec(self):
+        self.cgroup.make()
         return self.cgroup.enter
+
+    def settle(self):
+        """What its page cache holds back is written now."""
+        with open(self.file, "rb+") as file:
+            os.fsync(file.fileno())
 
     def stop(self, how=signal.SIGTERM):
         super().stop(how)
@@ -218,20 +248,27 @@ class Nbdkit(Confined):
 
 
 class NbdServer(Confined):
+    """A daemon with a child per client. Over TCP: 3.24 resets clients of a unix socket."""
+
     name = "nbd-server"
-    PORT = 10809 + 411
     pid = None
 
+    def __init__(self, directory, size):
+        super().__init__(directory, size)
+        self.port = free_port()
+
     def start(self):
-        """A daemon with a child per client. Over TCP: 3.24 resets clients of a unix socket."""
         config, pid = self.directory / "config", self.directory / "pid"
-        config.write_text(f"[generic]\nlistenaddr = 127.0.0.1\nport = {self.PORT}\n"
+        pid.unlink(missing_ok=True)
+        config.write_text(f"[generic]\nlistenaddr = 127.0.0.1\nport = {self.port}\n"
                           f"[disk]\nexportname = {self.file}\nflush = true\nfua = true\n")
         began = time.monotonic()
-        subprocess.run(["nbd-server", "-C", str(config), "-p", str(pid)], check=True,
-                       preexec_fn=self.preexec(), stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, timeout=30)
-        while not (pid.exists() and self.ready()):
+        with open(self.log, "ab") as log:
+            subprocess.run(["nbd-server", "-C", str(config), "-p", str(pid)], check=True,
+                           preexec_fn=self.preexec(), stdout=log, stderr=log, timeout=30)
+        while not (pid.exists() and pid.read_text().strip() and self.ready()):
+            if time.monotonic() - began > 30:
+                raise RuntimeError(f"{self.name} does not listen: {self.log.read_text()}")
             time.sleep(0.01)
         self.pid = int(pid.read_text())
         return time.monotonic() - began
@@ -239,18 +276,31 @@ class NbdServer(Confined):
     def stop(self, how=signal.SIGTERM):
         if self.pid:
             os.kill(self.pid, how)
+            self.wait_until(lambda: not pathlib.Path(f"/proc/{self.pid}").exists())
             self.pid = None
-            time.sleep(0.2)
         super().stop(how)
 
+    @staticmethod
+    def wait_until(over):
+        end = time.monotonic() + 10
+        while not over() and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def children(self):
+        return pathlib.Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+
     def cpu_s(self):
-        return cpu_s(self.pid, with_children=True) if self.pid else 0.0
+        """A child's time counts once it has ended: its client is gone, so it is about to."""
+        if not self.pid:
+            return 0.0
+        self.wait_until(lambda: not self.children())
+        return cpu_s(self.pid, with_children=True)
 
     def ready(self):
-        return connects_tcp(self.PORT)
+        return connects_tcp(self.port)
 
     def fio(self):
-        return ["--ioengine=nbd", f"--uri=nbd://127.0.0.1:{self.PORT}/disk"]
+        return ["--ioengine=nbd", f"--uri=nbd://127.0.0.1:{self.port}/disk"]
 
 
 class Iomesh(Target):
@@ -259,13 +309,14 @@ class Iomesh(Target):
     name = "iomesh-nbd"
     bin = None  # Directory of the programs.
     volume = "v"
-    metrics_port = 10809 + 412
+    more = ()  # Options that a row adds.
 
     def __init__(self, directory, size, pool_bytes=None):
         super().__init__(directory, size)
         self.pool = self.directory / "pool"
         self.url = f"file:{self.pool}"
         self.pool_bytes = pool_bytes or size * 2 + 2 * GIB
+        self.metrics_port = free_port()
 
     def cli(self, *words):
         return run(self.bin / "iomesh-cli", "--pool", self.url, *words)
@@ -280,7 +331,7 @@ class Iomesh(Target):
 
     def words(self):
         return [self.bin / "iomesh-nbd", "--pool", self.url, "--socket", self.socket, "--metrics",
-                f"127.0.0.1:{self.metrics_port}"]
+                f"127.0.0.1:{self.metrics_port}", *self.more]
 
     def fio(self, volume=None):
         uri = f"nbd+unix:///{volume or self.volume}?socket={self.socket}"

@@ -1,45 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers that are no plain workload: what a write costs the device, gaps, memory, opening,
-first writes, a volume far larger than the cache, and what only a program that links the library
-can see (bench-inproc)."""
+"""The numbers that are no plain workload: the list of them, and the short ones: first writes, what
+a write costs the device, and what only a program that links the library can see (bench-inproc)."""
 
+import dataclasses
 import json
-import pathlib
-import signal
 import statistics
-import tempfile
 import time
+import typing
 
-from . import workloads
+from . import gap, large, workloads
+from .rows import MIB, Bench, goal
 from .servers import GIB, Iomesh, QemuNbdQcow2, Raw, run, say
 from .workloads import job
-
-MIB = 1 << 20
-TIB = 1 << 40
-
-
-def goal(what, against, unit, value, wanted, at_least=True):
-    return {"what": what, "against": against, "unit": unit, "value": value, "wanted": wanted,
-            "at_least": at_least}
-
-
-class Bench:
-    def __init__(self, options, directory):
-        self.options = options
-        self.directory = directory
-        self.seconds = options.seconds
-        self.notes = []
-
-    def note(self, text):
-        self.notes.append(text)
-        say(text)
-
-    def iomesh(self, size, pool_bytes=None):
-        """A fresh pool with one volume, served."""
-        target = Iomesh(self.directory, size, pool_bytes)
-        target.make()
-        target.start()
-        return target
 
 
 def first_writes(bench):
@@ -99,110 +71,6 @@ def write_amplification(bench):
                  (device - prepared) / client, 1.3, at_least=False)]
 
 
-def longest_gaps(target, seconds):
-    """Runs a load; (longest time without a completion in ms, while it checkpointed; and apart)."""
-    with tempfile.TemporaryDirectory(prefix="iomesh-bench-") as scratch:
-        prefix = pathlib.Path(scratch) / "gap"
-        before = target.metrics()["iomesh_checkpoints_total"]
-        workloads.fio(target, job("randwrite", "4k", 32), seconds=seconds,
-                      more=(f"--write_lat_log={prefix}", "--log_unix_epoch=1"))
-        checkpoints = target.metrics()["iomesh_checkpoints_total"] - before
-        latest, gap, slowest = None, 0, 0
-        for line in next(pathlib.Path(scratch).glob("gap_clat*.log")).open():
-            at, latency = (int(word) for word in line.split(",")[:2])
-            if latest is not None:
-                gap = max(gap, at - latest)
-            latest = at
-            slowest = max(slowest, latency / 1e6)
-    return checkpoints, gap, slowest
-
-
-def checkpoint_gap(bench):
-    """Runs with checkpoints against runs of the same length that had none."""
-    target = bench.iomesh(bench.options.size)
-    workloads.write_once(target)
-    apart, during = [], []
-    for _ in range(6 if bench.options.quick else 20):
-        checkpoints, gap, slowest = longest_gaps(target, 2 if bench.options.quick else 4)
-        (during if checkpoints else apart).append((gap, slowest))
-        if len(apart) >= 3 and len(during) >= 3:
-            break
-    pages = target.metrics()
-    target.stop()
-    if not during or not apart:
-        bench.note(f"checkpoint gap: {len(during)} runs with a checkpoint, {len(apart)} without: "
-                   "nothing to compare")
-    value = None
-    if during:
-        base = statistics.median(gap for gap, _ in apart) if apart else 0
-        value = max(gap for gap, _ in during) - base
-        each = pages["iomesh_checkpoint_pages_total"] / pages["iomesh_checkpoints_total"]
-        bench.note(f"checkpoint gap: longest gap / slowest write, ms: with a checkpoint {during}, "
-                   f"without {apart}; {each:.0f} pages a checkpoint")
-    return [goal("longest gap at a checkpoint", "without", "ms", value, 20, at_least=False)]
-
-
-def large_volume(bench):
-    """1 TiB, random writes all over it: speed against the small volume, and memory."""
-    written = 1 * GIB if bench.options.quick else 16 * GIB
-    small = bench.iomesh(bench.options.size)
-    workloads.write_once(small)
-    rates = {}
-    for rw in ("randwrite", "randread"):
-        group, _ = workloads.fio(small, job(rw, "4k", 32), seconds=bench.seconds)
-        rates["small", rw] = workloads.direction(group)["iops"]
-    small.stop()
-
-    target = bench.iomesh(TIB, pool_bytes=written * 2 + 16 * GIB)
-    # The same seed draws the same places again: the reads find what was written.
-    spread = ("--numjobs=8", "--offset_increment=128G", "--randseed=411")
-    began = time.monotonic()
-    workloads.fio(target, job("randwrite", "4k", 32), size=TIB // 8,
-                  more=spread + (f"--io_size={written // 8}",))
-    bench.note(f"1 TiB volume: {written / GIB:g} GiB of 4k writes over 8 connections in "
-               f"{time.monotonic() - began:.0f} s")
-    for rw in ("randwrite", "randread"):
-        before = target.metrics()
-        group, _ = workloads.fio(target, job(rw, "4k", 4), seconds=bench.seconds, size=TIB // 8,
-                                 more=spread)
-        after = target.metrics()
-        part = workloads.direction(group)
-        rates["large", rw] = part["iops"]
-        misses = after["iomesh_cache_misses_total"] - before["iomesh_cache_misses_total"]
-        read, wrote = (after[name] - before[name] for name in
-                       ("iomesh_device_read_bytes_total", "iomesh_device_written_bytes_total"))
-        ios = part["total_ios"]
-        bench.note(f"1 TiB {rw} QD32: {part['iops']:.0f} IOPS; per I/O {misses / ios:.2f} page "
-                   f"reads, {read / ios:.0f} bytes read, {wrote / ios:.0f} bytes written")
-    memory = target.memory_high_bytes()
-    rows = [goal(f"1 TiB volume, 4k {rw} QD32", "the 4 GiB volume", "x",
-                 rates["large", rw] / rates["small", rw], 0.4) for rw in ("randwrite", "randread")]
-    rows.append(goal("memory (VmHWM), 1 TiB volume", "", "MiB", memory / MIB, 160, at_least=False))
-    return rows + open_times(bench, target)
-
-
-def open_times(bench, target):
-    """From exec to the first accepted connection, after a clean end and after kill -9 in load."""
-    target.stop()
-    clean = []
-    for _ in range(5):
-        clean.append(target.start())
-        target.stop()
-    killed = []
-    for _ in range(5):
-        target.start()
-        # Small requests fill the journal fastest; the time varies how full it is at the kill.
-        workloads.fio(target, job("randwrite", "4k", 32), seconds=1 + len(killed) * 0.7)
-        target.stop(signal.SIGKILL)
-        killed.append(target.start())
-        target.stop()
-    bench.note("opening, s: clean " + " ".join(f"{value:.3f}" for value in clean) +
-               "; after kill -9 " + " ".join(f"{value:.3f}" for value in killed))
-    return [goal("open after a clean close", "", "s", statistics.median(clean), 0.1,
-                 at_least=False),
-            goal("open after kill -9, the slowest of 5", "", "s", max(killed), 1, at_least=False)]
-
-
 def in_process(bench):
     """bench-inproc drives the public API without NBD; bench/README.md has its JSON."""
     program = bench.options.bin / "bench-inproc"
@@ -242,28 +110,45 @@ def in_process(bench):
                         500)]
 
 
-SPECIALS = {
-    "first writes": first_writes,
-    "write amplification": write_amplification,
-    "checkpoint gap": checkpoint_gap,
-    "1 TiB volume, memory, open": large_volume,
-    "in process": in_process,
-}
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    measure: typing.Callable
+    seconds: typing.Callable  # About, by the options.
 
 
-def run_all(options, pattern, directory):
+# Written at the device's rate, GiB a second; 4 KiB writes through a server, GiB a second.
+FAST, SMALL = 0.9, 0.3
+
+ROWS = [
+    Row("first writes", first_writes, lambda options: options.rounds * (
+        4 + 3 * options.seconds + options.size / GIB / FAST)),
+    Row("write amplification", write_amplification, lambda options: 5 + options.size / GIB * (
+        1 / FAST + 3 / SMALL)),
+    Row("checkpoint gap", gap.checkpoint_gap, gap.seconds),
+    Row("1 TiB volume, memory, open", large.large_volume, large.seconds),
+    Row("in process", in_process, lambda options: 2 * options.seconds + options.rounds * 2 * (
+        2 + 2 * options.seconds + options.size / GIB / FAST)),
+]
+
+
+def chosen(options, pattern):
+    if options.no_special or not (options.bin / "iomesh-nbd").exists():
+        return []
+    return [row for row in ROWS if pattern.search(row.name)]
+
+
+def run_all(options, rows, directory, progress):
     """Rows of the table of numbers, and notes. What fails is told and does not stop the rest."""
     bench = Bench(options, directory)
-    rows = []
-    if not (options.bin / "iomesh-nbd").exists():
-        return rows, bench.notes
+    goals = []
     Iomesh.bin = options.bin
-    for name, measure in SPECIALS.items():
-        if not pattern.search(name):
-            continue
-        say(f"{name} ...")
+    for row in rows:
+        say(f"{progress} {row.name}: about {row.seconds(options):.0f} s")
         try:
-            rows += measure(bench)
+            goals += row.measure(bench)
         except (RuntimeError, OSError, KeyError, ValueError) as error:
-            bench.note(f"{name}: FAILED: {error!r}")
-    return rows, bench.notes
+            bench.note(f"{row.name}: FAILED: {error!r}")
+        finally:
+            bench.stop()
+    return goals, bench.notes

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import pathlib
+import subprocess
 import tempfile
 
 from .servers import run
@@ -69,29 +70,39 @@ def percentile(part, name):
     return part.get("clat_ns", part.get("lat_ns", {})).get("percentile", {}).get(name, 0) / 1e3
 
 
-def fio(target, words, seconds=None, size=None, repeat=True, more=()):
-    """Runs one job: the JSON of its group, and the CPU seconds that the server used.
-
-    Not @repeat: no block twice, and it ends when all were written, should that be sooner."""
+def fio_words(target, words, seconds=None, size=None, repeat=True, more=()):
+    """Not @repeat: no block twice, and it ends when all were written, should that be sooner."""
     timing = [f"--runtime={int(seconds * 1000)}ms"] if seconds is not None else []
     if repeat:
         timing += ["--norandommap"] + (["--time_based"] if seconds is not None else [])
     randomness = () if any("randseed" in word for word in more) else ("--randrepeat=0",)
+    return ("fio", "--name=bench", *target.fio(), f"--size={size or target.size}", *words, *timing,
+            *randomness, "--group_reporting", "--thread", *more)
+
+
+def fio(target, words, seconds=None, **options):
+    """Runs one job: the JSON of its group, and the CPU seconds that the server used."""
     with tempfile.TemporaryDirectory(prefix="iomesh-bench-") as scratch:
         out = pathlib.Path(scratch) / "out"
         cpu = target.cpu_s()
-        run("fio", "--name=bench", *target.fio(), f"--size={size or target.size}", *words,
-            *timing, *randomness, "--group_reporting", "--thread",
-            "--output-format=json", f"--output={out}", *more, cwd=scratch,
-            timeout=1800 if seconds is None else seconds * 2 + 60)
+        run(*fio_words(target, words, seconds, **options), "--output-format=json",
+            f"--output={out}", cwd=scratch, timeout=1800 if seconds is None else seconds * 2 + 60)
         cpu = target.cpu_s() - cpu
         text = out.read_text()
     return json.loads(text[text.index("{"):])["jobs"][0], cpu
 
 
+def fio_start(target, words, seconds, **options):
+    """Starts one job whose server will be killed under it: the process."""
+    return subprocess.Popen([str(word) for word in fio_words(target, words, seconds, **options)],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+
+
 def measure(target, workload, seconds):
     """No ramp: the server's CPU time must be of exactly the I/Os that are counted."""
-    group, cpu = fio(target, workload.words, seconds=seconds)
+    group, cpu = fio(target, workload.words, seconds)
+    target.settle()
     whole = direction(group)
     sync = group.get("sync", {})
     # With fsync after each write, a write has ended when its sync has; percentiles add up roughly.

@@ -69,7 +69,8 @@ static void checkpoint_sealed(struct store_flush *flush, int result)
         .number_count = 2,
         .numbers = {checkpoint->page_count, took_ns},
     };
-    store_tell(store, event, "a checkpoint of %u pages has ended", checkpoint->page_count);
+    store_tell(store, event, "a checkpoint of %u pages has ended, in %llu us",
+               checkpoint->page_count, (unsigned long long)(took_ns / 1000));
     checkpoint_move(store, CHECKPOINT_IDLE);
     checkpoint_tell(&checkpoint->running, 0);
 }
