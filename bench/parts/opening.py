@@ -2,10 +2,11 @@
 """How long a pool takes to open: from exec to the first accepted connection, after a clean end and
 after a kill -9 with a full journal.
 
-What fills a journal: a checkpoint begins when half of it is used, and what is written until that
-checkpoint has ended comes on top. So the kill waits, under load, for the moment when it is
-fullest, by the server's own metrics. The load stays within 4 GiB: writes all over a large volume
-ask for a checkpoint by changed pages long before the journal is full."""
+A checkpoint begins when half of the journal is used, and has ended a tenth of a second later: under
+load it is never much fuller than half. So the kill waits for that moment, by the server's own
+metrics, in 4 KiB writes at depth 32, which put most records into a block (at depth 4 and 8 it
+was never fuller, with half the records to replay). The load stays within 4 GiB: writes all over a
+large volume ask for a checkpoint by changed pages when the journal is nearly empty."""
 
 import signal
 import statistics
@@ -17,34 +18,28 @@ from .servers import GIB
 from .workloads import job
 
 TIMES = 5
-FULL = 0.8
-PATIENCE_S = 12  # Then at what was the fullest until then.
+FULL = 0.49
+PATIENCE_S = 30
 SPAN = 4 * GIB
 
 
 def seconds(options):
     del options
-    return TIMES * (PATIENCE_S / 2 + 3)
+    return TIMES * 9
 
 
 def used(target):
     found = target.metrics()
-    return found["iomesh_journal_used_bytes"], found["iomesh_journal_bytes"]
+    return found["iomesh_journal_used_bytes"] / found["iomesh_journal_bytes"]
 
 
 def kill_when_full(target):
-    """Loads it, kills it; the share of the journal that was in use when last asked."""
-    fio = workloads.fio_start(target, job("randwrite", "4k", 32), seconds=PATIENCE_S * 2,
+    """Loads it and kills it; the share of the journal that was in use when last asked."""
+    fio = workloads.fio_start(target, job("randwrite", "4k", 32), seconds=PATIENCE_S + 5,
                               size=min(SPAN, target.size))
-    began, most, share = time.monotonic(), 0, 0
-    while time.monotonic() - began < PATIENCE_S * 2 - 1:
-        now, size = used(target)
-        share = now / size
-        patient = time.monotonic() - began < PATIENCE_S
-        if share >= FULL or (not patient and share >= most * 0.97):
-            break
-        most = max(most, share)
-        time.sleep(0.005)
+    began, share = time.monotonic(), 0
+    while share < FULL and time.monotonic() - began < PATIENCE_S:
+        share = used(target)
     target.stop(signal.SIGKILL)
     fio.kill()
     fio.wait()
@@ -61,14 +56,17 @@ def open_times(bench, target):
         target.start()
         shares.append(kill_when_full(target))
         killed.append(target.start())
-        records.append(target.metrics()["iomesh_recovered_records"])
-        size = target.metrics()["iomesh_journal_bytes"]
+        found = target.metrics()
+        records.append(found["iomesh_recovered_records"])
+        size = found["iomesh_journal_bytes"]
         target.stop()
     bench.note("opening, s: clean " + " ".join(f"{value:.3f}" for value in clean) +
                "; after kill -9 " +
                ", ".join(f"{value:.3f} (journal {share:.0%} full, {count:.0f} records replayed)"
                          for value, share, count in zip(killed, shares, records)) +
                f"; a journal of {size / MIB:.0f} MiB")
+    full = max(killed) if min(shares) >= FULL else None
     return [goal("open after a clean close", "", "s", statistics.median(clean), 0.1,
                  at_least=False),
-            goal("open after kill -9, the slowest of 5", "", "s", max(killed), 1, at_least=False)]
+            goal("open after kill -9, journal full, slowest of 5", "", "s", full, 1,
+                 at_least=False)]
