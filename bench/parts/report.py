@@ -138,7 +138,7 @@ def plot(path, samples, compared):
     fastest = max((row["iops"] / base[workload] for workload, rows in found.items()
                    for name, row in rows.items() if name in compared), default=1)
     limit = max(fastest, 1) * 1.12
-    figure, axes = pyplot.subplots(figsize=(12, 1.2 + 0.16 * len(workloads) * (len(targets) + 1)))
+    figure, axes = pyplot.subplots(figsize=(12, 1.2 + 0.11 * len(workloads) * (len(targets) + 1)))
     height = 0.85 / max(len(targets), 1)
     for at, name in enumerate(targets):
         shares = [[each.iops / base[workload] for each in samples[workload].get(name, [])] or [0]
