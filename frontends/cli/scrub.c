@@ -7,8 +7,8 @@
 #include "cli/run.h"
 #include "cli/target.h"
 
-static const uint64_t ask_ns = 100000000u;      /* How often progress is looked at. */
-static const uint64_t settle_ns = 300000000u;   /* For the last reads of a round, counted before. */
+static const uint64_t ask_ns = 100000000u; /* How often progress is looked at. */
+enum { BLOCK_BYTES = 4096 };
 static const unsigned starts_max = 20;          /* Looks until it runs, or is said not to. */
 static const uint64_t alone_rate = 1024u << 20; /* Bytes a second when nobody else is hurt. */
 
@@ -44,27 +44,28 @@ static int wait_for_it(struct target *target, const struct iomesh_pool_status *b
         if (!ret_after->scrub_running && (ran || looks > starts_max))
             break;
         ran = ran || ret_after->scrub_running;
-        progress_tell(&progress, ret_after->scrub_permille, 1000);
+        progress_tell(&progress, ret_after->scrub_pass_blocks, ret_after->scrub_pass_total_blocks);
         result = pass_time(target, ask_ns);
     }
     progress_end(&progress);
-    if (result == 0)
-        result = pass_time(target, settle_ns);
-    return result != 0 ? result : target_status(target, ret_after);
+    return result;
 }
 
 static int tell(const struct target *target, const struct iomesh_pool_status *before,
                 const struct iomesh_pool_status *after)
 {
     const struct command *command = target->command;
-    const uint64_t blocks = after->scrub_checked_blocks - before->scrub_checked_blocks;
-    const uint64_t damaged = after->scrub_damaged_blocks - before->scrub_damaged_blocks;
     const bool whole = after->scrub_completed > before->scrub_completed;
+    const uint64_t blocks = whole ? after->scrub_last_blocks : after->scrub_pass_blocks;
+    const uint64_t damaged =
+        whole ? after->scrub_last_damaged_blocks : after->scrub_pass_damaged_blocks;
     if (command->json) {
-        int status =
-            json_out(command, json_pack("{s:o, s:b, s:o, s:o}", "pool", json_text(command->pool),
-                                        "completed", whole, "checked_blocks", json_number(blocks),
-                                        "damaged_blocks", json_number(damaged)));
+        int status = json_out(
+            command,
+            json_pack("{s:o, s:b, s:o, s:o, s:o, s:o}", "pool", json_text(command->pool),
+                      "completed", whole, "checked_blocks", json_number(blocks), "checked_bytes",
+                      json_number(blocks * BLOCK_BYTES), "damaged_blocks", json_number(damaged),
+                      "ended_ns", whole ? json_number(after->scrub_last_ended_ns) : json_null()));
         if (status != 0)
             return status;
     } else if (damaged == 0 && whole) {

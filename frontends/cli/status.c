@@ -5,52 +5,61 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/run.h"
 #include "cli/target.h"
 #include "cli/text.h"
 
+enum { BLOCK_BYTES = 4096 };
+
 /* X(section, name in the section, field): every number of a pool, in order. */
-#define STATUS_NUMBERS(X)                                 \
-    X("space", "total_bytes", total_bytes)                \
-    X("space", "used_bytes", used_bytes)                  \
-    X("space", "waiting_bytes", waiting_bytes)            \
-    X("space", "free_bytes", free_bytes)                  \
-    X("space", "reserve_bytes", reserve_bytes)            \
-    X("space", "prepared_bytes", prepared_bytes)          \
-    X("space", "discarded_bytes", discarded_bytes)        \
-    X("space", "deleting_volumes", deleting_volumes)      \
-    X("journal", "size_bytes", journal_bytes)             \
-    X("journal", "used_bytes", journal_used_bytes)        \
-    X("journal", "records", journal_records)              \
-    X("journal", "batches", journal_batches)              \
-    X("journal", "recovered_records", recovered_records)  \
-    X("journal", "recovery_ns", recovery_ns)              \
-    X("checkpoints", "count", checkpoints)                \
-    X("checkpoints", "pages", checkpoint_pages)           \
-    X("checkpoints", "last_ns", checkpoint_last_ns)       \
-    X("cache", "size_bytes", cache_bytes)                 \
-    X("cache", "used_bytes", cache_used_bytes)            \
-    X("cache", "dirty_bytes", cache_dirty_bytes)          \
-    X("cache", "hits", cache_hits)                        \
-    X("cache", "misses", cache_misses)                    \
-    X("cache", "evictions", cache_evictions)              \
-    X("cache", "waits", cache_waits)                      \
-    X("scrub", "running", scrub_running)                  \
-    X("scrub", "permille", scrub_permille)                \
-    X("scrub", "rate_bytes", scrub_rate)                  \
-    X("scrub", "checked_blocks", scrub_checked_blocks)    \
-    X("scrub", "damaged_blocks", scrub_damaged_blocks)    \
-    X("scrub", "completed", scrub_completed)              \
-    X("scrub", "last_ended_ns", scrub_last_ended_ns)      \
-    X("metadata", "requests", metadata_requests)          \
-    X("metadata", "commits", metadata_commits)            \
-    X("io", "device_read_bytes", device_read_bytes)       \
-    X("io", "device_written_bytes", device_written_bytes) \
-    X("io", "device_flushes", device_flushes)             \
-    X("io", "read_errors", read_errors)                   \
-    X("io", "checksum_errors", checksum_errors)           \
-    X("io", "requests", requests)                         \
+#define STATUS_NUMBERS(X)                                        \
+    X("space", "total_bytes", total_bytes)                       \
+    X("space", "used_bytes", used_bytes)                         \
+    X("space", "waiting_bytes", waiting_bytes)                   \
+    X("space", "free_bytes", free_bytes)                         \
+    X("space", "reserve_bytes", reserve_bytes)                   \
+    X("space", "prepared_bytes", prepared_bytes)                 \
+    X("space", "discarded_bytes", discarded_bytes)               \
+    X("space", "deleting_volumes", deleting_volumes)             \
+    X("journal", "size_bytes", journal_bytes)                    \
+    X("journal", "used_bytes", journal_used_bytes)               \
+    X("journal", "records", journal_records)                     \
+    X("journal", "batches", journal_batches)                     \
+    X("journal", "recovered_records", recovered_records)         \
+    X("journal", "recovery_ns", recovery_ns)                     \
+    X("checkpoints", "count", checkpoints)                       \
+    X("checkpoints", "pages", checkpoint_pages)                  \
+    X("checkpoints", "last_ns", checkpoint_last_ns)              \
+    X("cache", "size_bytes", cache_bytes)                        \
+    X("cache", "used_bytes", cache_used_bytes)                   \
+    X("cache", "dirty_bytes", cache_dirty_bytes)                 \
+    X("cache", "hits", cache_hits)                               \
+    X("cache", "misses", cache_misses)                           \
+    X("cache", "evictions", cache_evictions)                     \
+    X("cache", "waits", cache_waits)                             \
+    X("scrub", "running", scrub_running)                         \
+    X("scrub", "permille", scrub_permille)                       \
+    X("scrub", "rate_bytes", scrub_rate)                         \
+    X("scrub", "checked_blocks", scrub_checked_blocks)           \
+    X("scrub", "damaged_blocks", scrub_damaged_blocks)           \
+    X("scrub", "completed", scrub_completed)                     \
+    X("scrub", "last_ended_ns", scrub_last_ended_ns)             \
+    X("scrub", "interval_ns", scrub_interval_ns)                 \
+    X("scrub", "pass_blocks", scrub_pass_blocks)                 \
+    X("scrub", "pass_total_blocks", scrub_pass_total_blocks)     \
+    X("scrub", "pass_damaged_blocks", scrub_pass_damaged_blocks) \
+    X("scrub", "last_blocks", scrub_last_blocks)                 \
+    X("scrub", "last_damaged_blocks", scrub_last_damaged_blocks) \
+    X("metadata", "requests", metadata_requests)                 \
+    X("metadata", "commits", metadata_commits)                   \
+    X("io", "device_read_bytes", device_read_bytes)              \
+    X("io", "device_written_bytes", device_written_bytes)        \
+    X("io", "device_flushes", device_flushes)                    \
+    X("io", "read_errors", read_errors)                          \
+    X("io", "checksum_errors", checksum_errors)                  \
+    X("io", "requests", requests)                                \
     X("io", "volumes_open", volumes_open)
 
 struct all {
@@ -146,13 +155,44 @@ static void add_work(struct table *table, const struct iomesh_pool_status *statu
         status->metadata_requests, status->metadata_commits);
     row(table, "errors", "%" PRIu64 " reads refused, %" PRIu64 " checksums wrong",
         status->read_errors, status->checksum_errors);
-    if (status->scrub_running)
-        row(table, "scrub", "at %u.%u %%, %s a second, %" PRIu64 " blocks damaged so far",
-            status->scrub_permille / 10, status->scrub_permille % 10,
-            text_size(status->scrub_rate, a), status->scrub_damaged_blocks);
+}
+
+/* "2026-11-23 01:44:54Z (2 d 3 h ago), 9.8 GiB, 0 blocks damaged" */
+static void add_last_scrub(struct table *table, const struct iomesh_pool_status *status,
+                           uint64_t now_ns)
+{
+    char a[TEXT_BYTES], b[TEXT_BYTES], c[TEXT_BYTES];
+    const uint64_t ended_ns = status->scrub_last_ended_ns;
+    if (ended_ns == 0)
+        row(table, "last scrub", "none");
     else
-        row(table, "scrub", "idle, %" PRIu64 " rounds done, %" PRIu64 " blocks damaged",
-            status->scrub_completed, status->scrub_damaged_blocks);
+        row(table, "last scrub", "ended %s (%s ago): %s read, %" PRIu64 " blocks damaged",
+            text_time(ended_ns, a), text_duration(now_ns > ended_ns ? now_ns - ended_ns : 0, b),
+            text_size(status->scrub_last_blocks * BLOCK_BYTES, c),
+            status->scrub_last_damaged_blocks);
+}
+
+static void add_scrub(struct table *table, const struct iomesh_pool_status *status)
+{
+    char a[TEXT_BYTES], b[TEXT_BYTES], c[TEXT_BYTES];
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    const uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    const uint64_t due_ns = status->scrub_last_ended_ns + status->scrub_interval_ns;
+    if (status->scrub_running)
+        row(table, "scrub",
+            "at %u.%u %%, %s of %s, up to %s a second, %" PRIu64 " blocks damaged so far",
+            status->scrub_permille / 10, status->scrub_permille % 10,
+            text_size(status->scrub_pass_blocks * BLOCK_BYTES, a),
+            text_size(status->scrub_pass_total_blocks * BLOCK_BYTES, b),
+            text_size(status->scrub_rate, c), status->scrub_pass_damaged_blocks);
+    else if (status->scrub_interval_ns == 0)
+        row(table, "scrub", "none runs, and none begins by itself%s",
+            status->scrub_pass_blocks > 0 ? "; one that was interrupted can go on" : "");
+    else
+        row(table, "scrub", "none runs, the next begins in %s",
+            text_duration(due_ns > now_ns ? due_ns - now_ns : 0, a));
+    add_last_scrub(table, status, now_ns);
 }
 
 static void all_print(const struct target *target, const struct all *all)
@@ -174,6 +214,7 @@ static void all_print(const struct target *target, const struct all *all)
             all->devices[i].failed ? ", FAILED" : "");
     add_space(&table, status);
     add_work(&table, status);
+    add_scrub(&table, status);
     table_print(&table, stdout);
     table_done(&table);
 }

@@ -110,6 +110,8 @@ static int open_pool(struct program *program)
     struct iomesh_pool_options pool_options = IOMESH_POOL_OPTIONS_INIT;
     pool_options.flags = settings->pool_flags;
     pool_options.cache_bytes = settings->cache_bytes;
+    pool_options.scrub_rate = settings->scrub_rate;
+    pool_options.scrub_interval_ns = settings->scrub_interval_ns;
     /* Room for every request of ours, and for what else may use the pool. */
     pool_options.requests_max = settings->limits.requests_max + 64;
     if (pool_options.requests_max > 65536)

@@ -100,6 +100,36 @@ static void pool_space(const struct iomesh_pool_status *status, struct http_page
     print_numbers(page, numbers, COUNT(numbers));
 }
 
+static void pool_scrub(const struct iomesh_pool_status *status, struct http_page *page)
+{
+    const struct number numbers[] = {
+        {"iomesh_scrub_running", "gauge", "1 while a scrub runs.", status->scrub_running},
+        {"iomesh_scrub_permille", "gauge", "How far it is.", status->scrub_permille},
+        {"iomesh_scrub_pass_blocks", "gauge", "Blocks that it has read.",
+         status->scrub_pass_blocks},
+        {"iomesh_scrub_pass_total_blocks", "gauge", "Blocks that it will have read.",
+         status->scrub_pass_total_blocks},
+        {"iomesh_scrub_pass_damaged_blocks", "gauge", "Damaged blocks that it has found.",
+         status->scrub_pass_damaged_blocks},
+        {"iomesh_scrub_rate_bytes", "gauge", "Bytes a second, at most.", status->scrub_rate},
+        {"iomesh_scrub_interval_nanoseconds", "gauge",
+         "From the end of a scrub to the next; 0: none begins by itself.",
+         status->scrub_interval_ns},
+        {"iomesh_scrub_last_ended_nanoseconds", "gauge", "Since 1970; 0: none has ended.",
+         status->scrub_last_ended_ns},
+        {"iomesh_scrub_last_blocks", "gauge", "Blocks that the last whole scrub read.",
+         status->scrub_last_blocks},
+        {"iomesh_scrub_last_damaged_blocks", "gauge", "Damaged blocks that it found.",
+         status->scrub_last_damaged_blocks},
+        {"iomesh_scrub_checked_blocks_total", "counter", "Blocks scrubbed.",
+         status->scrub_checked_blocks},
+        {"iomesh_scrub_damaged_blocks_total", "counter", "Damaged blocks found.",
+         status->scrub_damaged_blocks},
+        {"iomesh_scrub_completed_total", "counter", "Scrubs completed.", status->scrub_completed},
+    };
+    print_numbers(page, numbers, COUNT(numbers));
+}
+
 static void pool_work(const struct iomesh_pool_status *status, struct http_page *page)
 {
     const struct number numbers[] = {
@@ -111,15 +141,6 @@ static void pool_work(const struct iomesh_pool_status *status, struct http_page 
         {"iomesh_cache_misses_total", "counter", "Pages read.", status->cache_misses},
         {"iomesh_cache_evictions_total", "counter", "Pages dropped.", status->cache_evictions},
         {"iomesh_cache_waits_total", "counter", "Waits for a free page.", status->cache_waits},
-        {"iomesh_scrub_running", "gauge", "1 while a scrub runs.", status->scrub_running},
-        {"iomesh_scrub_permille", "gauge", "How far it is.", status->scrub_permille},
-        {"iomesh_scrub_checked_blocks_total", "counter", "Blocks scrubbed.",
-         status->scrub_checked_blocks},
-        {"iomesh_scrub_damaged_blocks_total", "counter", "Damaged blocks found.",
-         status->scrub_damaged_blocks},
-        {"iomesh_scrub_completed_total", "counter", "Rounds completed.", status->scrub_completed},
-        {"iomesh_scrub_last_ended_nanoseconds", "gauge", "Since 1970; 0: none has ended.",
-         status->scrub_last_ended_ns},
         {"iomesh_metadata_requests_total", "counter", "Transactions of the metadata.",
          status->metadata_requests},
         {"iomesh_metadata_commits_total", "counter", "Commits that they shared.",
@@ -271,6 +292,7 @@ void metrics_page(void *context, struct http_page *page)
     struct iomesh_pool_status status = {.size = sizeof status};
     if (server->pool != NULL && iomesh_pool_status(server->pool, &status) == 0) {
         pool_space(&status, page);
+        pool_scrub(&status, page);
         pool_work(&status, page);
         pool_devices(server, status.device_count, page);
     }

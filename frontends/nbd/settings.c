@@ -26,6 +26,8 @@ static const struct option_spec table[] = {
     {"cache-size", "SIZE", "page cache of the pool (64M)", NULL},
     {"spin", "MICROSECONDS", "longest busy wait before sleeping, 0 to 1000 (0)", NULL},
     {"discard", NULL, "give freed space back to the file system or device", NULL},
+    {"scrub-rate", "SIZE", "bytes that a scrub reads a second, at most (16M)", NULL},
+    {"scrub-interval", "DAYS", "from the end of a scrub to the next, 1 to 365 (7)", NULL},
     {"no-scrub", NULL, "do not scrub in the background", NULL},
     {"log-level", "LEVEL", "error, warning, notice, info or debug (notice)", NULL},
     {"log-json", NULL, "log JSON objects, one a line", NULL},
@@ -91,6 +93,15 @@ static const char *take_seconds(const char *value, uint64_t *ns)
     return sentence;
 }
 
+static const char *take_days(const char *value, uint64_t *ns)
+{
+    uint32_t days;
+    const char *sentence = take_number(value, 1, 365, &days);
+    if (sentence == NULL)
+        *ns = (uint64_t)days * 86400u * 1000000000u;
+    return sentence;
+}
+
 static const char *take_mode(struct settings *settings, const char *value)
 {
     char *end;
@@ -139,6 +150,10 @@ static const char *take_limit(struct settings *settings, const char *name, const
         return take_number(value, 0, 1000, spin_us);
     if (strcmp(name, "cache-size") == 0)
         return take_size(value, 1u << 20, UINT64_C(1) << 40, &settings->cache_bytes);
+    if (strcmp(name, "scrub-rate") == 0)
+        return take_size(value, 64u << 10, UINT64_C(1) << 40, &settings->scrub_rate);
+    if (strcmp(name, "scrub-interval") == 0)
+        return take_days(value, &settings->scrub_interval_ns);
     uint64_t bytes = 0;
     const char *sentence = take_size(value, 64u << 10, NBD_PAYLOAD_BYTES_MAX, &bytes);
     if (sentence == NULL && bytes % 4096 != 0)

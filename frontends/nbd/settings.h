@@ -21,6 +21,7 @@ struct settings {
     struct server_limits limits;
     uint64_t buffer_bytes;
     uint64_t cache_bytes;
+    uint64_t scrub_rate, scrub_interval_ns;
     uint32_t spin_us; /* 0: never. */
     uint32_t pool_flags;
     bool pool_named; /* By a flag or the file. */

@@ -81,24 +81,25 @@ struct iomesh_pool_options {
     uint32_t size;
     uint32_t flags;         /* IOMESH_POOL_READ_ONLY | IOMESH_POOL_DISCARD | … */
     uint64_t cache_bytes;   /* Page cache; 0: 64 MiB. */
-    uint64_t scrub_rate;    /* Bytes a second; 0: 16 MiB. */
+    uint64_t scrub_rate;    /* Bytes a second, at most; 0: 16 MiB. */
     uint64_t claim_wait_ns; /* How long a killed owner's devices are waited for; 0: 10 s. */
     uint32_t requests_max;  /* I/O requests in flight per pool, 1 .. 65536; 0: 1024. */
     uint32_t volumes_max;   /* Volumes open at once, 1 .. 65536; 0: 4096. */
     uint32_t devices_reserved;
     uint32_t reserved;
+    uint64_t scrub_interval_ns; /* From the end of a scrub to the next; 0: a week. */
 };
 
 /* Nothing is written to the devices or to DIR, recovery stays in memory. The devices are claimed
  * all the same; DIR/control.sock is not served. */
 #define IOMESH_POOL_READ_ONLY 1u
 #define IOMESH_POOL_DISCARD 2u    /* Give freed space back to the file system or device. */
-#define IOMESH_POOL_NO_SCRUB 4u   /* Do not scrub in the background. */
+#define IOMESH_POOL_NO_SCRUB 4u   /* No scrub begins by itself. */
 #define IOMESH_POOL_NO_CONTROL 8u /* Do not serve DIR/control.sock. */
 
-#define IOMESH_POOL_OPTIONS_INIT                                             \
-    {                                                                        \
-        (uint32_t)sizeof(struct iomesh_pool_options), 0, 0, 0, 0, 0, 0, 0, 0 \
+#define IOMESH_POOL_OPTIONS_INIT                                                \
+    {                                                                           \
+        (uint32_t)sizeof(struct iomesh_pool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /* pool: NULL unless result is 0; then yours until iomesh_pool_close(). */
@@ -143,18 +144,19 @@ IOMESH_API int iomesh_pool_close(struct iomesh_pool *pool, iomesh_done_fn *done,
 IOMESH_API int iomesh_pool_close_sync(struct iomesh_pool *pool);
 
 /**
- * Scrub at @rate bytes a second (0: the pool's) from now on: read and check everything that is
- * used.
- * A pass that is under way goes on at this rate, else one starts now; a minute after its end the
- * next begins. Progress is in iomesh_pool_status().
+ * Scrub now, at @rate bytes a second at most (0: the pool's): read and check everything that is
+ * used. A pass that is under way goes on at this rate, and so does one that a close or a crash
+ * interrupted; the next begins as the options of the pool say, at the pool's rate. Requests of the
+ * pool's users go first. Progress, and what the last whole pass found, also before the pool was
+ * opened, is in iomesh_pool_status().
  *
  * Returns 0, or IOMESH_FAILED, -ENOMEM.
  *
  * Thread: the engine's. Blocks: never. Allocates: the first time. Since: 0.1.
  */
 IOMESH_API int iomesh_scrub_start(struct iomesh_pool *pool, uint64_t rate);
-/** End the pass that is under way, if there is one, and start no other. Thread: the engine's.
- * Since: 0.1. */
+/** End the pass that is under way, if there is one, forget how far it was, and start no other
+ * until iomesh_scrub_start() or the next open. Thread: the engine's. Since: 0.1. */
 IOMESH_API void iomesh_scrub_stop(struct iomesh_pool *pool);
 
 /* One thing that a check found wrong. */

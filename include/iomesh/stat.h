@@ -103,7 +103,7 @@ struct iomesh_pool_status {
     /* Scrub. */
     uint32_t scrub_running;
     uint32_t scrub_permille; /* Of the one that runs. */
-    uint64_t scrub_rate;
+    uint64_t scrub_rate;     /* Of it, or of the next: bytes a second, at most. */
     uint64_t scrub_checked_blocks, scrub_damaged_blocks;
     uint64_t scrub_completed;     /* Rounds. */
     uint64_t scrub_last_ended_ns; /* Since 1970; 0: never. */
@@ -115,6 +115,12 @@ struct iomesh_pool_status {
 
     /* Metadata: transactions since opening, and the commits (a flush each) that they shared. */
     uint64_t metadata_requests, metadata_commits;
+
+    /* Scrub: what outlives a restart. */
+    uint64_t scrub_interval_ns; /* From the end of a round to the next; 0: none begins by itself. */
+    uint64_t scrub_pass_blocks, scrub_pass_total_blocks; /* Of the one under way: read, to read. */
+    uint64_t scrub_pass_damaged_blocks;
+    uint64_t scrub_last_blocks, scrub_last_damaged_blocks; /* Of the one that ended last. */
 };
 
 /**

@@ -171,6 +171,7 @@ static void pool_looked(void *context, int result, const struct catalog_look *lo
         .discard = pool->options.flags & IOMESH_POOL_DISCARD,
         .read_only = pool->options.flags & IOMESH_POOL_READ_ONLY,
         .scrub_bytes_per_s = pool->scrub_rate,
+        .scrub_interval_ns = pool->options.scrub_interval_ns,
         .incarnation_min = look->incarnation,
         .event = pool_store_event,
         .context = pool,

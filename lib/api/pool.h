@@ -89,7 +89,7 @@ struct iomesh_pool {
     struct api_requests requests;
     struct list volumes; /* struct api_volume */
     uint64_t opened_ns;
-    uint64_t scrub_rate; /* Bytes a second; 0: no scrub. */
+    uint64_t scrub_rate; /* Bytes a second; 0: no scrub begins by itself. */
     uint8_t uuid[16];
     uint64_t claim_until_ns;
     struct timer claim_retry;

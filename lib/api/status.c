@@ -61,6 +61,12 @@ static void status_store(struct iomesh_pool_status *status, const struct store_s
     status->scrub_damaged_blocks = stats->scrub_faults;
     status->scrub_completed = stats->scrub_passes;
     status->scrub_last_ended_ns = stats->scrub_ended_ns;
+    status->scrub_interval_ns = stats->scrub_interval_ns;
+    status->scrub_pass_blocks = stats->scrub_pass_blocks;
+    status->scrub_pass_total_blocks = stats->scrub_total_blocks;
+    status->scrub_pass_damaged_blocks = stats->scrub_pass_faults;
+    status->scrub_last_blocks = stats->scrub_ended_blocks;
+    status->scrub_last_damaged_blocks = stats->scrub_ended_faults;
     status->device_read_bytes = stats->device_bytes_read;
     status->device_written_bytes = stats->device_bytes_written;
     status->device_flushes = stats->device_flushes;
@@ -82,7 +88,7 @@ int iomesh_pool_status(struct iomesh_pool *pool, struct iomesh_pool_status *ret_
         .volumes_open = counts.volumes_open,
         .requests = pool->requests.in_flight,
         .opened_ns_ago = clock_now_ns(pool->clock) - pool->opened_ns,
-        .scrub_rate = pool->scrub_rate,
+        .scrub_rate = stats.scrub_rate != 0 ? stats.scrub_rate : pool->scrub_rate,
         .scrub_running = store_scrub_running(pool->store),
         .deleting_volumes = counts.deletions,
     };
@@ -102,16 +108,13 @@ int iomesh_scrub_start(struct iomesh_pool *pool, uint64_t rate)
     if (rate == 0)
         rate = pool->scrub_rate != 0 ? pool->scrub_rate : POOL_SCRUB_RATE;
     int result = store_scrub_start(pool->store, rate);
-    if (result == 0)
-        pool->scrub_rate = rate;
     engine_touch(pool->engine->engine);
     return result;
 }
 
 void iomesh_scrub_stop(struct iomesh_pool *pool)
 {
-    (void)store_scrub_stop(pool->store);
-    pool->scrub_rate = 0;
+    store_scrub_stop(pool->store);
 }
 
 int iomesh_pool_device(struct iomesh_pool *pool, uint32_t index,

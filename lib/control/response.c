@@ -10,52 +10,58 @@
 #define PATH_BYTES_MAX 4096u
 
 /* The messages have the words of the public structs: every number of one, to the other. */
-#define STATUS_COPY(to, from)                                      \
-    do {                                                           \
-        (to)->state = (from)->state;                               \
-        (to)->format = (from)->format;                             \
-        (to)->device_count = (from)->device_count;                 \
-        (to)->volumes_open = (from)->volumes_open;                 \
-        (to)->requests = (from)->requests;                         \
-        (to)->opened_ns_ago = (from)->opened_ns_ago;               \
-        (to)->total_bytes = (from)->total_bytes;                   \
-        (to)->used_bytes = (from)->used_bytes;                     \
-        (to)->waiting_bytes = (from)->waiting_bytes;               \
-        (to)->free_bytes = (from)->free_bytes;                     \
-        (to)->reserve_bytes = (from)->reserve_bytes;               \
-        (to)->prepared_bytes = (from)->prepared_bytes;             \
-        (to)->discarded_bytes = (from)->discarded_bytes;           \
-        (to)->journal_bytes = (from)->journal_bytes;               \
-        (to)->journal_used_bytes = (from)->journal_used_bytes;     \
-        (to)->journal_records = (from)->journal_records;           \
-        (to)->journal_batches = (from)->journal_batches;           \
-        (to)->recovered_records = (from)->recovered_records;       \
-        (to)->recovery_ns = (from)->recovery_ns;                   \
-        (to)->checkpoints = (from)->checkpoints;                   \
-        (to)->checkpoint_pages = (from)->checkpoint_pages;         \
-        (to)->checkpoint_last_ns = (from)->checkpoint_last_ns;     \
-        (to)->cache_bytes = (from)->cache_bytes;                   \
-        (to)->cache_used_bytes = (from)->cache_used_bytes;         \
-        (to)->cache_dirty_bytes = (from)->cache_dirty_bytes;       \
-        (to)->cache_hits = (from)->cache_hits;                     \
-        (to)->cache_misses = (from)->cache_misses;                 \
-        (to)->cache_evictions = (from)->cache_evictions;           \
-        (to)->cache_waits = (from)->cache_waits;                   \
-        (to)->scrub_running = (from)->scrub_running;               \
-        (to)->scrub_permille = (from)->scrub_permille;             \
-        (to)->scrub_rate = (from)->scrub_rate;                     \
-        (to)->scrub_checked_blocks = (from)->scrub_checked_blocks; \
-        (to)->scrub_damaged_blocks = (from)->scrub_damaged_blocks; \
-        (to)->scrub_completed = (from)->scrub_completed;           \
-        (to)->scrub_last_ended_ns = (from)->scrub_last_ended_ns;   \
-        (to)->device_read_bytes = (from)->device_read_bytes;       \
-        (to)->device_written_bytes = (from)->device_written_bytes; \
-        (to)->device_flushes = (from)->device_flushes;             \
-        (to)->read_errors = (from)->read_errors;                   \
-        (to)->checksum_errors = (from)->checksum_errors;           \
-        (to)->deleting_volumes = (from)->deleting_volumes;         \
-        (to)->metadata_requests = (from)->metadata_requests;       \
-        (to)->metadata_commits = (from)->metadata_commits;         \
+#define STATUS_COPY(to, from)                                                \
+    do {                                                                     \
+        (to)->state = (from)->state;                                         \
+        (to)->format = (from)->format;                                       \
+        (to)->device_count = (from)->device_count;                           \
+        (to)->volumes_open = (from)->volumes_open;                           \
+        (to)->requests = (from)->requests;                                   \
+        (to)->opened_ns_ago = (from)->opened_ns_ago;                         \
+        (to)->total_bytes = (from)->total_bytes;                             \
+        (to)->used_bytes = (from)->used_bytes;                               \
+        (to)->waiting_bytes = (from)->waiting_bytes;                         \
+        (to)->free_bytes = (from)->free_bytes;                               \
+        (to)->reserve_bytes = (from)->reserve_bytes;                         \
+        (to)->prepared_bytes = (from)->prepared_bytes;                       \
+        (to)->discarded_bytes = (from)->discarded_bytes;                     \
+        (to)->journal_bytes = (from)->journal_bytes;                         \
+        (to)->journal_used_bytes = (from)->journal_used_bytes;               \
+        (to)->journal_records = (from)->journal_records;                     \
+        (to)->journal_batches = (from)->journal_batches;                     \
+        (to)->recovered_records = (from)->recovered_records;                 \
+        (to)->recovery_ns = (from)->recovery_ns;                             \
+        (to)->checkpoints = (from)->checkpoints;                             \
+        (to)->checkpoint_pages = (from)->checkpoint_pages;                   \
+        (to)->checkpoint_last_ns = (from)->checkpoint_last_ns;               \
+        (to)->cache_bytes = (from)->cache_bytes;                             \
+        (to)->cache_used_bytes = (from)->cache_used_bytes;                   \
+        (to)->cache_dirty_bytes = (from)->cache_dirty_bytes;                 \
+        (to)->cache_hits = (from)->cache_hits;                               \
+        (to)->cache_misses = (from)->cache_misses;                           \
+        (to)->cache_evictions = (from)->cache_evictions;                     \
+        (to)->cache_waits = (from)->cache_waits;                             \
+        (to)->scrub_running = (from)->scrub_running;                         \
+        (to)->scrub_permille = (from)->scrub_permille;                       \
+        (to)->scrub_rate = (from)->scrub_rate;                               \
+        (to)->scrub_checked_blocks = (from)->scrub_checked_blocks;           \
+        (to)->scrub_damaged_blocks = (from)->scrub_damaged_blocks;           \
+        (to)->scrub_completed = (from)->scrub_completed;                     \
+        (to)->scrub_last_ended_ns = (from)->scrub_last_ended_ns;             \
+        (to)->device_read_bytes = (from)->device_read_bytes;                 \
+        (to)->device_written_bytes = (from)->device_written_bytes;           \
+        (to)->device_flushes = (from)->device_flushes;                       \
+        (to)->read_errors = (from)->read_errors;                             \
+        (to)->checksum_errors = (from)->checksum_errors;                     \
+        (to)->deleting_volumes = (from)->deleting_volumes;                   \
+        (to)->metadata_requests = (from)->metadata_requests;                 \
+        (to)->metadata_commits = (from)->metadata_commits;                   \
+        (to)->scrub_interval_ns = (from)->scrub_interval_ns;                 \
+        (to)->scrub_pass_blocks = (from)->scrub_pass_blocks;                 \
+        (to)->scrub_pass_total_blocks = (from)->scrub_pass_total_blocks;     \
+        (to)->scrub_pass_damaged_blocks = (from)->scrub_pass_damaged_blocks; \
+        (to)->scrub_last_blocks = (from)->scrub_last_blocks;                 \
+        (to)->scrub_last_damaged_blocks = (from)->scrub_last_damaged_blocks; \
     } while (0)
 
 #define DEVICE_COPY(to, from)                      \

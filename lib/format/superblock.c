@@ -7,6 +7,9 @@
 
 #define LABEL_MAGIC 0x56444d49u      /* "IMDV" */
 #define SUPERBLOCK_MAGIC 0x42534d49u /* "IMSB" */
+#define FLAG_CLEAN 1u
+#define FLAG_SCRUB_RUNS 2u
+#define SCRUB_AT 152u
 #define DEVICES_AT 512u
 #define DEVICE_STRIDE 40u
 
@@ -78,13 +81,40 @@ static int device_decode(const uint8_t *from, struct superblock_device *ret_devi
     return sane ? 0 : IOMESH_CORRUPT;
 }
 
+static void scrub_encode(uint8_t *to, const struct superblock_scrub *scrub)
+{
+    put64(to, scrub->ended_ns);
+    put64(to + 8, scrub->ended_blocks);
+    put64(to + 16, scrub->ended_faults);
+    put64(to + 24, scrub->blocks);
+    put64(to + 32, scrub->faults);
+    put64(to + 40, scrub->key.volume);
+    put64(to + 48, scrub->key.view);
+    put32(to + 56, scrub->key.segment);
+    put32(to + 60, scrub->block);
+}
+
+static struct superblock_scrub scrub_decode(const uint8_t *from)
+{
+    return (struct superblock_scrub){
+        .ended_ns = get64(from),
+        .ended_blocks = get64(from + 8),
+        .ended_faults = get64(from + 16),
+        .blocks = get64(from + 24),
+        .faults = get64(from + 32),
+        .key = {.volume = get64(from + 40), .view = get64(from + 48), .segment = get32(from + 56)},
+        .block = get32(from + 60),
+    };
+}
+
 void superblock_encode(uint8_t to[BLOCK_BYTES], const struct superblock *superblock)
 {
     assert(superblock->device_count >= 1 && superblock->device_count <= SUPERBLOCK_DEVICES_MAX);
     memset(to, 0, BLOCK_BYTES);
     put32(to + 4, SUPERBLOCK_MAGIC);
     put32(to + 8, superblock->version);
-    put32(to + 12, superblock->clean ? 1 : 0);
+    put32(to + 12,
+          (superblock->clean ? FLAG_CLEAN : 0) | (superblock->scrub.running ? FLAG_SCRUB_RUNS : 0));
     memcpy(to + 16, superblock->uuid, STORE_UUID_BYTES);
     put64(to + 32, superblock->generation);
     put64(to + 40, superblock->incarnation);
@@ -100,6 +130,7 @@ void superblock_encode(uint8_t to[BLOCK_BYTES], const struct superblock *superbl
     put64(to + 128, superblock->reserve_blocks);
     put64(to + 136, superblock->pages_used);
     put32(to + 144, superblock->device_count);
+    scrub_encode(to + SCRUB_AT, &superblock->scrub);
     for (uint32_t i = 0; i < superblock->device_count; i++)
         device_encode(to + DEVICES_AT + i * DEVICE_STRIDE, &superblock->devices[i]);
     put32(to, crc32c(to + 4, BLOCK_BYTES - 4));
@@ -123,7 +154,7 @@ int superblock_decode(const uint8_t from[BLOCK_BYTES], struct superblock *ret_su
     int error = block_decode(from, SUPERBLOCK_MAGIC, &ret_superblock->version);
     if (error != 0)
         return error;
-    ret_superblock->clean = (get32(from + 12) & 1) != 0;
+    ret_superblock->clean = (get32(from + 12) & FLAG_CLEAN) != 0;
     memcpy(ret_superblock->uuid, from + 16, STORE_UUID_BYTES);
     ret_superblock->generation = get64(from + 32);
     ret_superblock->incarnation = get64(from + 40);
@@ -140,6 +171,8 @@ int superblock_decode(const uint8_t from[BLOCK_BYTES], struct superblock *ret_su
     ret_superblock->reserve_blocks = get64(from + 128);
     ret_superblock->pages_used = get64(from + 136);
     ret_superblock->device_count = get32(from + 144);
+    ret_superblock->scrub = scrub_decode(from + SCRUB_AT);
+    ret_superblock->scrub.running = (get32(from + 12) & FLAG_SCRUB_RUNS) != 0;
     error = superblock_sane(ret_superblock);
     for (uint32_t i = 0; error == 0 && i < ret_superblock->device_count; i++)
         error = device_decode(from + DEVICES_AT + i * DEVICE_STRIDE, &ret_superblock->devices[i]);

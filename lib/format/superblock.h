@@ -11,6 +11,7 @@
 #define FORMAT_SUPERBLOCK_H
 
 #include "format/pointer.h"
+#include "format/table.h"
 
 #define STORE_FORMAT 1u
 #define STORE_UUID_BYTES 16u
@@ -54,6 +55,7 @@ struct superblock_device {
  *    4  magic             u32   "IMSB"
  *    8  version           u32   STORE_FORMAT
  *   12  flags             u32   bit 0: closed cleanly, the journal holds nothing
+ *                               bit 1: a scrub was under way
  *   16  store uuid        16
  *   32  generation        u64   +1 per superblock written
  *   40  incarnation       u64   +1 per opening
@@ -70,8 +72,28 @@ struct superblock_device {
  *  136  pages used        u64   tree and table pages that this superblock reaches
  *  144  device count      u32
  *  148  zero              u32
+ *  152  scrub ended       u64   the last whole pass, nanoseconds since 1970; 0: none
+ *  160  its blocks        u64   read
+ *  168  its faults        u64   found
+ *  176  scrub blocks      u64   read by the pass that is under way
+ *  184  scrub faults      u64   found by it
+ *  192  scrub volume      u64   the first thing that it has not read: volume,
+ *  200  scrub view        u64   view,
+ *  208  scrub segment     u32   segment,
+ *  212  scrub block       u32   and block in it
+ *  216  zero
  *  512  devices           64 x 40: uuid 16, base u64, blocks u64, class u32, zero u32
  */
+/* What is known of scrubbing. All zero in stores of programs that did not write it, and advice for
+ * those that do: nothing depends on it but when a pass begins, and where. */
+struct superblock_scrub {
+    bool running;
+    uint64_t ended_ns, ended_blocks, ended_faults;
+    uint64_t blocks, faults;
+    struct segment_key key;
+    uint32_t block; /* In the segment. */
+};
+
 struct superblock {
     uint32_t version;
     bool clean;
@@ -89,6 +111,7 @@ struct superblock {
     uint32_t batch_blocks_max;
     uint64_t reserve_blocks;
     uint64_t pages_used;
+    struct superblock_scrub scrub;
     uint32_t device_count;
     struct superblock_device devices[SUPERBLOCK_DEVICES_MAX];
 };

@@ -13,7 +13,8 @@ typedef void timer_fn(struct timer *timer);
 
 struct clock_ops {
     uint64_t (*now_ns)(struct clock *clock);
-    /* Nanoseconds since 1970, for people's eyes only (created, logged): never compared. */
+    /* Nanoseconds since 1970, for people's eyes (created, logged). It may jump, so nothing depends
+     * on it but whether a scrub is due. */
     uint64_t (*wall_ns)(struct clock *clock);
 };
 

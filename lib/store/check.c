@@ -187,12 +187,12 @@ static const char *visit_name(enum tree_visit_what what)
     return names[what];
 }
 
-static void check_bad(struct verify *verify, const struct verify_slot *slot, int error)
+static void check_bad(struct verify *verify, const struct verify_block *block, int error)
 {
     struct check *check = CONTAINER_OF(verify, struct check, verify);
-    check_fault(check, check_kind(error), slot->key.volume, slot->block,
-                "volume %llu block %llu at place %llu: %s", (unsigned long long)slot->key.volume,
-                (unsigned long long)slot->block, (unsigned long long)slot->pointer.place,
+    check_fault(check, check_kind(error), block->key.volume, block->block,
+                "volume %llu block %llu at place %llu: %s", (unsigned long long)block->key.volume,
+                (unsigned long long)block->block, (unsigned long long)block->place,
                 base_error_text(error));
 }
 
@@ -237,7 +237,7 @@ static enum tree_walk_answer check_visit(struct tree_walk *walk, const struct tr
     if (check->options.data && visit->what == TREE_VISIT_BLOCK &&
         visit->pointer.kind == POINTER_RAW &&
         device_holds(&check->store->devices, visit->pointer.place, 1))
-        verify_submit(&check->verify, visit);
+        verify_add(&check->verify, visit);
     if (check->met % 4096 == 0 && check->options.progress != NULL)
         check->options.progress(check->options.context, check->met, MAX(check->total, check->met));
     check->paused = verify_full(&check->verify);
@@ -342,7 +342,8 @@ static void check_step(struct check *check)
         tree_walk_start(&check->walk, check->store->tree);
         return;
     case CHECK_WALK:
-        if (check->walked && check->verify.busy == 0)
+        verify_send(&check->verify);
+        if (check->walked && verify_idle(&check->verify))
             check->state = CHECK_COMPARE;
         return;
     case CHECK_COMPARE:
@@ -360,7 +361,7 @@ bool store_check_turn_needed(const struct store *store)
     const struct check *check = store->check;
     if (check == NULL || check->waits)
         return false;
-    return check->state != CHECK_WALK || (check->walked && check->verify.busy == 0);
+    return check->state != CHECK_WALK || (check->walked && verify_idle(&check->verify));
 }
 
 void store_check_turn(struct store *store)
@@ -387,7 +388,7 @@ int store_check_start(struct store *store, const struct store_check *options)
         for (unsigned i = 0; check != NULL && i < store->devices.count; i++)
             free(check->reached[i]);
         if (check != NULL)
-            free(check->verify.buffers);
+            verify_close(&check->verify);
         free(check);
         return FAIL(-ENOMEM, "pool check: no memory");
     }

@@ -108,6 +108,7 @@ static void checkpoint_settled(struct store_flush *flush, int result)
         super->replay_block = checkpoint->replay.block;
     }
     super->pages_used = checkpoint->table.pages_used;
+    store_scrub_save(store);
     checkpoint_move(store, CHECKPOINT_SUPER);
     store_super_write(store, checkpoint_named);
 }

@@ -180,9 +180,15 @@ int store_drop_step(struct tree_path *path, const struct segment_key *key, uint3
 void store_deletions_turn(struct store *store);
 
 /* scrub.c */
-/* Ends its walk; false while reads of it are under way. */
-void store_scrub_close(struct store *store);
 int store_scrub_open(struct store *store);
+void store_scrub_turn(struct store *store);
+/* Notes for the superblock where it stands. */
+void store_scrub_save(struct store *store);
+/* Ends its walk, which goes on at the next open; false while reads of it are under way. */
+bool store_scrub_halt(struct store *store);
+/* Halted. */
+void store_scrub_close(struct store *store);
+void store_scrub_stats(const struct store *store, struct store_stats *stats);
 
 /* check.c */
 void store_check_turn(struct store *store);

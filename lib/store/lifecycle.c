@@ -91,7 +91,7 @@ void store_closing_turn(struct store *store)
     }
     if (closing->state == CLOSING_DRAIN) {
         bool drained = store->active == 0 && list_empty(&store->deletions) &&
-                       store_scrub_stop(store) && !store_checkpoint_busy(store) &&
+                       store_scrub_halt(store) && !store_checkpoint_busy(store) &&
                        !store->flusher.busy && store->check == NULL && journal_idle(store->journal);
         if (!drained)
             return;
@@ -172,5 +172,6 @@ void store_stats(struct store *store, struct store_stats *ret_stats)
     stats.device_flushes = store->devices.flushes;
     stats.read_errors += store->devices.read_errors;
     stats.operations_waiting = store->active;
+    store_scrub_stats(store, &stats);
     *ret_stats = stats;
 }

@@ -252,6 +252,7 @@ void store_turn(struct store *store)
     store_flusher_turn(store);
     journal_turn(store->journal);
     store_check_turn(store);
+    store_scrub_turn(store);
     if (store->closing != NULL)
         store_closing_turn(store);
 }

@@ -63,7 +63,8 @@ struct store_options {
     uint64_t cache_bytes;       /* For pages of every kind; 0: 64 MiB. */
     bool discard;               /* Give freed space back to what is below. */
     bool read_only;             /* Nothing is written: for `pool check`. */
-    uint64_t scrub_bytes_per_s; /* 0: no scrub. */
+    uint64_t scrub_bytes_per_s; /* Of passes that begin by themselves; 0: none do. */
+    uint64_t scrub_interval_ns; /* From the end of a pass to the next; 0: a week. */
 
     /* Not older than this incarnation (what the metadata recorded): an old image is refused. */
     uint64_t incarnation_min;
@@ -270,11 +271,11 @@ struct store_check {
  * was opened read_only; changes nothing. Allocates one bit per block. */
 int store_check_start(struct store *store, const struct store_check *check);
 
-/* Scrub at this rate from now on: a pass that is under way goes on at it, else one starts now.
- * 0, or -ENOMEM. */
+/* A pass now, at this rate: one that is under way goes on at it, and so does one that a close or a
+ * crash interrupted. 0, or -ENOMEM. */
 int store_scrub_start(struct store *store, uint64_t bytes_per_s);
-/* Ends the pass, and starts no other; false while reads of it are under way. */
-bool store_scrub_stop(struct store *store);
+/* Ends the pass, forgets how far it was, and starts no other until the store is opened again. */
+void store_scrub_stop(struct store *store);
 bool store_scrub_running(const struct store *store);
 
 struct store_stats {
@@ -285,9 +286,14 @@ struct store_stats {
     uint64_t journal_blocks, journal_used_blocks, journal_batches, journal_records;
     uint64_t checkpoints, checkpoint_pages, checkpoint_ns_last, checkpoint_ns_max;
     uint64_t device_bytes_read, device_bytes_written, device_flushes;
-    uint64_t corrupt_blocks, read_errors; /* Blocks; requests that a device refused. */
-    uint64_t scrub_blocks, scrub_passes, scrub_faults, scrub_position_permille;
-    uint64_t scrub_ended_ns; /* Since 1970: the last pass; 0: none. */
+    uint64_t corrupt_blocks, read_errors;              /* Blocks; requests that a device refused. */
+    uint64_t scrub_blocks, scrub_passes, scrub_faults; /* Since it was opened. */
+    uint64_t scrub_interval_ns;                        /* 0: no pass begins by itself. */
+    /* Of the pass that is under way, also before the store was opened; rate 0: it does not run. */
+    uint64_t scrub_rate, scrub_position_permille;
+    uint64_t scrub_pass_blocks, scrub_total_blocks, scrub_pass_faults;
+    /* Of the last whole pass, also before the store was opened. Since 1970; 0: none. */
+    uint64_t scrub_ended_ns, scrub_ended_blocks, scrub_ended_faults;
     uint64_t replayed_records, recovery_ns;
     uint64_t operations_waiting;
 };

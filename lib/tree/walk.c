@@ -96,7 +96,8 @@ static enum walk_step step_table(struct tree_walk *walk)
 
 static enum walk_step step_segment(struct tree_walk *walk)
 {
-    int result = segment_next(&walk->path, &walk->key, true, &walk->key);
+    struct segment_key from = walk->key;
+    int result = segment_next(&walk->path, &from, true, &walk->key);
     if (result == -EAGAIN)
         return WALK_LATER;
     if (result != 0) {
@@ -104,8 +105,11 @@ static enum walk_step step_segment(struct tree_walk *walk)
         walk->done(walk);
         return WALK_LATER;
     }
-    walk->map = 0;
-    walk->index = 0;
+    if (segment_key_compare(&walk->key, &from) != 0)
+        walk->from = 0;
+    walk->map = walk->from / MAP_BLOCKS;
+    walk->index = walk->from % MAP_BLOCKS;
+    walk->from = 0;
     walk->root_told = false;
     walk->page_told = false;
     walk->phase = WALK_PAGES;
@@ -251,12 +255,32 @@ static void walk_woken(struct tree_path *path)
     page_wake(path->tree->cache, &path->waiter);
 }
 
-void tree_walk_start(struct tree_walk *walk, struct tree *tree)
+static void walk_start(struct tree_walk *walk, struct tree *tree, enum walk_phase phase)
 {
     tree_path_init(&walk->path, tree, walk_woken);
-    walk->phase = WALK_ROOT;
+    walk->phase = (uint8_t)phase;
     walk->paused = false;
     page_wake(tree->cache, &walk->path.waiter);
+}
+
+void tree_walk_start(struct tree_walk *walk, struct tree *tree)
+{
+    walk_start(walk, tree, WALK_ROOT);
+}
+
+void tree_walk_start_at(struct tree_walk *walk, struct tree *tree, const struct segment_key *key,
+                        uint32_t block)
+{
+    walk->key = *key;
+    walk->from = MIN(block, SEGMENT_BLOCKS);
+    walk_start(walk, tree, WALK_SEGMENT);
+}
+
+void tree_walk_where(const struct tree_walk *walk, struct segment_key *ret_key, uint32_t *ret_block)
+{
+    bool table = walk->phase == WALK_ROOT || walk->phase == WALK_TABLE;
+    *ret_key = table ? (struct segment_key){0} : walk->key;
+    *ret_block = walk->phase == WALK_PAGES ? walk->map * MAP_BLOCKS + walk->index : walk->from;
 }
 
 void tree_walk_continue(struct tree_walk *walk)

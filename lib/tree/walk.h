@@ -44,12 +44,18 @@ struct tree_walk {
     /* walk's. */
     struct tree_path path;
     struct segment_key key;
-    unsigned level, map, index;
+    unsigned level, map, index, from;
     uint8_t phase;
     bool root_told, page_told, paused;
 };
 
 void tree_walk_start(struct tree_walk *walk, struct tree *tree);
+/* From a block of a segment on, or what comes after it by now; the table is left out. */
+void tree_walk_start_at(struct tree_walk *walk, struct tree *tree, const struct segment_key *key,
+                        uint32_t block);
+/* Where it stands: what tree_walk_start_at() would go on with. Key zero: in the table. */
+void tree_walk_where(const struct tree_walk *walk, struct segment_key *ret_key,
+                     uint32_t *ret_block);
 void tree_walk_continue(struct tree_walk *walk);
 /* Ends it without `done`. Harmless when it has ended. */
 void tree_walk_stop(struct tree_walk *walk);

@@ -179,6 +179,34 @@ def test_a_scrub_is_done_by_the_owner(served, rig):
     assert not served.json("pool", "status")["scrub"]["running"]
     assert served.server.terminate() == 0
     served.refused("no process owns the pool", "pool", "scrub", "--background")
+    last = served.json("pool", "status")["scrub"]
+    assert last["last_blocks"] == 4096 and last["last_damaged_blocks"] == 0
+    assert time.time() - 600 < last["last_ended_ns"] / 1e9 < time.time() + 1
+    assert "ago): 16 MiB read, 0 blocks damaged" in served("pool", "status")
+
+
+def test_a_scrub_that_was_interrupted_goes_on_and_the_next_is_far(served, rig):
+    served("volume", "create", "web", "--size", "64M")
+    data = rig.path("data")
+    data.write_bytes(random.randbytes(16 * MIB))
+    rigs.run("nbdcopy", data, served.pool.uri("web"))
+    served("pool", "scrub", "--background", "--rate", "4M")
+
+    def passed():
+        return served.json("pool", "status")["scrub"]["pass_blocks"]
+    rigs.wait_until("some of it is read", lambda: passed() > 1024)
+    assert served.server.terminate() == 0
+    left = passed()
+    assert 1024 < left < 4096
+    served.pool.serve("--scrub-rate", "1M", "--scrub-interval", "2")
+    rigs.wait_until("it goes on", lambda: served.json("pool", "status")["scrub"]["running"])
+    assert served.json("pool", "status")["scrub"]["rate_bytes"] == MIB
+    assert served.json("pool", "scrub", "--rate", "1G")["completed"]
+    status = served.json("pool", "status")["scrub"]
+    assert status["last_blocks"] == 4096
+    assert status["checked_blocks"] <= 4096 - left + 512
+    assert status["interval_ns"] == 2 * 86400 * 10**9 and status["rate_bytes"] == MIB
+    assert "the next begins in 1 d 23 h" in served("pool", "status")
 
 
 def test_many_ask_at_once(served):

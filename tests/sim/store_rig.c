@@ -28,6 +28,9 @@ static void rig_event(void *context, const struct store_event *event)
     if (rig->verbose)
         (void)fprintf(stderr, "      %s: %s\n", event->severity >= STORE_ERROR ? "error" : "event",
                       event->text);
+    /* Also what a scrub says that reads while everything moves. */
+    if (event->kind == STORE_DAMAGE && !rig->faulty)
+        (void)rig_wrong(rig, "damage, and no disk has a fault: %s", event->text);
 }
 
 static uint64_t draw(struct rig *rig, uint64_t low, uint64_t high)
@@ -56,6 +59,10 @@ static void rig_draw_options(struct rig *rig)
     options->segments_max = 64;
     options->scratch_max = (uint32_t)draw(rig, 1, 3);
     options->quarantine_max = (uint32_t)draw(rig, 512, 2048);
+    if (prng_one_in(&rig->prng, 3)) {
+        options->scrub_bytes_per_s = draw(rig, 1, 256) << 20;
+        options->scrub_interval_ns = draw(rig, 1, 2000) * NS_PER_MS;
+    }
     options->event = rig_event;
     options->context = rig;
 }

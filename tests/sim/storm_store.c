@@ -134,19 +134,36 @@ static bool seed_old_image(struct rig *rig)
     return true;
 }
 
-/* Some of it rots while nobody asks: scrub finds that, and nothing else changes. */
+/* Some of it rots while nobody asks, and some cannot be read at the first try: scrub finds that,
+ * and nothing else changes. Closed on its way it goes on at the next open. */
 static bool seed_scrub(struct rig *rig)
 {
     rig->faulty = true;
+    rig->options.scrub_bytes_per_s = 0;
     for (unsigned i = 0; i < 4; i++)
         seed_rot(rig);
-    if (!rig_start(rig))
-        return rig->gave_up;
-    (void)store_scrub_start(rig->store, 256 << 20);
-    bool idle = true;
-    for (unsigned turns = 0; idle && turns < 20000; turns++)
-        idle = rig_turn(rig);
-    return idle && rig_stop(rig);
+    rig->disks[0]->faults.read_error_one_in = prng_one_in(&rig->prng, 2) ? 10 : 0;
+    bool whole = false;
+    for (unsigned opens = 0; !whole; opens++) {
+        if (!rig_start(rig))
+            return rig->gave_up;
+        (void)store_scrub_start(rig->store, (opens < 2 ? 1ull : 256ull) << 20);
+        uint64_t most = opens < 2 ? prng_below(&rig->prng, 400) : 20000;
+        for (uint64_t turns = 0; !whole && turns < most; turns++) {
+            if (opens == 0)
+                seed_rot(rig); /* Of pages that are in memory, too. */
+            if (!rig_turn(rig))
+                return false;
+            struct store_stats stats;
+            store_stats(rig->store, &stats);
+            whole = stats.scrub_passes > 0 || store_state(rig->store) == STORE_FAILED;
+        }
+        if (opens == 2 && !whole)
+            return rig_wrong(rig, "a scrub does not end");
+        if (!rig_stop(rig))
+            return false;
+    }
+    return true;
 }
 
 /* Ends well: drained, closed, proved, opened once more and read. */

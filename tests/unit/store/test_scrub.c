@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scrub: what it reads and with how many requests, whom it blames, when it begins and goes on. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/codec.h"
+#include "format/superblock.h"
+#include "sim/disk.h"
+#include "sim/world.h"
+#include "store/store.h"
+
+#define BLOCKS 256u
+#define VOLUME 7u
+#define BLOCK 1024u /* First of those that are written. */
+#define DISK_BLOCKS 4096u
+#define DAY_NS (86400 * NS_PER_S)
+#define MIB (1ull << 20)
+
+static struct world world;
+static struct sim_disk *disk;
+static struct store_options options;
+static struct store *store;
+static struct store_op op;
+static uint8_t *data;
+static bool waiting;
+static int ended;
+static unsigned told;
+static bool told_of[BLOCKS];
+static char warning[256];
+
+static void on_event(void *context, const struct store_event *event)
+{
+    (void)context;
+    if (event->severity == STORE_WARNING)
+        (void)snprintf(warning, sizeof warning, "%s", event->text);
+    if (event->kind != STORE_DAMAGE)
+        return;
+    told++;
+    cr_assert_eq(event->numbers[0], VOLUME, "%s", event->text);
+    cr_assert_geq(event->numbers[1], BLOCK);
+    cr_assert_lt(event->numbers[1], BLOCK + BLOCKS);
+    told_of[event->numbers[1] - BLOCK] = true;
+}
+
+static void done(void *context, int result)
+{
+    (void)context;
+    waiting = false;
+    ended = result;
+}
+
+static void op_done(struct store_op *which, int result)
+{
+    (void)which;
+    done(NULL, result);
+}
+
+static void step(void)
+{
+    cr_assert(world_step(&world));
+    do
+        store_turn(store);
+    while (store_turn_needed(store));
+}
+
+static int wait_for_it(void)
+{
+    for (waiting = true; waiting;) {
+        cr_assert(world_step(&world));
+        do
+            store_turn(store);
+        while (waiting && store_turn_needed(store));
+    }
+    return ended;
+}
+
+static void start_store(void)
+{
+    cr_assert_eq(store_open(&options, &store, done, NULL), 0);
+    cr_assert_eq(wait_for_it(), 0);
+}
+
+static void stop_store(void)
+{
+    store_close(store, done, NULL);
+    cr_assert_eq(wait_for_it(), 0);
+    store = NULL;
+}
+
+static void put(uint64_t block, uint32_t count)
+{
+    static uint64_t sequence;
+    op.kind = STORE_WRITE;
+    op.volume = VOLUME;
+    op.view = VIEW_HEAD;
+    op.block = block;
+    op.count = count;
+    op.data = data;
+    op.sequence = ++sequence;
+    op.epoch = 1;
+    op.done = op_done;
+    store_submit(store, &op);
+    cr_assert_eq(wait_for_it(), 0);
+}
+
+static void checkpoint(void)
+{
+    struct checkpoint_waiter waiter = {.done = done};
+    store_checkpoint(store, &waiter);
+    cr_assert_eq(wait_for_it(), 0);
+}
+
+/* A store with a volume of BLOCKS blocks, written in order, all in one map page. */
+static void open_store(void)
+{
+    world_open(&world, 1);
+    disk = sim_disk_open(&world, "disk", DISK_BLOCKS * BLOCK_BYTES);
+    options = (struct store_options){
+        .clock = &world.clock,
+        .devices = {{.disk = &disk->disk}},
+        .device_count = 1,
+        .event = on_event,
+    };
+    cr_assert_eq(store_format(&options, (const uint8_t[16]){1}, false, &store, done, NULL), 0);
+    cr_assert_eq(wait_for_it(), 0);
+    start_store();
+    data = aligned_alloc(BLOCK_BYTES, (size_t)BLOCKS * BLOCK_BYTES);
+    cr_assert_not_null(data);
+    for (uint32_t i = 0; i < BLOCKS; i++) {
+        memset(data + (size_t)i * BLOCK_BYTES, (int)i + 1, BLOCK_BYTES);
+        put32(data + (size_t)i * BLOCK_BYTES, i);
+    }
+    put(BLOCK, BLOCKS);
+    checkpoint();
+}
+
+static void close_store(void)
+{
+    stop_store();
+    world_close(&world);
+    free(data);
+}
+
+static struct store_stats stats_now(void)
+{
+    struct store_stats stats;
+    store_stats(store, &stats);
+    return stats;
+}
+
+static void until_passes(uint64_t passes)
+{
+    for (unsigned i = 0; stats_now().scrub_passes < passes; i++) {
+        cr_assert_lt(i, 100000);
+        step();
+    }
+}
+
+static void pass(uint64_t rate)
+{
+    uint64_t before = stats_now().scrub_passes;
+    cr_assert_eq(store_scrub_start(store, rate), 0);
+    until_passes(before + 1);
+}
+
+static void run_for(uint64_t ns)
+{
+    for (uint64_t end_ns = world.now_ns + ns; world.now_ns < end_ns;)
+        step();
+}
+
+/* Where on the disk block i is. */
+static uint64_t place_of(uint32_t i)
+{
+    uint8_t bytes[BLOCK_BYTES];
+    for (uint64_t place = SUPERBLOCK_AREA_BLOCKS; place < DISK_BLOCKS; place++) {
+        sim_disk_peek(disk, place * BLOCK_BYTES, BLOCK_BYTES, bytes);
+        if (memcmp(bytes, data + (size_t)i * BLOCK_BYTES, BLOCK_BYTES) == 0)
+            return place;
+    }
+    cr_assert_fail("block %u is nowhere", i);
+    return 0;
+}
+
+/* Where the map page is: the one whose first slot shows the first block. */
+static uint64_t place_of_map(void)
+{
+    uint8_t bytes[BLOCK_BYTES];
+    uint32_t crc = crc32c(data, BLOCK_BYTES);
+    uint64_t first = place_of(0);
+    for (uint64_t place = DISK_BLOCKS; place-- > SUPERBLOCK_AREA_BLOCKS;) {
+        struct pointer pointer;
+        sim_disk_peek(disk, place * BLOCK_BYTES, BLOCK_BYTES, bytes);
+        if (pointer_get(bytes, &pointer) == 0 && pointer.kind == POINTER_RAW &&
+            pointer.place == first && pointer.crc == crc)
+            return place;
+    }
+    cr_assert_fail("the map page is nowhere");
+    return 0;
+}
+
+static void rot(uint64_t place)
+{
+    (void)sim_disk_rot(disk, place * BLOCK_BYTES, BLOCK_BYTES);
+}
+
+Test(store_scrub, neighbours_are_read_in_one_request, .init = open_store, .fini = close_store)
+{
+    uint64_t before = disk->counts.reads;
+    pass(64 * MIB);
+    /* Four runs of 64, and the written versions of three pages: table, directory, map. */
+    cr_assert_leq(disk->counts.reads - before, 10);
+    cr_assert_eq(stats_now().scrub_ended_blocks, BLOCKS);
+    cr_assert_eq(stats_now().scrub_blocks, BLOCKS);
+    cr_assert_eq(told, 0);
+}
+
+Test(store_scrub, each_fault_of_a_run_is_named_and_no_other, .init = open_store,
+     .fini = close_store)
+{
+    rot(place_of(17));
+    rot(place_of(255));
+    disk->faults.unreadable_offset = place_of(40) * BLOCK_BYTES;
+    disk->faults.unreadable_length = BLOCK_BYTES;
+    pass(64 * MIB);
+    cr_assert_eq(told, 3);
+    cr_assert(told_of[17] && told_of[40] && told_of[255]);
+    cr_assert_eq(stats_now().scrub_ended_faults, 3);
+}
+
+Test(store_scrub, it_keeps_to_its_rate, .init = open_store, .fini = close_store)
+{
+    uint64_t began_ns = world.now_ns;
+    pass(BLOCKS * BLOCK_BYTES / 4); /* 25.6 blocks for each tenth of a second. */
+    uint64_t took_ns = world.now_ns - began_ns;
+    cr_assert_geq(took_ns, 4 * NS_PER_S);
+    cr_assert_leq(took_ns, 5 * NS_PER_S);
+}
+
+/* The volume, and one block of each of 64 other map pages. */
+static void pass_begins_and_is_left(void)
+{
+    for (uint64_t i = 1; i <= 64; i++)
+        put(BLOCK + i * MAP_BLOCKS, 1);
+    checkpoint();
+    cr_assert_eq(store_scrub_start(store, 100 * BLOCK_BYTES), 0);
+    run_for(7 * NS_PER_S / 2);
+    cr_assert_gt(stats_now().scrub_blocks, BLOCKS);
+    cr_assert(store_scrub_running(store));
+}
+
+Test(store_scrub, a_pass_goes_on_where_a_close_left_it, .init = open_store, .fini = close_store)
+{
+    pass_begins_and_is_left();
+    uint64_t first = stats_now().scrub_blocks;
+    stop_store();
+    options.scrub_bytes_per_s = 64 * MIB;
+    start_store();
+    until_passes(1);
+    /* What is left, and again what was under way when it was left: at most a tick's ten. */
+    uint64_t second = stats_now().scrub_blocks;
+    cr_assert_geq(first + second, BLOCKS + 64);
+    cr_assert_leq(first + second, BLOCKS + 64 + 10);
+    cr_assert_eq(stats_now().scrub_ended_blocks, BLOCKS + 64);
+}
+
+Test(store_scrub, one_that_was_stopped_begins_anew, .init = open_store, .fini = close_store)
+{
+    pass_begins_and_is_left();
+    store_scrub_stop(store);
+    cr_assert_not(store_scrub_running(store));
+    pass(64 * MIB);
+    cr_assert_eq(stats_now().scrub_ended_blocks, BLOCKS + 64);
+}
+
+Test(store_scrub, what_the_last_pass_found_outlives_a_restart, .init = open_store,
+     .fini = close_store)
+{
+    rot(place_of(3));
+    pass(64 * MIB);
+    struct store_stats before = stats_now();
+    cr_assert_neq(before.scrub_ended_ns, 0);
+    stop_store();
+    start_store();
+    struct store_stats after = stats_now();
+    cr_assert_eq(after.scrub_ended_ns, before.scrub_ended_ns);
+    cr_assert_eq(after.scrub_ended_blocks, BLOCKS);
+    cr_assert_eq(after.scrub_ended_faults, 1);
+    cr_assert_eq(after.scrub_passes, 0);
+}
+
+/* The clock on the wall goes on while nobody looks. */
+static void wall_passes(uint64_t ns)
+{
+    world.wall_offset_ns += (int64_t)ns;
+}
+
+static bool begins_within_two_hours(void)
+{
+    uint64_t before = stats_now().scrub_passes;
+    run_for(2 * 3600 * NS_PER_S);
+    return stats_now().scrub_passes > before;
+}
+
+Test(store_scrub, the_next_pass_begins_a_week_after_the_last, .init = open_store,
+     .fini = close_store)
+{
+    options.scrub_bytes_per_s = 64 * MIB;
+    stop_store();
+    start_store();
+    until_passes(1); /* There was none before. */
+    wall_passes(6 * DAY_NS);
+    cr_assert_not(begins_within_two_hours());
+    wall_passes(DAY_NS);
+    cr_assert(begins_within_two_hours());
+    cr_assert_not(begins_within_two_hours());
+}
+
+Test(store_scrub, the_next_pass_begins_after_the_interval_that_was_chosen, .init = open_store,
+     .fini = close_store)
+{
+    options.scrub_bytes_per_s = 64 * MIB;
+    options.scrub_interval_ns = DAY_NS;
+    stop_store();
+    start_store();
+    until_passes(1);
+    stop_store();
+    wall_passes(DAY_NS / 2);
+    start_store();
+    cr_assert_not(begins_within_two_hours());
+    stop_store();
+    wall_passes(DAY_NS / 2);
+    start_store();
+    cr_assert(begins_within_two_hours());
+}
+
+Test(store_scrub, a_clock_that_was_put_back_is_given_an_hour, .init = open_store,
+     .fini = close_store)
+{
+    options.scrub_bytes_per_s = 64 * MIB;
+    stop_store();
+    start_store();
+    until_passes(1);
+    stop_store();
+    wall_passes(-(300 * DAY_NS));
+    start_store();
+    run_for(1800 * NS_PER_S);
+    cr_assert_eq(stats_now().scrub_passes, 0);
+    cr_assert(begins_within_two_hours());
+    cr_assert_not(begins_within_two_hours());
+}
+
+Test(store_scrub, a_page_that_rots_while_it_is_in_memory_is_written_anew, .init = open_store,
+     .fini = close_store)
+{
+    uint64_t place = place_of_map();
+    rot(place);
+    pass(64 * MIB);
+    cr_assert_eq(told, 1);
+    cr_assert(told_of[0]);
+    cr_assert(strstr(warning, "anew, from memory") != NULL, "%s", warning);
+    stop_store();
+    start_store(); /* Nothing is in memory now. */
+    cr_assert_neq(place_of_map(), place);
+    pass(64 * MIB);
+    cr_assert_eq(told, 1);
+    cr_assert_eq(stats_now().scrub_ended_blocks, BLOCKS);
+}
