@@ -151,8 +151,10 @@ static void check_store_volume(void *context, uint64_t volume)
     struct check_volume wanted = {.id = volume};
     if (!check->volumes_known)
         return;
-    const struct check_volume *found =
-        bsearch(&wanted, check->volumes, check->volume_count, sizeof wanted, check_compare_volumes);
+    const struct check_volume *found = NULL;
+    if (check->volume_count > 0)
+        found = bsearch(&wanted, check->volumes, check->volume_count, sizeof wanted,
+                        check_compare_volumes);
     if (found != NULL && found->written)
         return;
     char text[160];

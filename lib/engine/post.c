@@ -5,7 +5,7 @@
 
 int post_queue_open(struct post_queue *queue, uint32_t count)
 {
-    size_t size = 1;
+    size_t size = 2; /* In a ring of one a cell that is full looks as if it were free. */
     while (size < count)
         size *= 2;
     queue->cells = calloc(size, sizeof *queue->cells);

@@ -196,9 +196,9 @@ struct metadata_volume {
     uint32_t sector_bytes; /* 512 or 4096. */
     enum metadata_volume_state state;
     uint64_t owner_session; /* 0: nobody. */
-    uint64_t epoch;
-    uint64_t sequence_end; /* Of the last lot: no sequence at or above it was ever used. */
-    uint64_t created_ns;   /* Since 1970. */
+    uint64_t epoch;         /* 48 bits, as the next. */
+    uint64_t sequence_end;  /* Of the last lot: no sequence at or above it was ever used. */
+    uint64_t created_ns;    /* Since 1970. */
     struct metadata_policy policy;
     uint64_t parent_volume; /* 0: not a clone. */
     uint64_t parent_cut;

@@ -132,7 +132,8 @@ static int volume_take(const Metadata__Volume *message, struct metadata_volume *
         return IOMESH_FORMAT;
     if (!metadata_name_take(message->name, volume->name) ||
         !metadata_text_take(message->key_name, volume->key_name, sizeof volume->key_name) ||
-        message->wrapped_key.len > sizeof volume->wrapped_key ||
+        message->wrapped_key.len > sizeof volume->wrapped_key || message->epoch >> 48 != 0 ||
+        message->sequence_end >> 48 != 0 ||
         (message->sector_bytes != 512 && message->sector_bytes != 4096))
         return IOMESH_CORRUPT;
     volume_take_numbers(message, volume);

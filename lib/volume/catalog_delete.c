@@ -174,7 +174,13 @@ static void scan_read(struct meta_request *request, int result)
     if (!response->more || response->entry_count == 0)
         return;
     const struct meta_slice *last = &response->entries[response->entry_count - 1].key;
-    assert(last->length <= sizeof catalog->scan.after.bytes);
+    if (last->length > sizeof catalog->scan.after.bytes) {
+        catalog_tell(catalog, STORE_ERROR, 0, 0,
+                     "deletions that were interrupted cannot be looked for behind a key of %zu "
+                     "bytes in the metadata, which is not ours",
+                     last->length);
+        return;
+    }
     memcpy(catalog->scan.after.bytes, last->data, last->length);
     catalog->scan.after.length = last->length;
     scan_next(catalog);

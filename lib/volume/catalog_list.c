@@ -109,6 +109,9 @@ static void list_names_read(struct catalog_op *op, int result)
         if (result == 0)
             metadata_name_done(&name);
     }
+    /* No name of ours is so long; keys of the metadata may be. */
+    if (result == 0 && count > 0 && response->entries[count - 1].key.length > sizeof query->after)
+        result = IOMESH_CORRUPT;
     if (result != 0) {
         catalog_op_fail(op, result);
         return;

@@ -200,7 +200,8 @@ static void load_volume_read(struct catalog_op *op, int result)
         op->revision = response->entries[0].modified_revision;
     /* The name and the record are written and deleted in one transaction. */
     if (result == 0 && (op->record.state != METADATA_VOLUME_LIVE || op->record.id != op->id ||
-                        strcmp(op->record.name, op->slot->name) != 0))
+                        strcmp(op->record.name, op->slot->name) != 0 ||
+                        catalog_check_size(op->slot->name, op->record.bytes) != 0))
         result = IOMESH_CORRUPT;
     if (result != 0)
         catalog_op_end(op,

@@ -157,6 +157,20 @@ Test(engine, posts_are_refused_when_too_many_wait_and_each_wakes_the_world)
     cr_expect_eq(world.wakes, 12);
 }
 
+Test(engine, a_queue_for_one_post_loses_none)
+{
+    struct engine *small;
+    cr_assert_eq(engine_open(&world.world, 1, &small), 0);
+    unsigned taken = 0;
+    while (engine_post(small, posted, NULL) == 0)
+        taken++;
+    cr_expect_geq(taken, 1);
+    cr_expect_eq(engine_turn(small), (int)taken);
+    cr_expect_eq(engine_post(small, posted, NULL), 0);
+    cr_expect_eq(engine_turn(small), 1);
+    engine_close(small);
+}
+
 static struct engine_hook first, second;
 
 static unsigned remove_both(struct engine_hook *hook)

@@ -2,6 +2,7 @@
 /* Volumes by name over SQLite and a store, both in the false world. */
 #include <stdio.h>
 
+#include "format/metadata.h"
 #include "pool.h"
 
 TestSuite(catalog, .init = pool_open, .fini = pool_close);
@@ -263,6 +264,58 @@ Test(catalog, a_list_comes_in_pages_and_in_order)
     cr_assert_eq(more, 0);
     cr_assert_eq(listed, 300u);
     cr_assert_eq(pages, 3u);
+}
+
+static void put_done(struct meta_request *request, int result)
+{
+    (void)request;
+    catalog_rig_ended(&rig, result);
+}
+
+static void put(struct metadata_key key, struct metadata_bytes value, size_t longer)
+{
+    struct meta_request request = {0};
+    uint8_t bytes[META_KEY_BYTES_MAX];
+    memset(bytes, 'x', sizeof bytes);
+    memcpy(bytes, key.bytes, key.length);
+    meta_put(&request, (struct meta_slice){.data = bytes, .length = key.length + longer},
+             META_SLICE(value), 0);
+    rig.waiting = true;
+    cr_assert_eq(meta_commit(rig.meta, &request, put_done), 0);
+    wait_ended();
+    cr_assert_eq(rig.ended, 0);
+    meta_request_done(&request);
+    metadata_bytes_done(&value);
+}
+
+/* As long as the metadata takes them, and no name. */
+Test(catalog, a_key_that_is_too_long_for_a_name_is_damage)
+{
+    struct metadata_name name = {.volume = 1};
+    struct metadata_bytes value;
+    cr_assert_eq(metadata_name_encode(&name, &value), 0);
+    put(metadata_prefix(METADATA_NAME), value, 400);
+    rig.waiting = true;
+    cr_assert_eq(catalog_list(rig.catalog, NULL, 10, note_listed, catalog_rig_ended, &rig), 0);
+    wait_ended();
+    cr_assert_eq(rig.ended, IOMESH_CORRUPT);
+}
+
+Test(catalog, a_volume_larger_than_any_is_damage)
+{
+    struct metadata_volume record = {.id = 77,
+                                     .name = "giant",
+                                     .bytes = 2 * CATALOG_BYTES_MAX,
+                                     .sector_bytes = 4096,
+                                     .sequence_end = 1};
+    struct metadata_name name = {.volume = record.id};
+    struct metadata_bytes value;
+    cr_assert_eq(metadata_volume_encode(&record, &value), 0);
+    put(metadata_volume_key(record.id), value, 0);
+    cr_assert_eq(metadata_name_encode(&name, &value), 0);
+    put(metadata_name_key(record.name, strlen(record.name)), value, 0);
+    struct catalog_handle *handle;
+    cr_assert_eq(handle_open("giant", true, &handle), IOMESH_CORRUPT);
 }
 
 static int results[4];
