@@ -19,7 +19,7 @@ def run(*words, env=None, **options):
     environment = {name: value for name, value in os.environ.items() if name != "IOMESH_POOL"}
     environment.update(env or {})
     done = subprocess.run([rigs.program("iomesh-cli"), *[str(word) for word in words]],
-                          capture_output=True, text=True, timeout=60, env=environment, **options)
+                          capture_output=True, text=True, timeout=300, env=environment, **options)
     return Answer(done.returncode, done.stdout, done.stderr)
 
 

@@ -19,6 +19,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 GIB = 1 << 30
+# What a condition may take where it should take no time at all: machines that run tests are slow.
+PATIENCE = 120.0
 
 
 def bin_directory():
@@ -44,7 +46,13 @@ def count_from(variable, otherwise):
     return int(os.environ.get(variable, otherwise))
 
 
-def run(*words, check=True, timeout=60, **options):
+def progress(text):
+    """To whoever watches a long run; pytest holds back what tests print."""
+    if "IOMESH_PROGRESS" in os.environ:
+        os.write(main.told, f"     {text}\n".encode())
+
+
+def run(*words, check=True, timeout=300, **options):
     """Runs to the end. A failure shows what the program said."""
     words = [str(word) for word in words]
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -54,7 +62,7 @@ def run(*words, check=True, timeout=60, **options):
     return done
 
 
-def wait_until(what, condition, timeout=20.0):
+def wait_until(what, condition, timeout=PATIENCE):
     end = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > end:
@@ -108,7 +116,7 @@ class Process:
             self.popen.kill()
         self.popen.wait()
 
-    def terminate(self, timeout=20):
+    def terminate(self, timeout=PATIENCE):
         """SIGTERM; the exit status."""
         if self.running():
             self.popen.send_signal(signal.SIGTERM)
@@ -118,7 +126,7 @@ class Process:
             self.kill()
             raise AssertionError(f"{self.words[0]} did not end within {timeout} s of SIGTERM")
 
-    def must_run(self, what, condition, timeout=20.0):
+    def must_run(self, what, condition, timeout=PATIENCE):
         """Waits for a condition, and says why if the program ends instead."""
         wait_until(f"{self.words[0]}: {what}\n{self.output()}",
                    lambda: condition() or not self.running(), timeout)
@@ -214,8 +222,8 @@ class Pool:
         words = ["pool", "init", "--size", str(size)]
         self.cli(*words, *(["--device", str(device)] if device else []))
 
-    def cli(self, *words, check=True, timeout=60):
-        return run(program("iomesh-cli"), "--pool", self.url, *words, check=check, timeout=timeout)
+    def cli(self, *words, check=True):
+        return run(program("iomesh-cli"), "--pool", self.url, *words, check=check)
 
     def create(self, volume, size, sector=512):
         self.cli("volume", "create", volume, "--size", str(size), "--sector", str(sector))
@@ -255,12 +263,12 @@ class Verifier:
                               *self.options, *options)
 
     @staticmethod
-    def result(process, timeout=60):
+    def result(process, timeout=300):
         process.popen.wait(timeout)
         return process.popen.returncode, process.output()
 
-    def run(self, *options, timeout=60):
-        return self.result(self.start(*options), timeout)
+    def run(self, *options):
+        return self.result(self.start(*options))
 
     def finish(self, process):
         """The server has kept its word, or the test ends with the verifier's sentence."""
@@ -303,27 +311,30 @@ class FileSystem:
     def unmount(self):
         if self.mounted:
             self.mounted = False
-            run("umount", self.mount_point, check=False, timeout=120)
+            run("umount", self.mount_point, check=False)
 
     def check(self):
         """Replays the journal, then nothing may be wrong."""
         if self.kind == "ext4":
-            replayed = run("e2fsck", "-p", self.loop, check=False, timeout=120)
+            replayed = run("e2fsck", "-p", self.loop, check=False)
             assert replayed.returncode in (0, 1), replayed.stdout
-            run("e2fsck", "-f", "-n", self.loop, timeout=120)
+            run("e2fsck", "-f", "-n", self.loop)
         else:
             self.mount()
             self.unmount()
-            run("xfs_repair", "-n", self.loop, timeout=120)
+            run("xfs_repair", "-n", self.loop)
 
     def detach(self):
-        self.unmount()
-        if self.loop:
-            run("losetup", "-d", self.loop, check=False)
-            self.loop = None
-        if self.fuse:
-            run("fusermount3", "-u", "-z", "-q", self.fuse.parent, check=False)
-            self.fuse = None
+        """All of it, even if a part of it hangs."""
+        try:
+            self.unmount()
+        finally:
+            if self.loop:
+                run("losetup", "-d", self.loop, check=False)
+                self.loop = None
+            if self.fuse:
+                run("fusermount3", "-u", "-z", "-q", self.fuse.parent, check=False)
+                self.fuse = None
 
 
 def certificates(directory):
@@ -362,10 +373,17 @@ class Tally:
             self.bad += 1
 
 
+def interrupt(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Cleaning up is not to be interrupted.
+    raise KeyboardInterrupt
+
+
 def main(file):
     """Runs the tests of one file, as a program. Options of pytest go through."""
     sys.dont_write_bytecode = True
+    signal.signal(signal.SIGTERM, interrupt)  # When time is over: servers and mounts end as well.
     tally = Tally()
+    main.told = os.dup(2)
     status = pytest.main(["-q", "-p", "no:cacheprovider", "--durations=5", "--durations-min=3",
                           file, *sys.argv[1:]], plugins=[tally])
     if "TALLY" in os.environ:

@@ -10,6 +10,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import time
 
 import pytest
 
@@ -152,7 +153,7 @@ def test_many_at_once_wait_for_each_other(cli):
     running = [subprocess.Popen([rigs.program("iomesh-cli"), "--pool", cli.url, "volume", "create",
                                  f"v{i}", "--size", "1M"], stdout=subprocess.DEVNULL)
                for i in range(8)]
-    assert [process.wait(60) for process in running] == [0] * 8
+    assert [process.wait(rigs.PATIENCE) for process in running] == [0] * 8
     assert cli.names() == sorted(f"v{i}" for i in range(8))
 
 
@@ -176,7 +177,7 @@ def test_a_bar_where_a_person_watches(cli, rig):
     process = subprocess.Popen([rigs.program("iomesh-cli"), "--pool", cli.url, "pool", "scrub",
                                 "--rate", "1M"], stdout=subprocess.PIPE, stderr=slave, text=True)
     os.close(slave)
-    out = process.communicate(timeout=60)[0]
+    out = process.communicate(timeout=rigs.PATIENCE)[0]
     drawn = os.read(master, 65536).decode()
     os.close(master)
     assert process.returncode == 0 and "768 blocks checked, none damaged" in out, out
@@ -186,10 +187,12 @@ def test_a_bar_where_a_person_watches(cli, rig):
 def test_lines_where_no_person_watches(cli, rig):
     """The same of 8 MiB, its stderr a pipe: a line every five seconds, and no bar."""
     served(cli, rig, 8 * MIB).server.terminate()
+    began = time.monotonic()
     answer = cli.raw("pool", "scrub", "--rate", "1M")
+    took = time.monotonic() - began
     assert answer.status == 0, answer
     assert re.fullmatch(r"(pool scrub: \d+\.\d %\n)+", answer.err), answer
-    assert 1 <= answer.err.count("\n") <= 3, answer
+    assert 1 <= answer.err.count("\n") <= took / 5 + 2, (took, answer)
 
 
 def test_the_making_of_a_pool_shows_how_far_it_is(rig):
@@ -203,7 +206,7 @@ def test_the_making_of_a_pool_shows_how_far_it_is(rig):
     process = subprocess.Popen([*words, "--pool", f"file:{rig.path('one')}"], stderr=slave,
                                stdout=subprocess.PIPE, text=True)
     os.close(slave)
-    assert "is made" in process.communicate(timeout=60)[0]
+    assert "is made" in process.communicate(timeout=rigs.PATIENCE)[0]
     drawn = os.read(master, 65536).decode()
     os.close(master)
     shares = [float(share) for share in re.findall(r"\rpool init \[#*\.*\] +(\d+\.\d) %", drawn)]
@@ -293,7 +296,7 @@ def test_bash_completes(cli, line, among):
     text = (f"source {script}; PATH={rigs.bin_directory()}:$PATH; COMP_LINE='{line}'; "
             f"COMP_WORDS=({' '.join(repr(word) for word in words)}); "
             f"COMP_CWORD={len(words) - 1}; _iomesh_cli; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
-    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60,
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "IOMESH_POOL": cli.url})
     assert done.stderr == ""
     assert set(done.stdout.split()) == among
@@ -309,7 +312,7 @@ def test_zsh_completes(cli, line, among):
     text = (f"compadd() {{ [[ $1 == -- ]] && shift; print -rl -- ${{(M)@:#$PREFIX*}} }}; "
             f"words=({' '.join(repr(word) for word in words)}); CURRENT={len(words)}; "
             f"PREFIX={words[-1]!r}; source {script}")
-    done = subprocess.run(["zsh", "-f", "-c", text], capture_output=True, text=True, timeout=60,
+    done = subprocess.run(["zsh", "-f", "-c", text], capture_output=True, text=True, timeout=300,
                           env={**os.environ, "IOMESH_POOL": cli.url,
                                "PATH": f"{rigs.bin_directory()}:{os.environ['PATH']}"})
     assert done.stderr == ""

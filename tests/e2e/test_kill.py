@@ -24,7 +24,7 @@ def kill_during_recovery(pool):
 def kill_under_load(pool, verifier):
     """In the load, or in the reading before it. True if it was in the load."""
     server = pool.serve()
-    load = verifier.start("--seconds", "20")
+    load = verifier.start("--seconds", str(rigs.PATIENCE))  # A kill ends it.
     if random.random() < 0.1:
         load.must_run("its connection", lambda: "connected" in load.output())
         time.sleep(random.uniform(0, 0.05))
@@ -54,6 +54,7 @@ def test_nothing_acknowledged_is_lost(rig, sector, share, options):
             loaded += kill_under_load(pool, verifier)
         if kill % 25 == 24:
             pool.check()
+            rigs.progress(f"{kill + 1} of {kills} kills, {loaded} of them in the load")
     pool.serve()
     verifier.finish(verifier.start("--seconds", "0"))
     assert pool.server.terminate() == 0

@@ -23,7 +23,7 @@ MODES = [SIMPLE, STRUCTURED, EXTENDED]
 def one_server(tmp_path_factory):
     """One for the whole file: whatever one test does to it, the next one must not notice."""
     made = rigs.Rig(tmp_path_factory.mktemp("nbd"))
-    server = Server(made, "--handshake-timeout", "2")
+    server = Server(made)
     yield server
     try:
         server.stop()
@@ -198,10 +198,10 @@ def test_options_that_are_too_long_are_refused_or_cut_off(server):
 
 def test_options_without_end_are_cut_off(server):
     with server.client() as peer:
+        for _ in range(1024):
+            refused(nbd.REP_ERR_UNSUP, peer.option, 99)
         with pytest.raises(Closed):
-            for _ in range(5000):
-                with pytest.raises(Refused):
-                    peer.option(99)
+            peer.option(99)
 
 
 # --- commands
@@ -465,7 +465,7 @@ def test_random_streams_end_in_order(server):
     """Valid beginnings, then noise."""
     chance = random.Random(7)
     for _ in range(60):
-        with server.client(timeout=5) as peer:
+        with server.client() as peer:
             try:
                 for _ in range(chance.randrange(4)):
                     option = chance.choice([3, 6, 7, 8, 9, 10, 11, 99])
@@ -479,12 +479,11 @@ def test_random_streams_end_in_order(server):
     assert server.alive()
 
 
-def test_a_handshake_that_takes_too_long_is_ended(server):
-    before = server.metric("iomesh_nbd_handshakes_timed_out_total")
+def test_a_handshake_that_takes_too_long_is_ended(rig):
+    server = Server(rig, "--handshake-timeout", "2")
     with server.client() as peer:
-        assert peer.list()
         assert peer.is_closed()
-    assert server.metric("iomesh_nbd_handshakes_timed_out_total") == before + 1
+    assert server.metric("iomesh_nbd_handshakes_timed_out_total") == 1
 
 
 if __name__ == "__main__":

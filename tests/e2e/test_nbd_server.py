@@ -173,7 +173,7 @@ def test_sigterm_with_a_client_that_takes_nothing(rig):
         for _ in range(8):
             peer.request(nbd.CMD_READ, 0, 0, 32 * MIB)
         time.sleep(0.2)
-        status = server.process.terminate(timeout=40)
+        status = server.process.terminate()
         assert status == 0
 
 
@@ -339,7 +339,7 @@ def test_a_client_that_takes_no_replies_is_cut_off_and_harms_nobody(rig):
             for _ in range(50):
                 peer.read(0, 65536)
             rigs.wait_until("it is cut off", lambda: server.metric(
-                "iomesh_nbd_connections_stalled_total") == 1, timeout=15)
+                "iomesh_nbd_connections_stalled_total") == 1)
         peer.read(0, 4096)
 
 
@@ -391,7 +391,7 @@ def test_sockets_are_taken_from_the_service_manager(rig):
 def test_the_service_manager_is_told(rig):
     notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     notify.bind(str(rig.path("notify")))
-    notify.settimeout(20)
+    notify.settimeout(rigs.PATIENCE)
     server = Server(rig, env={**os.environ, "NOTIFY_SOCKET": str(rig.path("notify"))})
     assert notify.recv(1000) == b"READY=1"
     server.stop()
@@ -413,7 +413,7 @@ def test_metrics_count_what_is_done(rig):
         assert server.metric(f'iomesh_volume_bytes_total{{{labels}"read"}}') == 7 * 4096
         assert server.metric(f'iomesh_volume_latency_seconds_count{{{labels}"write"}}') == 10
         assert server.metric('iomesh_nbd_requests_total{command="flush"}') == 1
-        assert server.metric("iomesh_nbd_connections") == 1
+        rigs.wait_until("the probe is gone", lambda: server.metric("iomesh_nbd_connections") == 1)
         assert server.metric("iomesh_pool_total_bytes") > 0
         assert server.metric("iomesh_metadata_commits_total") > 0
         page = server.page("/metrics")
@@ -448,13 +448,18 @@ def test_the_log_has_priorities_levels_and_json(rig):
 
 
 def test_a_flood_of_lines_is_limited(rig):
+    """50 at once and 10 a second."""
     server = Server(rig)
-    for _ in range(300):
+    began = time.monotonic()
+    for sent in range(1, 3001):
         with server.client() as peer:
             peer.send(b"x" * 100)
             assert peer.is_closed()
-    assert server.process.output().count("option magic") < 150
-    assert server.metric("iomesh_log_dropped_total") > 100
+        if sent % 100 == 0 and server.metric("iomesh_log_dropped_total") > 100:
+            break
+    said = server.process.output().count("option magic")
+    assert said < 60 + 10 * (time.monotonic() - began)
+    assert said < sent - 100, f"{said} lines of {sent}"
 
 
 # --- clients that people have

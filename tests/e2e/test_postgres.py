@@ -32,7 +32,7 @@ class Cluster:
         rigs.run("chown", "postgres", self.sockets)
         rig.at_end(self.stop_now)
 
-    def run(self, name, *words, check=True, timeout=120):
+    def run(self, name, *words, check=True, timeout=300):
         return rigs.run("runuser", "-u", "postgres", "--", self.bin / name, *words, check=check,
                         timeout=timeout, cwd="/")
 
@@ -71,12 +71,16 @@ class Cluster:
     def query(self, sql):
         return self.run("psql", "-h", self.sockets, "-At", "-c", sql, "postgres").stdout.strip()
 
+    def transactions(self):
+        """In pgbench's own books."""
+        return int(self.query("select count(*) from pgbench_history"))
+
     def bench(self, *words, check=True):
         return self.run("pgbench", "-h", self.sockets, *words, "postgres", check=check)
 
     def start_bench(self, log_prefix):
         return self.rig.start("runuser", "-u", "postgres", "--", self.bin / "pgbench", "-h",
-                              self.sockets, "-n", "-c", CLIENTS, "-j", "2", "-T", "60", "-l",
+                              self.sockets, "-n", "-c", CLIENTS, "-j", "2", "-T", "300", "-l",
                               f"--log-prefix={log_prefix}", "postgres", cwd=self.sockets)
 
 
@@ -97,7 +101,7 @@ def check_books(cluster, at_least, at_most):
         "(select sum(tbalance) from pgbench_tellers), "
         "(select coalesce(sum(delta), 0) from pgbench_history)").split("|")
     assert len(set(sums)) == 1, f"the books do not balance: {sums}"
-    history = int(cluster.query("select count(*) from pgbench_history"))
+    history = cluster.transactions()
     assert at_least <= history <= at_most, \
         f"{history} transactions, {at_least} were acknowledged, {at_most} were begun"
     return history
@@ -118,9 +122,10 @@ def test_postgres_recovers_with_every_acknowledged_transaction(rig):
     history = 0
     for kill in range(KILLS):
         bench = cluster.start_bench(f"log{kill}")
-        time.sleep(random.uniform(3, 5))
+        rigs.wait_until("transactions to lose", lambda: cluster.transactions() > history + 100)
+        time.sleep(random.uniform(0, 2))
         pool.server.kill()
-        bench.popen.wait(60)
+        bench.popen.wait(rigs.PATIENCE)
         cluster.stop_now()
         system.detach()
 
@@ -132,6 +137,7 @@ def test_postgres_recovers_with_every_acknowledged_transaction(rig):
         seen = acknowledged(cluster.sockets, f"log{kill}")
         assert seen > 50, f"only {seen} transactions before the kill\n{bench.output()}"
         history = check_books(cluster, history + seen, history + seen + CLIENTS)
+        rigs.progress(f"{kill + 1} of {KILLS} kills, {history} transactions")
     cluster.stop()
     system.detach()
     assert pool.server.terminate() == 0

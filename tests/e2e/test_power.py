@@ -14,6 +14,7 @@ import rig as rigs
 
 CUTS = rigs.count_from("IOMESH_CUTS", 100)
 DEVICE_BYTES = 512 * rigs.MIB
+LOAD_SECONDS = rigs.PATIENCE  # If no cut ended it.
 VERIFY = rigs.os.environ.get("IOMESH_POWER_VERIFY", "").split()  # To try the test on other servers.
 
 
@@ -44,7 +45,7 @@ def cut_during_recovery(drive, pool):
 def one_life(drive, pool, verifier, planted=None):
     """The verifier's status and words: 1 if something is lost that must not be."""
     server = pool.serve(wait=False, planted=planted)
-    load = verifier.start("--mode", "powercut", "--seconds", "20")
+    load = verifier.start("--mode", "powercut", "--seconds", str(LOAD_SECONDS))
     rigs.wait_until("the load", lambda: "checked" in load.output() or not load.running())
     if load.running():
         cut(drive, load)
@@ -76,6 +77,7 @@ def test_everything_flushed_survives_power_cuts(rig, sector, share, options):
             cut_during_recovery(drive, pool)
         if life % 20 == 19:
             pool.check()
+            rigs.progress(f"{life + 1} of {cuts} cuts: {drive.counts()}")
     pool.serve()
     verifier.finish(verifier.start("--mode", "powercut", "--seconds", "0"))
     assert pool.server.terminate() == 0

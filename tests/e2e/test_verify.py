@@ -30,7 +30,7 @@ def wait_for_load(load):
 def killed_once(rig, verifier, serve):
     """One life of a server under load, ended by kill -9."""
     server = serve()
-    load = verifier.start("--seconds", "20")
+    load = verifier.start("--seconds", str(rigs.PATIENCE))
     wait_for_load(load)
     time.sleep(random.uniform(0.15, 0.3))
     server.kill()
@@ -40,7 +40,7 @@ def killed_once(rig, verifier, serve):
 def cut_once(drive, verifier, serve):
     """One life of a server under load, ended by a power cut."""
     server = serve()
-    load = verifier.start("--seconds", "20", "--mode", "powercut")
+    load = verifier.start("--seconds", str(rigs.PATIENCE), "--mode", "powercut")
     wait_for_load(load)
     if load.running():
         time.sleep(random.uniform(0.15, 0.3))

@@ -76,7 +76,7 @@ class Reply:
 
 
 class Client:
-    def __init__(self, address, flags=FIXED_NEWSTYLE | NO_ZEROES, greet=True, timeout=10):
+    def __init__(self, address, flags=FIXED_NEWSTYLE | NO_ZEROES, greet=True, timeout=120):
         """address: a path, or (host, port)."""
         family = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
         self.peer = socket.socket(family)

@@ -60,7 +60,7 @@ class Server:
 
     def page(self, path):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}",
-                                    timeout=10) as answer:
+                                    timeout=rigs.PATIENCE) as answer:
             return answer.read().decode()
 
     def health(self):

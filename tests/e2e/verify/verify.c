@@ -44,7 +44,7 @@ static const char usage[] =
     "  --read P --zero P --trim P --flush P   percent of operations (20 5 0 1)\n"
     "  --fua P               percent of writes (5)\n"
     "  --max-io N            bytes (1M)   --small          sub-block and unaligned requests too\n"
-    "  --wait S              for the server to come (10)    --seed N\n";
+    "  --wait S              for the server to come (60)    --seed N\n";
 
 static uint64_t number(const char *text)
 {
@@ -125,7 +125,7 @@ static struct options parse(int count, char **words)
         .bytes = 64u << 20,
         .spread = EXTENT_BLOCKS * BLOCK_BYTES,
         .atomic_bytes = BLOCK_BYTES,
-        .wait_s = 10,
+        .wait_s = 60,
         .load = {.seconds = 1,
                  .depth = 16,
                  .read_percent = 20,
