@@ -3,11 +3,11 @@
  * The journal's storm: lives that end in a power cut, a kill, a failed device or rest; after each,
  * what was promised must be there and nothing that never was.
  *
- *     journal_storm [--seeds N] [--short N] [--seed N] [--mutant N]
+ *     journal_storm [--seeds N] [--short N] [--first N] [--seed N] [--mutant N]
  *
  * Without arguments: 12,000 seeds; short ones cut after every moment; some run twice to compare
  * their traces; each planted bug, which must be caught; each branch of recovery, which must be
- * reached.
+ * reached. --first N: seeds from N on, and nothing but them.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -330,24 +330,27 @@ static int run_mutants(int only)
 int main(int count, char **arguments)
 {
     static const struct option options[] = {
-        {"seeds", required_argument, NULL, 'n'},
-        {"short", required_argument, NULL, 's'},
-        {"seed", required_argument, NULL, '1'},
-        {"mutant", required_argument, NULL, 'm'},
-        {0},
+        {"seeds", required_argument, NULL, 'n'},  {"short", required_argument, NULL, 's'},
+        {"first", required_argument, NULL, 'f'},  {"seed", required_argument, NULL, '1'},
+        {"mutant", required_argument, NULL, 'm'}, {0},
     };
-    uint64_t seeds = SEEDS, shorts = SHORT_SEEDS;
+    uint64_t seeds = SEEDS, shorts = SHORT_SEEDS, first = 1;
     for (int option; (option = getopt_long(count, arguments, "", options, NULL)) != -1;) {
         switch (option) {
         case 'n': seeds = strtoull(optarg, NULL, 10); break;
         case 's': shorts = strtoull(optarg, NULL, 10); break;
+        case 'f': first = strtoull(optarg, NULL, 10); break;
         case '1': run_seed(strtoull(optarg, NULL, 10), true); return 0;
         case 'm': return run_mutants((int)strtol(optarg, NULL, 10));
         default: return 2;
         }
     }
-    for (uint64_t seed = 1; seed <= seeds; seed++)
+    for (uint64_t seed = first; seed < first + seeds; seed++)
         run_seed(seed, false);
+    if (first != 1) {
+        print_counts();
+        return 0;
+    }
     run_all_short(shorts);
     run_twice(MIN(seeds, TWICE_SEEDS));
     print_counts();

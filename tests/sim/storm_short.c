@@ -33,6 +33,7 @@
 #define TRIPLES (SHORT_KINDS * SHORT_KINDS * SHORT_KINDS)
 #define MOMENTS_MAX 20000u
 #define ENDED_UNCUT 3
+#define PROGRESS_EVERY 16u
 
 /* All that a failure needs to come back. */
 struct schedule {
@@ -243,11 +244,21 @@ static uint64_t workload_draw(struct storm *storm, struct prng *prng, uint64_t i
     return WORKLOADS + prng_below(prng, TRIPLES);
 }
 
+static void storm_progress(const struct storm *storm, uint64_t ended, uint64_t total)
+{
+    const struct results *results = storm->results;
+    (void)fprintf(stderr, "%llu of %llu workloads: %llu power cuts, %llu kills, %llu in recovery\n",
+                  (unsigned long long)ended, (unsigned long long)total,
+                  (unsigned long long)results->cuts, (unsigned long long)results->kills,
+                  (unsigned long long)results->again);
+}
+
 static void storm_run(struct storm *storm)
 {
     struct prng prng = {.state = storm->seed};
     uint64_t total = WORKLOADS + MIN(storm->triples, (uint64_t)TRIPLES);
     uint64_t next = 0;
+    uint64_t ended = 0;
     unsigned busy = 0;
     if (storm->count != 0)
         total = MIN(total, storm->first + storm->count);
@@ -267,6 +278,8 @@ static void storm_run(struct storm *storm)
         int status = 0;
         (void)wait(&status);
         busy--;
+        if (++ended % PROGRESS_EVERY == 0)
+            storm_progress(storm, ended, total - storm->first);
         if (status != 0 && !storm->results->failed)
             fail_note(storm, &(struct schedule){.seed = storm->seed}, "a workload's process died");
     }
