@@ -193,7 +193,9 @@ static bool each_cut(struct storm *storm, struct schedule *schedule)
 {
     int status = 0;
     for (schedule->cut = 1; schedule->cut < MOMENTS_MAX && status == 0; schedule->cut++) {
-        bool again = storm->again_one_in != 0 && schedule->cut % storm->again_one_in == 0;
+        /* Spread over the workloads: most have fewer moments than that. */
+        uint64_t number = schedule->seed + schedule->cut;
+        bool again = storm->again_one_in != 0 && number % storm->again_one_in == 0;
         pid_t child = fork();
         if (child == 0)
             child_end(storm, schedule, cut_child(storm, schedule, again));
