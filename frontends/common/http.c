@@ -10,6 +10,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/options.h"
+
 enum { CONNECTIONS_MAX = 32, TIMEOUT_SECONDS = 10, MEMORY_BYTES = 16384 };
 
 struct http {
@@ -120,6 +122,11 @@ static int resolve(const char *text, char *error, size_t error_bytes, struct add
     const size_t length = colon == NULL ? 0 : (size_t)(colon - text);
     if (colon == NULL || length >= sizeof host || colon[1] == '\0') {
         snprintf(error, error_bytes, "%s: expected HOST:PORT", text);
+        return -EINVAL;
+    }
+    uint64_t port;
+    if (colon[1] >= '0' && colon[1] <= '9' && !options_number(colon + 1, 0, 65535, &port)) {
+        snprintf(error, error_bytes, "%s: a port is at most 65535", text);
         return -EINVAL;
     }
     const bool bracketed = length >= 2 && text[0] == '[' && text[length - 1] == ']';

@@ -11,7 +11,7 @@
 
 int service_sockets(void)
 {
-    enum { SOCKETS_MAX = 64 };
+    enum { SOCKETS_MAX = 1024 }; /* More than any program serves; it refuses what is too many. */
     const char *pid = getenv("LISTEN_PID");
     const char *count_text = getenv("LISTEN_FDS");
     int count = 0;
@@ -20,8 +20,10 @@ int service_sockets(void)
     unsetenv("LISTEN_PID");
     unsetenv("LISTEN_FDS");
     unsetenv("LISTEN_FDNAMES");
-    if (count < 0 || count > SOCKETS_MAX)
+    if (count < 0)
         return 0;
+    if (count > SOCKETS_MAX)
+        count = SOCKETS_MAX;
     for (int fd = SERVICE_SOCKET_FIRST; fd < SERVICE_SOCKET_FIRST + count; fd++)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
     return count;

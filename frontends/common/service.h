@@ -9,7 +9,7 @@
 enum { SERVICE_SOCKET_FIRST = 3 };
 
 /* How many listening sockets were passed, from SERVICE_SOCKET_FIRST on; 0: none. They are marked
- * close-on-exec and the environment forgets them. */
+ * close-on-exec and the environment forgets them: it tells once. They are the caller's. */
 int service_sockets(void);
 
 /* "READY=1", "STOPPING=1", "STATUS=…", with newlines between several. Nobody listening is fine. */

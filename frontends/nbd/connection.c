@@ -36,6 +36,7 @@ static void stream_closed(void *context, int result)
     (void)result;
     struct connection *connection = context;
     connection->stream_open = false;
+    connection->transport = (struct transport){0};
     connection_settle(connection);
 }
 
@@ -163,8 +164,10 @@ void connection_pump(struct connection *connection)
         if (connection->filling || connection->asking || connection->receiving != NULL ||
             connection->hungry != NULL || connection->is_starved)
             return;
-        if (connection->session.out_bytes > 0 && !handshake_send(connection))
+        if (connection->session.out_bytes > 0) {
+            handshake_send(connection);
             return;
+        }
         if (connection->state == CONNECTION_REQUESTS && !admitted(connection))
             return;
         const void *data;

@@ -54,7 +54,7 @@ static void closed(void *context, int result)
 {
     struct export *export = context;
     if (result != 0)
-        log_line(LOG_LEVEL_ERROR, "closing volume %s: error %d", export->name, result);
+        log_line(LOG_LEVEL_ERROR, "closing volume %s: %s", export->name, iomesh_error_text(result));
     export->volume = NULL;
     if (TAILQ_EMPTY(&export->waiters))
         export_free(export);
@@ -66,7 +66,8 @@ static void flushed(void *context, int result)
 {
     struct export *export = context;
     if (result != 0) {
-        log_line(LOG_LEVEL_ERROR, "flushing volume %s: error %d", export->name, result);
+        log_line(LOG_LEVEL_ERROR, "flushing volume %s: %s", export->name,
+                 iomesh_error_text(result));
         if (export->server->flush_error == 0)
             export->server->flush_error = result;
     }

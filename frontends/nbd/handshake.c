@@ -69,10 +69,10 @@ static void out_sent(void *context, int result)
         connection_pump(connection);
 }
 
-bool handshake_send(struct connection *connection)
+void handshake_send(struct connection *connection)
 {
-    if (connection->out_flying || connection->session.out_bytes == 0)
-        return false;
+    if (connection->out_flying)
+        return;
     connection->out_part = (struct iovec){connection->session.out, connection->session.out_bytes};
     connection->out_send.parts = &connection->out_part;
     connection->out_send.part_count = 1;
@@ -87,7 +87,6 @@ bool handshake_send(struct connection *connection)
         connection->sending--;
         connection_cut(connection, LOG_LEVEL_WARNING, "its socket cannot be written");
     }
-    return false;
 }
 
 /* The codec has an answer or lost its patience. */
@@ -113,7 +112,8 @@ static void refuse_export(struct connection *connection, int error)
                            : error == -EAGAIN ? "too many are being opened: try again"
                                               : "it cannot be opened: see the server's log";
     if (!unknown)
-        log_line(LOG_LEVEL_ERROR, "opening volume %s: error %d", connection->session.name, error);
+        log_line(LOG_LEVEL_ERROR, "opening volume %s: %s", connection->session.name,
+                 iomesh_error_text(error));
     answered(connection,
              nbd_export_refused(&connection->session,
                                 unknown ? NBD_REP_ERR_UNKNOWN : NBD_REP_ERR_POLICY, sentence),

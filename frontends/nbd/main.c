@@ -37,6 +37,14 @@ static int fail(const char *what, const char *why)
     return EXIT_FAILURE;
 }
 
+/* The library's own sentence, which says what it is about. */
+static int refused(int code)
+{
+    const char *sentence = iomesh_last_error();
+    log_line(LOG_LEVEL_ERROR, "%s", sentence[0] != '\0' ? sentence : iomesh_error_text(code));
+    return EXIT_FAILURE;
+}
+
 static void on_trace(void *context, const struct iomesh_event *event)
 {
     (void)context;
@@ -105,8 +113,9 @@ static int open_pool(struct program *program)
     engine_options.spin_ns_max = settings->spin_us > 0 ? settings->spin_us * 1000 : 1;
     engine_options.trace = on_trace;
     struct server *server = &program->server;
-    if (iomesh_engine_open(&engine_options, &server->engine) != 0)
-        return fail("engine", iomesh_last_error());
+    int result = iomesh_engine_open(&engine_options, &server->engine);
+    if (result != 0)
+        return refused(result);
     struct iomesh_pool_options pool_options = IOMESH_POOL_OPTIONS_INIT;
     pool_options.flags = settings->pool_flags;
     pool_options.cache_bytes = settings->cache_bytes;
@@ -116,8 +125,9 @@ static int open_pool(struct program *program)
     pool_options.requests_max = settings->limits.requests_max + 64;
     if (pool_options.requests_max > 65536)
         pool_options.requests_max = 65536;
-    if (iomesh_pool_open_sync(server->engine, settings->pool, &pool_options, &server->pool) != 0)
-        return fail(settings->pool, iomesh_last_error());
+    result = iomesh_pool_open_sync(server->engine, settings->pool, &pool_options, &server->pool);
+    if (result != 0)
+        return refused(result);
     server->rotational = all_rotational(server->pool) && !PLANTED("rotational");
     return EXIT_SUCCESS;
 }
@@ -127,15 +137,24 @@ static int listen_everywhere(struct program *program)
     const struct settings *settings = &program->settings;
     struct server *server = &program->server;
     const int passed = service_sockets();
+    if (settings->socket_count + (uint32_t)passed > SERVER_LISTENERS_MAX) {
+        log_line(LOG_LEVEL_ERROR,
+                 "%d sockets were handed over and %u asked for: %d are served at most", passed,
+                 settings->socket_count, (int)SERVER_LISTENERS_MAX);
+        return EXIT_FAILURE;
+    }
     for (int fd = SERVICE_SOCKET_FIRST; fd < SERVICE_SOCKET_FIRST + passed; fd++) {
         char address[32];
         snprintf(address, sizeof address, "fd:%d", fd);
-        if (server_listen(server, address, 0) != 0)
-            return fail(address, iomesh_last_error());
+        const int result = server_listen(server, address, 0);
+        if (result != 0)
+            return refused(result);
     }
-    for (uint32_t index = 0; index < settings->socket_count; index++)
-        if (server_listen(server, settings->sockets[index], settings->socket_mode) != 0)
-            return fail(settings->sockets[index], iomesh_last_error());
+    for (uint32_t index = 0; index < settings->socket_count; index++) {
+        const int result = server_listen(server, settings->sockets[index], settings->socket_mode);
+        if (result != 0)
+            return refused(result);
+    }
     if (server->listener_count == 0)
         return fail("nowhere to listen", "give --socket PATH or --listen HOST:PORT");
     return EXIT_SUCCESS;

@@ -160,13 +160,16 @@ static void pool_work(const struct iomesh_pool_status *status, struct http_page 
     print_numbers(page, numbers, COUNT(numbers));
 }
 
-/* Label values: quotes, backslashes and newlines escaped. Names have no control characters. */
+/* Label values: quotes, backslashes and newlines escaped, as Prometheus wants them. */
 static void print_label(struct http_page *page, const char *name)
 {
     for (; *name != '\0'; name++) {
         if (*name == '"' || *name == '\\')
             http_print(page, "\\");
-        http_print(page, "%c", *name);
+        if (*name == '\n')
+            http_print(page, "\\n");
+        else
+            http_print(page, "%c", *name);
     }
 }
 

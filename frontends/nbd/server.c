@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "nbd/server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +56,7 @@ static void accepted(void *context, int result, struct iomesh_stream *stream)
 
 int server_listen(struct server *server, const char *address, uint32_t mode)
 {
-    if (server->listener_count == SERVER_LISTENERS_MAX)
-        return -EMFILE;
+    assert(server->listener_count < SERVER_LISTENERS_MAX);
     struct iomesh_stream_options options = IOMESH_STREAM_OPTIONS_INIT;
     options.mode = mode;
     options.streams_max = server->limits.connections_max;
@@ -78,20 +78,28 @@ static bool owes(const struct connection *connection)
     return connection->sending > 0 || (connection->receiving != NULL && connection->filling);
 }
 
+/* Cutting one connection may move another on: it is younger than `now` then. */
+static bool longer_than(uint64_t limit_ns, uint64_t since_ns, uint64_t now)
+{
+    return now > since_ns && now - since_ns > limit_ns;
+}
+
 void server_tick(struct server *server)
 {
+    const struct server_limits *limits = &server->limits;
     const uint64_t now = server_now_ns();
     struct connection *next;
     for (struct connection *one = TAILQ_FIRST(&server->connections); one != NULL; one = next) {
         next = TAILQ_NEXT(one, link);
         if (one->state == CONNECTION_HANDSHAKE &&
-            now - one->since_ns > server->limits.handshake_ns_max) {
+            longer_than(limits->handshake_ns_max, one->since_ns, now)) {
             server->counts.handshakes_timed_out++;
             connection_cut(one, LOG_LEVEL_INFO, "no export chosen in time");
         } else if (one->state == CONNECTION_CLOSING) {
-            if (now - one->progress_ns > server->limits.handshake_ns_max)
-                transport_close(&one->transport, NULL, NULL); /* No more waiting for goodbye. */
-        } else if (owes(one) && now - one->progress_ns > server->limits.stall_ns_max) {
+            /* No more waiting for a goodbye to go out; for the disk there is. */
+            if (one->stream_open && longer_than(limits->handshake_ns_max, one->progress_ns, now))
+                transport_close(&one->transport, NULL, NULL);
+        } else if (owes(one) && longer_than(limits->stall_ns_max, one->progress_ns, now)) {
             server->counts.connections_stalled++;
             connection_cut(one, LOG_LEVEL_WARNING, "it neither sends nor takes what is due");
         }

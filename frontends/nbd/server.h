@@ -169,6 +169,7 @@ uint64_t server_now_ns(void);
 /* server.c */
 int server_init(struct server *server);
 void server_done(struct server *server);
+/* At most SERVER_LISTENERS_MAX times. As iomesh_listen(), with its sentence. */
 int server_listen(struct server *server, const char *address, uint32_t mode);
 /* Timeouts; every quarter of a second is right. */
 void server_tick(struct server *server);
@@ -197,9 +198,8 @@ void connection_settle(struct connection *connection);
 /* handshake.c */
 /* Acts on an event of the codec. False: stop pumping, something is awaited. */
 bool handshake_event(struct connection *connection, const struct nbd_event *event);
-/* Sends session.out if there is something in it. False: it is on its way, or the connection is
- * gone. */
-bool handshake_send(struct connection *connection);
+/* Sends session.out, which is not empty. The connection goes on, or closes, from a turn. */
+void handshake_send(struct connection *connection);
 void handshake_opened(struct connection *connection, struct export *export, int result);
 
 /* export.c */

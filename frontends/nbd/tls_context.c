@@ -3,19 +3,49 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nbd/tls.h"
 
+/* OpenSSL's first word names the cause ("No such file or directory", "bad decrypt"), the later ones
+ * the layers that it went through. */
 static int fail(char *error, size_t error_bytes, const char *path)
 {
-    const unsigned long code = ERR_peek_last_error();
-    snprintf(error, error_bytes, "%s: %s", path,
-             code == 0 ? "cannot be used" : ERR_reason_error_string(code));
+    const unsigned long code = ERR_peek_error();
+    const char *reason =
+        ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
+    snprintf(error, error_bytes, "%s: %s", path, reason == NULL ? "cannot be used" : reason);
     ERR_clear_error();
     return -EINVAL;
+}
+
+/* A daemon has nobody to ask: notes that a passphrase would be needed, and gives none. */
+static int no_passphrase(char *text, int bytes, int writing, void *asked)
+{
+    (void)text;
+    (void)bytes;
+    (void)writing;
+    *(bool *)asked = true;
+    return -1;
+}
+
+static int load_key(SSL_CTX *ssl, const char *path, char *error, size_t error_bytes)
+{
+    bool asked = false;
+    SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
+    SSL_CTX_set_default_passwd_cb_userdata(ssl, &asked);
+    const bool loaded = SSL_CTX_use_PrivateKey_file(ssl, path, SSL_FILETYPE_PEM) == 1 &&
+                        SSL_CTX_check_private_key(ssl) == 1;
+    SSL_CTX_set_default_passwd_cb_userdata(ssl, NULL);
+    if (loaded)
+        return 0;
+    const int result = fail(error, error_bytes, path);
+    if (asked)
+        snprintf(error, error_bytes, "%s: has a passphrase: store the key without one", path);
+    return result;
 }
 
 static int load(SSL_CTX *ssl, const char *directory, char *error, size_t error_bytes)
@@ -32,10 +62,7 @@ static int load(SSL_CTX *ssl, const char *directory, char *error, size_t error_b
     if (SSL_CTX_use_certificate_chain_file(ssl, path) != 1)
         return fail(error, error_bytes, path);
     snprintf(path, sizeof path, "%s/server-key.pem", directory);
-    if (SSL_CTX_use_PrivateKey_file(ssl, path, SSL_FILETYPE_PEM) != 1 ||
-        SSL_CTX_check_private_key(ssl) != 1)
-        return fail(error, error_bytes, path);
-    return 0;
+    return load_key(ssl, path, error, error_bytes);
 }
 
 int tls_context_open(const char *directory, char *error, size_t error_bytes,

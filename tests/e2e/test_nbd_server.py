@@ -58,9 +58,11 @@ def test_what_cannot_be_served_exits_1_with_a_sentence(rig):
             (["--pool", pool.url, "--socket", "x" * 200], "x" * 20),
             (["--pool", pool.url, "--listen", "localhost:99999"], "99999"),
             (["--pool", pool.url, "--socket", rig.path("s"), "--tls-certificates",
-              rig.path("none")], "ca-cert.pem"),
+              rig.path("none")], "ca-cert.pem: No such file"),
             (["--pool", pool.url, "--socket", rig.path("s"), "--metrics", "nowhere"],
-             "HOST:PORT")]:
+             "HOST:PORT"),
+            (["--pool", pool.url, "--socket", rig.path("s"), "--metrics", "127.0.0.1:99999"],
+             "at most 65535")]:
         done = iomesh_nbd(*words)
         assert done.returncode == 1 and sentence in done.stdout, (words, done.stdout)
         assert not rig.path("s").exists(), "a socket was left behind"
@@ -386,6 +388,15 @@ def test_sockets_are_taken_from_the_service_manager(rig):
         peer.open("disk").read(0, 4096)
     assert process.terminate() == 0
     assert path.exists(), "the socket is its giver's"
+
+
+def test_more_sockets_than_can_be_served_are_refused(rig):
+    pool = Server.make_pool(rig)
+    for handed, words in [(17, []), (16, ["--socket", rig.path("s")]), (100000, [])]:
+        script = f'export LISTEN_PID=$$; exec "$0" --pool "{pool.url}" "$@"'
+        done = rigs.run("sh", "-c", script, rigs.program("iomesh-nbd"), *words, check=False,
+                        env={**os.environ, "LISTEN_FDS": str(handed)})
+        assert done.returncode == 1 and "16 are served at most" in done.stdout, done.stdout
 
 
 def test_the_service_manager_is_told(rig):

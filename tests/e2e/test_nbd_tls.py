@@ -5,9 +5,13 @@ works without TLS works with it."""
 
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import ssl
+import subprocess
+import time
 
 import pytest
 
@@ -129,6 +133,52 @@ def test_garbage_instead_of_tls(secured):
     with secured.client() as peer:
         peer.starttls(tls_context(secured.certificates))
         peer.open("disk").read(0, 4096)
+
+
+def test_certificates_that_cannot_be_used_are_named_with_the_cause(rig):
+    pool = Server.make_pool(rig)
+    directory = rigs.certificates(rig.path("tls"))
+    key = directory / "server-key.pem"
+    sealed = rig.path("sealed")
+    rigs.run("openssl", "ec", "-aes128", "-passout", "pass:x", "-in", key, "-out", sealed)
+    for text, sentence in [(sealed.read_text(), "server-key.pem: has a passphrase"),
+                           ((directory / "client-key.pem").read_text(),
+                            "server-key.pem: key values mismatch"),
+                           ("nonsense", "server-key.pem: unsupported"),
+                           (None, "server-key.pem: No such file")]:
+        key.unlink()
+        if text is not None:
+            key.write_text(text)
+        done = rigs.run(rigs.program("iomesh-nbd"), "--pool", pool.url, "--socket", rig.path("s"),
+                        "--tls-certificates", directory, check=False, stdin=subprocess.DEVNULL)
+        assert done.returncode == 1 and re.search(sentence, done.stdout), done.stdout
+        assert done.stdout.count("\n") == 1, "it asks for something: " + done.stdout
+
+
+def test_a_client_that_leaves_while_the_disk_stands_still_harms_nobody(rig):
+    """Its connection is closed, and kept until the disk has answered what it asked."""
+    drive = rig.path("drive")
+    disk = rig.start("nbdkit", "-f", "-U", drive, "memory", "256M")
+    rigs.wait_until("the drive", lambda: rigs.connects(drive))
+    pool = rigs.Pool(rig, 256 * MIB, rigs.fuse_file(rig, f"nbd+unix:///?socket={drive}"))
+    pool.create("disk", 64 * MIB)
+    directory = rigs.certificates(rig.path("tls"))
+    server = Server(rig, "--tls-certificates", directory, "--handshake-timeout", "1", pool=pool)
+    with server.client() as peer:
+        peer.starttls(tls_context(directory))
+        peer.open("disk")
+        disk.popen.send_signal(signal.SIGSTOP)
+        try:
+            for number in range(8):
+                peer.request(nbd.CMD_WRITE, nbd.FUA, number * 4096, 0, os.urandom(4096))
+            time.sleep(0.2)
+            peer.close()
+            time.sleep(2.5)
+            assert server.process.running(), server.process.output()
+        finally:
+            disk.popen.send_signal(signal.SIGCONT)
+    rigs.wait_until("it is forgotten", lambda: server.metric("iomesh_nbd_connections") == 0)
+    server.stop()
 
 
 def client_certificates(secured):
