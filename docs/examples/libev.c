@@ -42,13 +42,16 @@ static void turn_due(struct ev_loop *unused, ev_timer *watcher, int events)
     iomesh_turn(engine);
 }
 
-/* Before libev sleeps: send what was asked, and say how long it may sleep. */
+/* Before libev sleeps: send what was asked, and say how long it may sleep. One turn only, so that
+ * I/O without end leaves other watchers their time: if the next is due, libev does not sleep. */
 static void prepare(struct ev_loop *unused, ev_prepare *watcher, int events)
 {
     (void)unused, (void)watcher, (void)events;
-    uint64_t wait_ns;
-    while ((wait_ns = iomesh_deadline(engine)) == 0)
+    uint64_t wait_ns = iomesh_deadline(engine);
+    if (wait_ns == 0) {
         iomesh_turn(engine);
+        wait_ns = iomesh_deadline(engine);
+    }
     ev_timer_stop(loop, &deadline);
     if (wait_ns != IOMESH_NEVER) {
         ev_timer_set(&deadline, (double)wait_ns / 1e9, 0.);

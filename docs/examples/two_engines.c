@@ -101,7 +101,8 @@ static void *right_thread(void *directory)
     right_tell();
     if (right.wrong != 0)
         return NULL;
-    while (right.written < BLOCKS && right.wrong == 0)
+    /* All of them, also after an error: the other side posts to this engine until the last. */
+    while (right.written < BLOCKS)
         iomesh_wait(right.engine, IOMESH_NEVER);
     unsigned char back[BLOCK];
     for (unsigned i = 0; i < BLOCKS && right.wrong == 0; i++) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/run.h"
+#include "cli/target.h"
 
 json_t *json_text(const char *text)
 {
@@ -28,10 +30,11 @@ json_t *json_number(uint64_t number)
 
 int json_out(const struct command *command, json_t *value)
 {
-    bool good = value != NULL && json_dumpf(value, stdout, JSON_INDENT(2)) == 0 &&
-                putchar('\n') != EOF && fflush(stdout) == 0;
+    const struct target target = {.command = command};
+    if (value == NULL)
+        return target_complain(&target, "no memory for the answer");
+    bool good = json_dumpf(value, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF &&
+                fflush(stdout) == 0;
     json_decref(value);
-    if (!good)
-        fprintf(stderr, "iomesh-cli: %s: the answer cannot be written\n", command->spec->words);
-    return good ? 0 : 1;
+    return good ? 0 : target_complain(&target, "standard output: %s", strerror(errno));
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* iomesh-cli: one command, one answer. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/run.h"
 
@@ -29,7 +31,10 @@ int main(int argc, char **argv)
         status = run(&command);
     }
     if (fflush(stdout) != 0 && status == EXIT_SUCCESS) {
-        perror("iomesh-cli: standard output");
+        if (command.log_json)
+            log_line(LOG_LEVEL_ERROR, "standard output: %s", strerror(errno));
+        else
+            perror("iomesh-cli: standard output");
         status = EXIT_FAILURE;
     }
     words_done(&command);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* pool status */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -195,7 +196,7 @@ static void add_scrub(struct table *table, const struct iomesh_pool_status *stat
     add_last_scrub(table, status, now_ns);
 }
 
-static void all_print(const struct target *target, const struct all *all)
+static int all_print(const struct target *target, const struct all *all)
 {
     const struct iomesh_pool_status *status = &all->status;
     struct table table = {.column_count = 2};
@@ -215,8 +216,11 @@ static void all_print(const struct target *target, const struct all *all)
     add_space(&table, status);
     add_work(&table, status);
     add_scrub(&table, status);
-    table_print(&table, stdout);
+    const bool whole = !table.failed;
+    if (whole)
+        table_print(&table, stdout);
     table_done(&table);
+    return whole ? 0 : target_fail(target, -ENOMEM);
 }
 
 static int ask_devices(struct target *target, struct all *all)
@@ -227,7 +231,10 @@ static int ask_devices(struct target *target, struct all *all)
         int result = target_device(target, all->device_count, device);
         if (result != 0)
             return result;
-        all->paths[all->device_count++] = strdup(device->path);
+        char *path = strdup(device->path);
+        if (path == NULL)
+            return -ENOMEM;
+        all->paths[all->device_count++] = path;
     }
     return 0;
 }
@@ -247,7 +254,7 @@ int run_pool_status(const struct command *command)
     else if (command->json)
         status = json_out(command, all_json(&target, &all));
     else
-        all_print(&target, &all);
+        status = all_print(&target, &all);
     for (uint32_t i = 0; i < all.device_count; i++)
         free(all.paths[i]);
     return target_close(&target, status);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* An owner that just begins or ends is waited for: so often, so long each time. */
 enum { TRIES = 10 };
@@ -27,18 +28,29 @@ int target_complain(const struct target *target, const char *format, ...)
     return 1;
 }
 
+static bool pool_is_there(const char *url)
+{
+    static const char scheme[] = "file:";
+    char path[4096];
+    if (strncmp(url, scheme, sizeof scheme - 1) != 0 ||
+        snprintf(path, sizeof path, "%s/meta.db", url + sizeof scheme - 1) >= (int)sizeof path)
+        return false;
+    return access(path, F_OK) == 0;
+}
+
 /* What to do, where the library cannot know it. */
-static const char *advice(const struct command *command, int result)
+static const char *advice(const struct command *command, bool is_open, int result)
 {
     enum command_id id = command->spec->id;
     switch (result) {
     case -ENOENT:
-        return id >= COMMAND_VOLUME_CREATE ? "iomesh-cli volume list tells what there is" : NULL;
+        return is_open && id >= COMMAND_VOLUME_CREATE ? "iomesh-cli volume list tells what there is"
+                                                      : NULL;
     case -EEXIST:
         if (id == COMMAND_VOLUME_CREATE)
             return "choose another name";
-        return command->device_count > 0 ? "--overwrite takes devices as they are"
-                                         : "choose another place";
+        return pool_is_there(command->pool) ? "choose another place"
+                                            : "--overwrite takes devices as they are";
     case -EPERM: return id == COMMAND_VOLUME_RESIZE ? "--force cuts off its end" : NULL;
     case -EBUSY:
         return id == COMMAND_VOLUME_DELETE ? "disconnect whoever uses it, then try again" : NULL;
@@ -57,7 +69,8 @@ int target_fail(const struct target *target, int result)
     const char *sentence = iomesh_last_error();
     if (sentence[0] == '\0')
         sentence = iomesh_error_text(result);
-    const char *more = advice(target->command, result);
+    const bool is_open = target->control != NULL || target->pool != NULL;
+    const char *more = advice(target->command, is_open, result);
     return target_complain(target, "%s%s%s", sentence, more != NULL ? "; " : "",
                            more != NULL ? more : "");
 }

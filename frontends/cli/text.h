@@ -37,6 +37,7 @@ struct table {
 };
 /* `column_count` cells; they are copied. */
 void table_add(struct table *table, const char *const *cells);
+/* Of a table that did not fail. */
 void table_print(const struct table *table, FILE *out);
 void table_done(struct table *table);
 

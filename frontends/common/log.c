@@ -69,6 +69,27 @@ unsigned long log_dropped(void)
     return logger.dropped;
 }
 
+static char *encode(enum log_level level, const char *text)
+{
+    json_t *object = json_pack("{s:i, s:s, s:s}", "priority", (int)level, "program",
+                               logger.program == NULL ? "" : logger.program, "message", text);
+    char *encoded = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
+    json_decref(object);
+    return encoded;
+}
+
+/* JSON holds nothing but UTF-8; paths may be anything, and a long line is cut anywhere. */
+static char *encode_anyway(enum log_level level, char *text)
+{
+    char *encoded = encode(level, text);
+    if (encoded != NULL)
+        return encoded;
+    for (char *byte = text; *byte != '\0'; byte++)
+        if ((unsigned char)*byte >= 0x80)
+            *byte = '?';
+    return encode(level, text);
+}
+
 static void put(enum log_level level, char *text)
 {
     for (char *byte = text; *byte != '\0'; byte++)
@@ -77,12 +98,9 @@ static void put(enum log_level level, char *text)
     char line[LINE_BYTES_MAX * 6 + 200];
     int length = 0;
     if (logger.json) {
-        json_t *object = json_pack("{s:i, s:s, s:s}", "priority", (int)level, "program",
-                                   logger.program == NULL ? "" : logger.program, "message", text);
-        char *encoded = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
+        char *encoded = encode_anyway(level, text);
         length = snprintf(line, sizeof line, "%s\n", encoded == NULL ? text : encoded);
         free(encoded);
-        json_decref(object);
     } else if (logger.terminal || logger.program == NULL) {
         length =
             snprintf(line, sizeof line, "%s%s%s\n", logger.program == NULL ? "" : logger.program,

@@ -28,7 +28,8 @@ bool log_level_from(const char *word, enum log_level *ret_level);
 
 bool log_wants(enum log_level level);
 
-/* Cut off at 1,000 bytes; newlines and control characters become spaces. */
+/* Cut off at 1,000 bytes; newlines and control characters become spaces. In JSON, what is not
+ * UTF-8 becomes '?'. Not for several threads. */
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const char *format, ...);
 
 /* Lines dropped by the limit so far. */

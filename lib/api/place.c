@@ -104,7 +104,8 @@ int place_find_devices(struct place *place)
 {
     struct stat what;
     if (stat(place->directory, &what) != 0)
-        return FAIL(-errno, "%s: no pool there: %s", place->directory, strerror(errno));
+        return FAIL(-errno, "%s: no pool there: %s: make one with pool init", place->directory,
+                    strerror(errno));
     if (stat(place->metadata, &what) != 0)
         return FAIL(-errno, "%s: no pool there (%s: %s): make one with pool init", place->directory,
                     place->metadata, strerror(errno));

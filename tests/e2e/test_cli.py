@@ -421,10 +421,12 @@ def test_a_pool_that_cannot_be_made_leaves_nothing(rig, make, words, pattern):
     assert tree(base) == before
 
 
-def test_a_pool_is_not_made_over_another(cli):
+def test_a_pool_is_not_made_over_another(cli, rig):
     cli("volume", "create", "web", "--size", "1M")
     before = tree(cli.directory)
-    cli.refused("there is a pool already", "pool", "init", "--size", "128M")
+    for words in (["--size", "128M"], ["--device", f"{rig.path('new')}:100M"]):
+        cli.refused("there is a pool already; choose another place$", "pool", "init", *words)
+    assert not rig.path("new").exists()
     assert unchanged(before, tree(cli.directory))
     assert cli.names() == ["web"]
 
@@ -450,7 +452,19 @@ def test_a_device_of_another_pool_is_taken_only_when_told(cli, rig):
 def test_a_url_that_names_no_pool_is_refused(url, pattern):
     for words in (["pool", "init"], ["pool", "status"], ["pool", "check"], ["pool", "scrub"],
                   ["volume", "list"]):
-        refusal(cli_rig.run("--pool", url, *words), pattern)
+        answer = cli_rig.run("--pool", url, *words)
+        refusal(answer, pattern)
+        assert "volume list tells" not in answer.err, "it cannot"
+
+
+@pytest.mark.parametrize("words", [["volume", "list"], ["pool", "status"],
+                                   ["--json", "volume", "list"], ["--json", "pool", "status"]])
+def test_an_answer_that_cannot_be_written_is_a_failure(cli, words):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([rigs.program("iomesh-cli"), "--pool", cli.url, *words], stdout=full,
+                              stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and "No space left" in done.stderr, done
+    assert done.stderr.count("\n") == 1, done
 
 
 # --- pools that are wrong

@@ -58,6 +58,21 @@ Test(log, json_is_one_object_a_line, .init = listen_to_stderr)
                              "word\"}\n");
 }
 
+Test(log, json_stays_json_whatever_the_bytes, .init = listen_to_stderr)
+{
+    log_setup("test", LOG_LEVEL_INFO, true);
+    log_line(LOG_LEVEL_ERROR, "pool /a\xff: w\303\251b");
+    cr_assert_str_eq(said(), "{\"priority\":3,\"program\":\"test\",\"message\":\"pool /a?: "
+                             "w??b\"}\n");
+    char text[1200];
+    for (size_t at = 0; at + 2 < sizeof text; at += 2)
+        memcpy(text + at, "\303\251", 3);
+    log_line(LOG_LEVEL_ERROR, "x%s", text); /* Cut in the midst of a character. */
+    const char *line = said();
+    cr_assert_eq(strncmp(line, "{\"priority\":3,", 14), 0, "%s", line);
+    cr_assert_str_eq(line + strlen(line) - 3, "\"}\n");
+}
+
 Test(log, a_flood_is_cut_and_hides_no_other_level, .init = listen_to_stderr)
 {
     log_setup("test", LOG_LEVEL_INFO, false);
