@@ -86,9 +86,8 @@ static void reply_sent(void *context, int result)
         io_free(io);
 }
 
-static void send_now(struct io *io)
+static void send_now(struct connection *connection, struct io *io)
 {
-    struct connection *connection = io->connection;
     connection->half_told = io->unfinished ? io : NULL;
     if (connection->sending++ == 0)
         connection->progress_ns = server_now_ns();
@@ -116,10 +115,10 @@ void io_send(struct io *io, uint32_t part_count, iomesh_done_fn *done)
         TAILQ_INSERT_TAIL(&connection->held, io, link);
         return;
     }
-    send_now(io);
+    send_now(connection, io);
     while (connection->half_told == NULL && (io = TAILQ_FIRST(&connection->held)) != NULL) {
         TAILQ_REMOVE(&connection->held, io, link);
-        send_now(io);
+        send_now(connection, io);
     }
 }
 
