@@ -56,8 +56,8 @@ set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_BINARY_DIR}/lib)
 set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
 set(CPACK_DEBIAN_PACKAGE_DESCRIPTION
     "libiomesh turns files and disks into block volumes: checked, thin,
- crash-safe. This package holds the library, its headers, the NBD server
- and the command line.")
+crash-safe. This package holds the library, its headers, the NBD server
+and the command line.")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA
     "${CMAKE_SOURCE_DIR}/deploy/debian/postinst;${CMAKE_SOURCE_DIR}/deploy/debian/postrm;\
 ${CMAKE_SOURCE_DIR}/deploy/debian/triggers")

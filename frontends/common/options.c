@@ -163,6 +163,8 @@ static enum options_outcome read_file(const struct reading *reading, const char 
         else
             outcome = read_line(reading, where, line);
     }
+    if (ferror(file) && outcome == OPTIONS_RUN) /* A directory opens like a file. */
+        outcome = complain(reading, "--config ", path, strerror(errno));
     fclose(file);
     return outcome;
 }

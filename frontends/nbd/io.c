@@ -224,8 +224,12 @@ static void write_submit(struct io *io)
         io_reply(io, 0);
         return;
     }
-    io_asked(io, iomesh_write(connection->export->volume, io->request.offset + io->done_bytes,
-                              io->piece_bytes, io->buffer, fua(io), written, io));
+    const int result = iomesh_write(connection->export->volume, io->request.offset + io->done_bytes,
+                                    io->piece_bytes, io->buffer, fua(io), written, io);
+    if (result == 0 || result == -EAGAIN)
+        io_asked(io, result);
+    else
+        written(io, result); /* Refused at once: the rest of its payload comes all the same. */
 }
 
 static void received(void *context, int result)

@@ -40,6 +40,7 @@ def iomesh_nbd(*words, **options):
     (["--socket-mode", "9"], "octal"),
     (["--default-export", "x" * 129], "1 to 128 bytes"),
     (["--config", "/nonexistent"], "No such file"),
+    (["--config", "/tmp"], "Is a directory"),
     ([], "no pool"),
 ])
 def test_wrong_usage_exits_2_with_a_sentence(words, sentence):
@@ -244,6 +245,27 @@ def test_a_new_size_is_seen_by_new_connections(rig):
             new.write(2 * size - 4096, b"y" * 4096)
             assert new.read(2 * size - 4096, 4096) == b"y" * 4096
         old.read(0, 4096)
+
+
+def test_what_was_cut_off_is_refused_to_old_connections(rig):
+    server = Server(rig)
+    size = VOLUMES["disk"][0]
+    for mode in (nbd.SIMPLE, STRUCTURED, EXTENDED):
+        with server.open(mode=mode) as old:
+            old.write(size - 4096, b"x" * 4096)
+            server.pool.cli("volume", "resize", "disk", "--size", str(size // 2), "--force")
+            for call, arguments in [(old.read, (size // 2, 4096)), (old.trim, (size // 2, 4096)),
+                                    (old.write, (size - 8 * MIB, bytes(8 * MIB))),
+                                    (old.write_zeroes, (size - 4096, 4096)),
+                                    (old.read, (size // 2 - 4096, 8192))]:
+                features.fails(nbd.EINVAL, call, *arguments)
+            old.write(size // 2 - 4096, b"y" * 4096)
+            with server.open() as new:
+                assert new.size == size // 2
+                assert new.read(size // 2 - 4096, 4096) == b"y" * 4096
+        server.pool.cli("volume", "resize", "disk", "--size", str(size))
+        with server.open() as new:
+            assert new.read(size - 4096, 4096) == bytes(4096), "what was cut off came back"
 
 
 def test_volumes_come_and_go_while_serving(rig):

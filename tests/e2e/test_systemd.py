@@ -127,5 +127,19 @@ def test_what_cannot_be_served_is_in_the_journal(rig, words, sentence):
     assert sentence in said.split("journalctl")[-1], said
 
 
+def test_a_filter_that_takes_io_uring_away_is_named(rig):
+    said = under_systemd(rig, """
+        iomesh-cli pool init --size 128M
+        mkdir /run/systemd/system/iomesh-nbd.service.d
+        printf '[Service]\\nSystemCallFilter=~@aio\\n' \\
+            >/run/systemd/system/iomesh-nbd.service.d/filter.conf
+        systemctl daemon-reload
+        ! systemctl start iomesh-nbd.service
+        systemctl stop iomesh-nbd.service
+        journalctl -o cat -u iomesh-nbd
+    """)
+    assert "seccomp filter" in said and "io_uring_setup" in said, said
+
+
 if __name__ == "__main__":
     rigs.main(__file__)
