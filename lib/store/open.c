@@ -157,7 +157,8 @@ static int label_place(struct store *store, struct disk *disk, const struct labe
     return 0;
 }
 
-/* Where format.c puts devices: in order, apart, the fixed areas on them, each at a region's begin. */
+/* Where format.c puts devices: in order, apart, the fixed areas on them, each where a region
+ * begins. */
 static int labels_lie_right(const struct store *store)
 {
     uint64_t end = 0;

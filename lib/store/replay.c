@@ -97,7 +97,8 @@ static void slot_step(struct replay_slot *slot)
 
 /* --- Visiting ------------------------------------------------------------------------------- */
 
-/* A write to places that we do not have never was: the record is not ours, whatever its sum says. */
+/* A write to places that we do not have never was: the record is not ours, whatever its sum
+ * says. */
 static bool record_fits(struct store *store, const struct record *record)
 {
     for (unsigned i = 0; record->type == RECORD_WRITE && i < record->extent_count; i++) {
