@@ -188,3 +188,49 @@ void page_drop(struct page *page, const struct pointer *instead)
     if (written)
         cache->freed(cache->context, place);
 }
+
+/* 0: nobody has it, or knows no more than that it is broken. */
+static int page_is_lost(struct page *page, const struct pointer *written,
+                        struct page_waiter *waiter)
+{
+    if (written->kind != POINTER_RAW || (page != NULL && page->state == PAGE_READY))
+        return -EBUSY;
+    return page != NULL && page->state == PAGE_READING ? page_wait(&page->waiters, waiter) : 0;
+}
+
+/* A pointer that nobody could follow may show what no device has. */
+static void page_lost(struct page_cache *cache, const struct pointer *written)
+{
+    if (device_holds(cache->devices, written->place, 1))
+        cache->freed(cache->context, written->place);
+}
+
+int page_abandon(struct page *parent, unsigned slot, const struct pointer *instead,
+                 struct page_waiter *waiter)
+{
+    struct page_cache *cache = parent->cache;
+    struct pointer written = page_slot(parent, slot);
+    int result = page_is_lost(page_find(cache, page_key_child(parent, slot)), &written, waiter);
+    if (result != 0)
+        return result;
+    page_set_slot(parent, slot, instead);
+    page_lost(cache, &written);
+    return 0;
+}
+
+int page_abandon_root(struct page_cache *cache, struct page_root *root,
+                      const struct pointer *instead, struct page_waiter *waiter)
+{
+    struct pointer written = root->pointer;
+    int result = page_is_lost(root->page, &written, waiter);
+    if (result != 0)
+        return result;
+    if (root->page != NULL) {
+        struct page *page = root->page;
+        page_detach(page);
+        page_gone(page);
+    }
+    page_set_root(cache, root, instead);
+    page_lost(cache, &written);
+    return 0;
+}

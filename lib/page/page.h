@@ -153,6 +153,16 @@ struct page *page_create_root(struct page_cache *cache, struct page_root *root,
  */
 void page_drop(struct page *page, const struct pointer *instead);
 
+/*
+ * Give up the page of a slot, or of a root, that cannot be read: its slot becomes `instead`, and
+ * its written version is reported to options.freed. 0; -EAGAIN: somebody reads it, woken later;
+ * -EBUSY: there is none, or it is in memory and good. Needs a reservation as page_change() does.
+ */
+int page_abandon(struct page *parent, unsigned slot, const struct pointer *instead,
+                 struct page_waiter *waiter);
+int page_abandon_root(struct page_cache *cache, struct page_root *root,
+                      const struct pointer *instead, struct page_waiter *waiter);
+
 /* --- Checkpoint ---------------------------------------------------------------------------- */
 
 /* Pages dirty now, ancestors included: the most that a freeze would have to write. */

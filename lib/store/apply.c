@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "format/volume_record.h"
+#include "store/opening.h"
 #include "store/replay.h"
 
 static void apply_mark(struct replay *replay, uint64_t place, uint32_t blocks, bool used)
@@ -128,7 +129,7 @@ static int apply_drop(struct replay *replay, const struct record *record)
 {
     struct segment_key key = {
         .volume = record->volume, .segment = record->segment, .view = record->view};
-    int error = store_drop_step(&replay->path, &key, &replay->base);
+    int error = store_drop_step(replay->store, &replay->path, &key, &replay->base);
     replay->applied = error == 0;
     return error == -EINPROGRESS ? 0 : error;
 }
@@ -187,7 +188,44 @@ static void apply_read_only(struct replay *replay, const char *what, uint64_t vo
     replay->store->options.read_only = true;
 }
 
-static int apply_broken(struct replay *replay, const struct replay_slot *slot, int error)
+static bool apply_needs_alive(const struct record *record)
+{
+    return record->type == RECORD_WRITE || record->type == RECORD_ZERO;
+}
+
+/*
+ * A map page that does not match its checksum, twice, is lost with whatever it showed: nobody could
+ * read those blocks any more, nor write them. So they become known damage, and the record and those
+ * that follow apply over that: the store goes on with all the rest. Not what the device refuses to
+ * read, for that may be had another time; nor a directory, for its map pages cannot be told.
+ */
+static int apply_give_up(struct replay *replay, const struct record *record)
+{
+    struct store *store = replay->store;
+    if (!replay->broken) {
+        replay->broken = true;
+        return -EBUSY;
+    }
+    replay->gives_up = true;
+    uint64_t block = record->block + (record->type == RECORD_ZERO ? replay->base : 0);
+    int error = tree_give_up_map(&replay->path, record->volume, VIEW_HEAD, block, true);
+    if (error != 0) {
+        replay->gives_up = error == -EAGAIN;
+        return error;
+    }
+    replay->gives_up = false;
+    REACH(replay_gives_up_map);
+    store->stats.corrupt_blocks += MAP_BLOCKS;
+    block -= block % MAP_BLOCKS;
+    store_damage(store, record->volume, block, MAP_BLOCKS,
+                 "recovery: the map of volume %llu blocks %llu..%llu is damaged: they are lost but "
+                 "for what was written last, and read as errors until they are written again",
+                 (unsigned long long)record->volume, (unsigned long long)block,
+                 (unsigned long long)block + MAP_BLOCKS - 1);
+    return 0;
+}
+
+static int apply_lost(struct replay *replay, const struct replay_slot *slot, int error)
 {
     if (error != IOMESH_CORRUPT && error != -EIO)
         return error;
@@ -198,9 +236,16 @@ static int apply_broken(struct replay *replay, const struct replay_slot *slot, i
     return 0;
 }
 
-static bool apply_needs_alive(const struct record *record)
+static int apply_broken(struct replay *replay, const struct replay_slot *slot, int error)
 {
-    return record->type == RECORD_WRITE || record->type == RECORD_ZERO;
+    bool maps = apply_needs_alive(&slot->record) && !replay->store->options.read_only;
+    if (error == IOMESH_CORRUPT && maps) {
+        error = apply_give_up(replay, &slot->record);
+        if (error == 0 || error == -EBUSY)
+            return 0; /* The same step again. */
+        replay->waits = error == -EAGAIN;
+    }
+    return apply_lost(replay, slot, error);
 }
 
 /* 0: marks are all made. */
@@ -233,6 +278,9 @@ static int apply_step(struct replay *replay, struct replay_slot *slot)
             return -EAGAIN;
         replay->base = 0;
         replay->applied = false;
+        replay->broken = replay->gives_up = false;
+        replay->begun_count++;
+        replay->store->opening->muted = replay->begun_count <= replay->store->opening->told;
         replay->state = APPLY_RETIRED;
         break;
     case APPLY_RETIRED:
@@ -240,7 +288,7 @@ static int apply_step(struct replay *replay, struct replay_slot *slot)
             error = apply_is_retired(replay, slot->record.volume);
             replay->waits = error == -EAGAIN;
             if (error < 0 && error != -EAGAIN)
-                error = apply_broken(replay, slot, error);
+                error = apply_lost(replay, slot, error);
             if (error < 0)
                 return error;
             if (error == 1) {
@@ -252,7 +300,7 @@ static int apply_step(struct replay *replay, struct replay_slot *slot)
         replay->state = replay->applied ? APPLY_MARK : APPLY_RECORD;
         break;
     case APPLY_RECORD:
-        error = apply_record(replay, slot);
+        error = replay->gives_up ? IOMESH_CORRUPT : apply_record(replay, slot);
         replay->waits = error == -EAGAIN;
         if (error != 0 && error != -EAGAIN)
             error = apply_broken(replay, slot, error);
@@ -295,9 +343,12 @@ static bool apply_must_wait(struct replay *replay)
     if (!store_must_throttle_pages(store) || replay->result != 0)
         return false;
     if (store->options.read_only) {
-        replay->result =
-            FAIL(-ENOMEM, "recovery for reading only: more pages change than the cache "
-                          "holds; give it more (--cache)");
+        REACH(replay_needs_memory);
+        struct opening *opening = store->opening;
+        opening->small = true;
+        opening->told = MAX(opening->told, replay->begun_count);
+        replay->result = FAIL(-ENOMEM, "recovery for reading only: more pages change than memory "
+                                       "holds");
         return false;
     }
     REACH(replay_checkpoints);

@@ -55,11 +55,56 @@ struct deletion {
     struct store_flush flush;
 };
 
-int store_drop_step(struct tree_path *path, const struct segment_key *key, uint32_t *map)
+/* In *map: the page is being given up. Not read once more for each thing that has to be waited for,
+ * or in a small cache it would push out what was waited for. */
+#define DROP_WITHOUT (1u << 31)
+
+/*
+ * A page that does not match its checksum will not tell any more what is beneath it. The deletion
+ * goes on without it: what it showed is lost, which pool check tells. (One that the device refuses
+ * to read may be had another time, and so may what is beneath it: then the deletion waits for the
+ * next open.)
+ */
+static int drop_without(struct store *store, struct tree_path *path, const struct segment_key *key,
+                        uint32_t *map)
 {
+    uint64_t block =
+        (uint64_t)key->segment * SEGMENT_BLOCKS + (uint64_t)(*map & ~DROP_WITHOUT) * MAP_BLOCKS;
+    int error = tree_give_up_map(path, key->volume, key->view, block, false);
+    uint32_t most = MAP_BLOCKS;
+    if (error == IOMESH_CORRUPT) {
+        error = tree_give_up_segment(path, key);
+        most = SEGMENT_BLOCKS;
+    }
+    if (error == -EAGAIN)
+        return error;
+    *map &= ~DROP_WITHOUT;
+    if (error == -EBUSY)
+        return -EINPROGRESS;
+    if (error != 0)
+        return error;
+    REACH(delete_without_page);
+    store->stats.corrupt_blocks++;
+    store_damage(
+        store, key->volume, block, most,
+        "deleting volume %llu: a page of the map of block %llu is damaged: what it showed, "
+        "%u blocks at most, stays in use by nobody",
+        (unsigned long long)key->volume, (unsigned long long)block, most);
+    return -EINPROGRESS;
+}
+
+int store_drop_step(struct store *store, struct tree_path *path, const struct segment_key *key,
+                    uint32_t *map)
+{
+    if ((*map & DROP_WITHOUT) != 0)
+        return drop_without(store, path, key, map);
     while (*map < POINTERS_PER_PAGE) {
         uint64_t block = (uint64_t)key->segment * SEGMENT_BLOCKS + (uint64_t)*map * MAP_BLOCKS;
         int error = tree_path_open(path, key->volume, key->view, block, true);
+        if (error == IOMESH_CORRUPT) {
+            *map |= DROP_WITHOUT;
+            return drop_without(store, path, key, map);
+        }
         if (error != 0)
             return error;
         bool any = path->page != NULL || path->above.kind != POINTER_HOLE;
@@ -209,7 +254,7 @@ static int deletion_apply(struct deletion *deletion)
     }
     store->applying_batch = deletion->entry.batch;
     store->applying_reserved = &deletion->reserved;
-    int error = store_drop_step(&deletion->path, &deletion->key, &deletion->map);
+    int error = store_drop_step(store, &deletion->path, &deletion->key, &deletion->map);
     store->applying_reserved = NULL;
     if (error == -EAGAIN)
         return deletion_waits(deletion, error);

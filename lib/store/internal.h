@@ -176,7 +176,8 @@ void store_super_write(struct store *store, void (*done)(struct super_write *wri
 /* delete.c */
 /* One map page, then the segment itself. 0: the segment is gone; -EINPROGRESS: call again (whatever
  * was freed has been handed on); -EAGAIN and errors as of the tree. *map starts at 0. */
-int store_drop_step(struct tree_path *path, const struct segment_key *key, uint32_t *map);
+int store_drop_step(struct store *store, struct tree_path *path, const struct segment_key *key,
+                    uint32_t *map);
 void store_deletions_turn(struct store *store);
 
 /* scrub.c */

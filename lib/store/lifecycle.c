@@ -51,6 +51,8 @@ void store_opening_turn(struct store *store)
         store_flusher_turn(store);
         journal_turn(store->journal);
     }
+    if (opening->again && store->devices.flying == 0)
+        opening_again(opening);
     /* What an error left at the disks still writes to our memory. */
     if (!opening->ended || store->devices.flying > 0 || opening->pending > 0)
         return;

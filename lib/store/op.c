@@ -26,6 +26,8 @@ void store_event(struct store *store, enum store_event_severity severity, const 
 
 void store_tell(struct store *store, struct store_event event, const char *format, ...)
 {
+    if (store->opening != NULL && store->opening->muted)
+        return;
     va_list arguments;
     va_start(arguments, format);
     event_tell(store, event, format, arguments);
@@ -220,7 +222,8 @@ bool store_turn_needed(const struct store *store)
         return true;
     if (store->cache != NULL && page_turn_needed(store->cache))
         return true;
-    if (store->opening != NULL && store->opening->ended && store->devices.flying == 0)
+    if (store->opening != NULL && (store->opening->ended || store->opening->again) &&
+        store->devices.flying == 0)
         return true;
     if (store->checkpoint.state == CHECKPOINT_PAGES && store->checkpoint.pages.in_flight == 0)
         return true;

@@ -6,6 +6,9 @@
 #include "store/opening.h"
 #include "store/scratch.h"
 
+/* 64 GiB of pages: recovery for reading only takes no more memory than that. */
+#define RECOVERY_FRAMES_MAX (1u << 24)
+
 static void device_has_failed(struct device_set *set, const struct device *device, int error)
 {
     struct store *store = CONTAINER_OF(set, struct store, devices);
@@ -395,8 +398,11 @@ static void recovery_replayed(void *context, int result)
     struct opening *opening = context;
     struct store *store = opening->store;
     const struct journal_scan scan = *journal_scanned(store->journal);
+    opening->muted = false;
     if (result != 0) {
-        opening_end(opening, result);
+        opening->again = opening->small && page_frame_count(store->cache) < RECOVERY_FRAMES_MAX;
+        if (!opening->again)
+            opening_end(opening, result);
         return;
     }
     store->stats.recovery_ns = clock_now_ns(store->clock) - opening->began_ns;
@@ -427,6 +433,7 @@ static void recovery_scanned(void *context, int result)
         return;
     }
     const struct journal_scan *scan = journal_scanned(store->journal);
+    opening->muted = opening->told > 0;
     if (scan->damaged) {
         REACH(recovery_damaged);
         store_damage(
@@ -520,6 +527,28 @@ static void supers_read(struct opening *opening)
         store->devices.devices[i].unflushed = true;
     store_flusher_open(store);
     space_load_start(store->space, space_loaded, opening);
+}
+
+void opening_again(struct opening *opening)
+{
+    struct store *store = opening->store;
+    store->options.cache_bytes = 2ull * page_frame_count(store->cache) * BLOCK_BYTES;
+    scratch_close(&store->scratch);
+    tree_close(store->tree);
+    space_close(store->space);
+    page_cache_close(store->cache);
+    journal_close(store->journal);
+    store->tree = NULL;
+    store->space = NULL;
+    store->cache = NULL;
+    store->journal = NULL;
+    store->stats = (struct store_stats){0};
+    opening->again = opening->small = false;
+    int error = opening_components(opening);
+    if (error != 0)
+        opening_end(opening, error);
+    else
+        space_load_start(store->space, space_loaded, opening);
 }
 
 int store_open(const struct store_options *options, struct store **ret_store, store_done_fn *done,

@@ -38,6 +38,12 @@ struct opening {
     uint64_t began_ns;
     int result;
     bool ended;
+
+    /* Recovery for reading only found its cache too small: it begins again with a larger one, and
+     * says nothing of the records that were applied before. */
+    bool small, again;
+    uint64_t told; /* Records. */
+    bool muted;
 };
 
 /* A store object with its lists and timers, nothing open yet. */
@@ -49,6 +55,8 @@ void opening_end(struct opening *opening, int result);
 /* Page cache, tree and space over store->super; a journal that writes from `start`. */
 int opening_components(struct opening *opening);
 int opening_journal(struct store *store, uint64_t incarnation, struct journal_position start);
+/* From the map of free space on, with twice the cache; nothing is under way. */
+void opening_again(struct opening *opening);
 void opening_checkpoint(struct opening *opening, bool clean, store_done_fn *done);
 
 /* sizes.c */

@@ -42,6 +42,7 @@ struct replay {
     store_done_fn *done;
     void *context;
     struct replay_slot *slots;
+    uint64_t begun_count; /* Records whose turn has come. */
     unsigned head, count;
     bool paused, visited;
     bool looked, begun; /* Places to be avoided are known; the replay proper was begun. */
@@ -51,6 +52,8 @@ struct replay {
     /* The record at the head. */
     enum apply_state state;
     bool applied;  /* The head's last step is taken; only marks are left. */
+    bool broken;   /* A page of its map did not match its checksum once. */
+    bool gives_up; /* Nor did it again: no third look while that has to be waited for. */
     uint32_t base; /* Blocks, or map pages, dealt with. */
     struct tree_path path;
     struct page_waiter waiter;

@@ -247,3 +247,67 @@ int tree_drop_segment(struct tree_path *path, const struct segment_key *key)
     tree_path_close(path);
     return result;
 }
+
+/* --- Giving up -------------------------------------------------------------------------------- */
+
+/* The segment, and frames to change what is above a page. */
+static int give_up_begin(struct tree_path *path, const struct segment_key *key)
+{
+    assert(!path->open && key->segment != SEGMENT_RECORD);
+    int result = segment_hold(path, key);
+    if (result != 0 || path->reserved > 0)
+        return result;
+    result = page_reserve_patiently(path->tree->cache, PATH_FRAMES, &path->waiter);
+    path->reserved = result == 0 ? PATH_FRAMES : 0;
+    return result;
+}
+
+static int give_up_end(struct tree_path *path, int result)
+{
+    if (path->directory != NULL)
+        page_unpin(path->directory);
+    path->directory = NULL;
+    if (result == -EAGAIN)
+        return result;
+    if (result == 0)
+        path_refresh(path->segment);
+    tree_path_close(path);
+    return result;
+}
+
+int tree_give_up_map(struct tree_path *path, uint64_t volume, uint64_t view, uint64_t block,
+                     bool bad)
+{
+    struct tree *tree = path->tree;
+    struct segment_key key = {
+        .volume = volume, .segment = (uint32_t)(block / SEGMENT_BLOCKS), .view = view};
+    unsigned map = (unsigned)(block % SEGMENT_BLOCKS / MAP_BLOCKS);
+    struct pointer hole = {.kind = POINTER_HOLE};
+    int result = give_up_begin(path, &key);
+    if (result == 0)
+        result = page_open_root(tree->cache, &path->segment->root, &path->waiter, &path->directory);
+    if (result != 0)
+        return give_up_end(path, result == -ENOENT ? -EBUSY : result);
+    struct pointer lost = page_slot(path->directory, map);
+    result = page_abandon(path->directory, map, &hole, &path->waiter);
+    if (result == 0 && bad) {
+        struct pointer damage = {.kind = POINTER_BAD, .sequence = lost.sequence};
+        if (MUTANT(51))
+            damage = pointer_zero(lost.sequence);
+        page_unpin(page_create(tree->cache, path->directory, map, &damage));
+    } else if (result == 0) {
+        tree->pages--;
+    }
+    return give_up_end(path, result);
+}
+
+int tree_give_up_segment(struct tree_path *path, const struct segment_key *key)
+{
+    struct pointer hole = {.kind = POINTER_HOLE};
+    int result = give_up_begin(path, key);
+    if (result == 0)
+        result = page_abandon_root(path->tree->cache, &path->segment->root, &hole, &path->waiter);
+    if (result == 0)
+        path->tree->pages--;
+    return give_up_end(path, result);
+}

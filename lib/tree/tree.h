@@ -101,6 +101,18 @@ void tree_zero(struct tree_path *path, unsigned index, unsigned count, uint64_t 
 /* Free the map page and every block in it, leaving a hole: a step of deleting a volume. */
 void tree_drop_map(struct tree_path *path);
 
+/*
+ * Give up the map page of `block`, which cannot be read. What it showed stays in use, and nothing
+ * shows it any more: lost, but never given to anybody else. `bad`: each block that it covered is
+ * damage from now on, older than whatever is newer than the page was; else a hole. 0; -EAGAIN;
+ * -EBUSY: it can be read now, or there is none; or why its directory cannot be read.
+ * Uses `path` (closed, initialised) for waiting only.
+ */
+int tree_give_up_map(struct tree_path *path, uint64_t volume, uint64_t view, uint64_t block,
+                     bool bad);
+/* The same for the directory of a segment, and all that is beneath it: a hole then. */
+int tree_give_up_segment(struct tree_path *path, const struct segment_key *key);
+
 /* --- Whole segments ---------------------------------------------------------------------- */
 
 /*

@@ -19,6 +19,7 @@
     X(86, "blocks of a request that failed are not read again")                \
     X(88, "a checkpoint during recovery falls between a pointer and its mark") \
     X(89, "what lies in a gap is taken for the next block")                    \
+    X(51, "blocks of a map page that recovery gave up read as zeros")          \
     X(60, "a freed block is used again before its record is durable")          \
     X(64, "new data takes the reserve")                                        \
     X(65, "what a checkpoint took and did not use leaks")

@@ -77,11 +77,53 @@ static void seed_rot(struct rig *rig)
     }
 }
 
+/* Where the first slot leads that leads anywhere; 0: it is no page of pointers. */
+static uint64_t page_shows(const uint8_t bytes[BLOCK_BYTES])
+{
+    uint64_t place = 0;
+    for (unsigned i = 0; i < POINTERS_PER_PAGE; i++) {
+        struct pointer pointer;
+        if (pointer_get(bytes + i * POINTER_BYTES, &pointer) != 0)
+            return 0;
+        if (place == 0 && pointer.kind == POINTER_RAW)
+            place = pointer.place;
+    }
+    return place;
+}
+
+/* A map page, or what was one; not a directory, which ends the seed. */
+static bool is_map(const struct sim_disk *disk, uint64_t block)
+{
+    uint8_t bytes[BLOCK_BYTES];
+    sim_disk_peek(disk, block * BLOCK_BYTES, BLOCK_BYTES, bytes);
+    uint64_t place = page_shows(bytes);
+    if (place == 0 || place >= disk->disk.size_bytes / BLOCK_BYTES)
+        return false;
+    sim_disk_peek(disk, place * BLOCK_BYTES, BLOCK_BYTES, bytes);
+    return page_shows(bytes) == 0;
+}
+
+/* The next map page behind a drawn block, twice. */
+static void seed_rot_maps(struct rig *rig)
+{
+    struct sim_disk *disk = rig->disks[0];
+    uint64_t blocks = disk->disk.size_bytes / BLOCK_BYTES;
+    for (unsigned i = 0; i < 2; i++) {
+        uint64_t block = 64 + prng_below(&rig->prng, blocks - 64);
+        while (block < blocks && !is_map(disk, block))
+            block++;
+        if (block < blocks)
+            (void)sim_disk_rot(disk, block * BLOCK_BYTES, BLOCK_BYTES);
+    }
+}
+
 /* After a crash: prove what is there, open it, compare. Power may go again meanwhile. */
 static bool seed_recover(struct rig *rig, bool power_cut)
 {
     if (rig->faulty && prng_one_in(&rig->prng, 2))
         seed_rot(rig);
+    if (rig->faulty && prng_one_in(&rig->prng, 2))
+        seed_rot_maps(rig);
     /* With less memory than what crashed: then recovery has to write checkpoints on its way. */
     if (prng_one_in(&rig->prng, 4))
         rig->options.cache_bytes = 96ull * BLOCK_BYTES;

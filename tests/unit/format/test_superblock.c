@@ -35,6 +35,14 @@ static struct superblock super_of(uint32_t devices)
                                .batch_blocks_max = 64,
                                .reserve_blocks = 512,
                                .pages_used = 99,
+                               .scrub = {.running = true,
+                                         .ended_ns = 1700000000000000000u,
+                                         .ended_blocks = 70,
+                                         .ended_faults = 71,
+                                         .blocks = 72,
+                                         .faults = 73,
+                                         .key = {.volume = 74, .segment = 75, .view = 76},
+                                         .block = 77},
                                .device_count = devices};
     for (uint32_t i = 0; i < devices; i++)
         super.devices[i] = (struct superblock_device){
@@ -71,6 +79,10 @@ Test(superblock, a_superblock_decodes_to_what_was_encoded)
         cr_assert_eq(superblock_decode(bytes, &decoded), 0);
         cr_assert_eq(decoded.generation, 1000);
         cr_assert_eq(decoded.device_count, devices);
+        cr_assert(decoded.scrub.running);
+        cr_assert_eq(decoded.scrub.ended_blocks, 70);
+        cr_assert_eq(decoded.scrub.key.view, 76);
+        cr_assert_eq(decoded.scrub.block, 77);
         superblock_encode(again, &decoded);
         cr_assert_arr_eq(again, bytes, BLOCK_BYTES);
     }
