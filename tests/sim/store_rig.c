@@ -288,7 +288,7 @@ bool rig_check(struct rig *rig)
     struct store_options options = rig->options;
     options.read_only = true;
     /* What replay changes may be more than that: it finds the memory. */
-    options.cache_bytes = (prng_one_in(&rig->prng, 2) ? 1024ull : 96ull) * BLOCK_BYTES;
+    options.cache_bytes = (prng_one_in(&rig->prng, 2) ? 1024ull : 64ull) * BLOCK_BYTES;
     rig->waiting = true;
     if (store_open(&options, &rig->store, rig_opened, rig) != 0)
         return rig_wrong(rig, "check: open refused: %s", base_last_error());
