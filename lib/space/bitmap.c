@@ -39,6 +39,52 @@ bool space_bitmap_find(const uint8_t *bits, uint32_t from, uint32_t limit, uint3
     return true;
 }
 
+/* The free blocks of a word, as ones; none outside [from, limit). */
+static uint64_t word_free(const uint8_t *bits, uint32_t word, uint32_t from, uint32_t limit)
+{
+    uint32_t begin = word * WORD_BITS;
+    if (begin >= limit || begin + WORD_BITS <= from)
+        return 0;
+    uint64_t free = ~word_get(bits, word);
+    if (from > begin)
+        free &= ~0ull << (from - begin);
+    if (limit - begin < WORD_BITS)
+        free &= (1ull << (limit - begin)) - 1;
+    return free;
+}
+
+/* The bits of `low` that begin `run` ones; what follows bit 63 of `low` is `high`. */
+static uint64_t run_starts(uint64_t low, uint64_t high, uint32_t run)
+{
+    for (uint32_t have = 1; have < run && low != 0;) {
+        uint32_t step = MIN(have, run - have);
+        low &= low >> step | high << (WORD_BITS - step);
+        high &= high >> step;
+        have += step;
+    }
+    return low;
+}
+
+bool space_bitmap_find_run(const uint8_t *bits, uint32_t from, uint32_t limit, uint32_t blocks_min,
+                           uint32_t blocks_max, uint32_t *ret_from, uint32_t *ret_blocks)
+{
+    assert(blocks_min > 0 && blocks_min <= WORD_BITS && blocks_min <= blocks_max);
+    uint32_t word = from / WORD_BITS;
+    uint64_t low = word_free(bits, word, from, limit);
+    for (; word * WORD_BITS < limit; word++) {
+        uint64_t high = word_free(bits, word + 1, from, limit);
+        uint64_t starts = run_starts(low, high, blocks_min);
+        if (starts != 0) {
+            uint32_t start = word * WORD_BITS + (uint32_t)__builtin_ctzll(starts);
+            *ret_from = start;
+            *ret_blocks = next_bit(bits, start, MIN(limit, start + blocks_max), true) - start;
+            return true;
+        }
+        low = high;
+    }
+    return false;
+}
+
 uint32_t space_bitmap_set(uint8_t *bits, uint32_t from, uint32_t count)
 {
     uint32_t changed = 0;

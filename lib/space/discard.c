@@ -46,8 +46,10 @@ static void discard_end(struct space *space)
     struct region_fetch *fetch = &space->discard.fetch;
     if (fetch->region == SPACE_REGION_NONE)
         return;
-    space_region_class(space, fetch->region)->prepare.none = false;
+    uint32_t region = fetch->region;
+    space_region_class(space, region)->prepare.none = false;
     space_fetch_end(fetch);
+    space_runs_offer(space, region);
     space->progress = true;
 }
 
@@ -157,7 +159,9 @@ void space_discard_turn(struct space *space)
     if (discard->fetch.region == SPACE_REGION_NONE) {
         if (!chunks_rotate(space))
             return;
-        space_fetch_begin(&discard->fetch, space_region_of(chunk_at(discard, 0)));
+        uint32_t region = space_region_of(chunk_at(discard, 0));
+        space_runs_leave(space, region);
+        space_fetch_begin(&discard->fetch, region);
     }
     if (discard->fetch.waiting)
         return;

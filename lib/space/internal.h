@@ -52,6 +52,8 @@
 /* A summary: free blocks in the low 16 bits, flags, index of the device in the high 8. */
 #define SUMMARY_PREPARED (1u << 16)
 #define SUMMARY_BAD (1u << 17)
+/* Two bits: how long its longest free run may be (runs.c). */
+#define SUMMARY_RUNS_SHIFT 18
 #define SUMMARY_NO_DEVICE 0xffu
 
 /* A region being fetched for somebody. */
@@ -82,6 +84,14 @@ struct space_prepare {
     struct timer full_timer;
 };
 
+/* Where takes of many blocks look for long runs. */
+struct space_runs {
+    struct region_fetch fetch;
+    uint32_t position;
+    unsigned level;     /* The shortest run that is taken from this region. */
+    unsigned level_max; /* Of all regions; not below the truth. */
+};
+
 struct space_class {
     struct space *space;
     unsigned number;
@@ -91,6 +101,7 @@ struct space_class {
     struct region_fetch current;
     uint32_t position;
     struct region_fetch next;
+    struct space_runs runs;
     struct space_prepare prepare;
     bool starved; /* Somebody waits for a piece. */
 };
@@ -279,6 +290,23 @@ int space_take_run(struct space *space, enum device_class class, enum space_purp
                    uint32_t blocks_max, struct page_waiter *waiter, struct extent *ret_extent);
 /* Prefetch of the next region. */
 void space_take_turn(struct space *space);
+
+/* --- runs.c ------------------------------------------------------------------------------ */
+
+/* Takes of at least so many blocks look for a long run first. */
+#define SPACE_RUN_ASKED 8u
+/* 0; -ENOENT: take the next free blocks, whatever their runs; -EAGAIN: waiter queued. */
+int space_runs_take(struct space *space, struct space_class *class, uint32_t blocks_max,
+                    struct page_waiter *waiter, struct extent *ret_extent);
+/* The region has a new summary: assume the most. */
+void space_runs_assume(struct space *space, uint32_t region);
+/* Blocks of it came free. */
+void space_runs_freed(struct space *space, uint32_t region, const uint8_t *bits, uint32_t from,
+                      uint32_t count);
+/* The region may be looked at (again). */
+void space_runs_offer(struct space *space, uint32_t region);
+/* Somebody else wants the region for himself. */
+void space_runs_leave(struct space *space, uint32_t region);
 
 /* --- quarantine.c, release.c ------------------------------------------------------------- */
 

@@ -66,6 +66,7 @@ void space_region_enter(struct space *space, uint32_t region, uint32_t free, boo
     if (prepared)
         region_set_prepared(space, region, true);
     region_count(space, region, true);
+    space_runs_assume(space, region);
 }
 
 void space_region_lose(struct space *space, uint32_t region)
@@ -165,8 +166,11 @@ int space_region_change(struct space *space, uint32_t region, struct page *page,
     uint32_t free = space_region_free(space, region);
     region_set_free(space, region, used ? free - changed : free + changed);
     region_count(space, region, true);
-    if (!used && !space_region_ready(space, region))
-        space_region_class(space, region)->prepare.none = false;
+    if (!used) {
+        if (!space_region_ready(space, region))
+            space_region_class(space, region)->prepare.none = false;
+        space_runs_freed(space, region, bits, from, count);
+    }
     if (!MUTANT(69))
         page_annotate(page, region_note(space, region));
     page_unreserve(space->cache, SPACE_CHANGE_FRAMES);
@@ -184,6 +188,7 @@ int space_region_prepared(struct space *space, uint32_t region, struct page *pag
     region_set_prepared(space, region, prepared);
     space_region_class(space, region)->prepare.none = false;
     region_count(space, region, true);
+    space_runs_offer(space, region);
     page_annotate(page, region_note(space, region));
     page_unreserve(space->cache, SPACE_CHANGE_FRAMES);
     return 0;

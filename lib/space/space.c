@@ -64,6 +64,7 @@ static void space_init(struct space *space)
         class->space = space;
         space_fetch_init(&class->current, space);
         space_fetch_init(&class->next, space);
+        space_fetch_init(&class->runs.fetch, space);
         space_prepare_init(class);
     }
     for (unsigned i = 0; i < SPACE_RELEASE_SLOTS; i++)
@@ -84,6 +85,7 @@ void space_close(struct space *space)
     for (unsigned i = 0; i < DEVICE_CLASSES; i++) {
         space_fetch_end(&space->classes[i].current);
         space_fetch_end(&space->classes[i].next);
+        space_fetch_end(&space->classes[i].runs.fetch);
         space_prepare_close(&space->classes[i]);
     }
     for (unsigned i = 0; i < SPACE_RELEASE_SLOTS; i++)

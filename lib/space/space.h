@@ -20,7 +20,8 @@
  * list, exactly, and no page has to be written because another was. A reopened store begins with
  * the deferred list in quarantine, with nothing to wait for.
  *
- * Space is given next-fit per class from a current region whose bitmap is in memory; the next
+ * Space is given next-fit per class from a current region whose bitmap is in memory (who asks for
+ * many blocks at once gets a long run from elsewhere while there is one: runs.c); the next
  * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 256 KiB, few at a
  * time so that foreground writes do not stall), before the current one runs out; up to 1 GiB ahead
  * while nobody takes. Of a region that is being prepared, what lies before the piece in flight can

@@ -5,6 +5,8 @@
  *   current (bitmap pinned) ──exhausted──▶ next (fetched ahead) ──▶ current
  *                                            ▲
  *                         the next ready region in order of places
+ *
+ * Who asks for many blocks is served from elsewhere while there are long runs (runs.c).
  */
 #include "space/internal.h"
 
@@ -25,7 +27,7 @@ static bool region_held(const struct space *space, const struct space_class *cla
 /*
  * The next region in order after the current one that is ready (or, if not `ready`, any) and has
  * free blocks. The fuller ones are passed over while others are there: a bitmap read should
- * buy many blocks. The current one comes last.
+ * buy many blocks; and the one in which long runs are looked for. The current one comes last.
  */
 static uint32_t region_pick(struct space *space, struct space_class *class, bool ready)
 {
@@ -38,7 +40,7 @@ static uint32_t region_pick(struct space *space, struct space_class *class, bool
         if (free == 0 || space_region_class(space, region) != class ||
             region_held(space, class, region) || (ready && !space_region_ready(space, region)))
             continue;
-        if (free >= average / 2)
+        if (free >= average / 2 && region != class->runs.fetch.region)
             return region;
         if (second == SPACE_REGION_NONE)
             second = region;
@@ -141,6 +143,11 @@ static int take_here(struct space *space, struct space_class *class, enum space_
 static int class_take(struct space *space, struct space_class *class, enum space_purpose purpose,
                       uint32_t blocks_max, struct page_waiter *waiter, struct extent *ret_extent)
 {
+    if (blocks_max >= SPACE_RUN_ASKED && purpose != SPACE_PAGES) {
+        int result = space_runs_take(space, class, blocks_max, waiter, ret_extent);
+        if (result != -ENOENT)
+            return result;
+    }
     /* Regions that turn out to be lost cost a round each, and those of which all is avoided. */
     uint32_t most = 8 + (space->avoid.count > 0 ? space->region_count : 0);
     for (uint32_t rounds = 0; rounds < most; rounds++) {

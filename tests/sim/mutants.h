@@ -79,7 +79,8 @@
     X(73, "the pages of the deferred list leak")                                  \
     X(74, "a recovered block stays free")                                         \
     X(75, "what is left of a checkpoint's run is not given back")                 \
-    X(76, "a checkpoint during recovery writes over what is to be replayed")
+    X(76, "a checkpoint during recovery writes over what is to be replayed")      \
+    X(77, "long runs are given out where space is being given back to the device")
 
 /* 100 .. 109: catalog. */
 #define CATALOG_MUTANTS(X)                                                       \

@@ -39,6 +39,28 @@ static void find_check(uint32_t from, uint32_t limit, uint32_t most)
     cr_assert_eq(blocks, end - first);
 }
 
+static void find_run_check(uint32_t from, uint32_t limit, uint32_t least, uint32_t most)
+{
+    uint32_t first = from;
+    uint32_t run = 0;
+    for (; first + run < limit && run < least; run++) {
+        if (model[first + run]) {
+            first += run + 1;
+            run = UINT32_MAX;
+        }
+    }
+    uint32_t end = first;
+    while (end < limit && !model[end] && end - first < most)
+        end++;
+    uint32_t at, blocks;
+    bool found = space_bitmap_find_run(bits, from, limit, least, most, &at, &blocks);
+    cr_assert_eq(found, run == least);
+    if (!found)
+        return;
+    cr_assert_eq(at, first);
+    cr_assert_eq(blocks, end - first);
+}
+
 Test(bitmap, agrees_with_an_array_of_flags)
 {
     struct prng prng = {.state = 11};
@@ -48,6 +70,8 @@ Test(bitmap, agrees_with_an_array_of_flags)
         model_set(from, count, prng_one_in(&prng, 2));
         uint32_t limit = (uint32_t)prng_below(&prng, BITS + 1);
         find_check((uint32_t)prng_below(&prng, BITS), limit, 1 + (uint32_t)prng_below(&prng, 300));
+        uint32_t least = 1 + (uint32_t)prng_below(&prng, 64);
+        find_run_check(from, limit, least, least + (uint32_t)prng_below(&prng, 300));
         bool clear = true;
         for (uint32_t j = from; j < from + count; j++) {
             cr_assert_eq(space_bitmap_get(bits, j), model[j]);
