@@ -102,7 +102,11 @@ static bool receive_cramped(const struct iomesh_stream *stream)
            (room < stream->buffer_bytes / 2 && stream_held(stream) <= 4096);
 }
 
-/* What is wanted goes where it shall be, and what follows it into the buffer, with one request. */
+/*
+ * What is wanted goes where it shall be, and what follows it into the buffer, with one request.
+ * Who sends large payloads is likely to send another, which is copied as far as it is in the
+ * buffer: of that, only a little is let in.
+ */
 static void receive_start(struct iomesh_stream *stream)
 {
     struct iovec *parts = stream->receive_parts;
@@ -116,9 +120,9 @@ static void receive_start(struct iomesh_stream *stream)
         stream->end -= stream->begin;
         stream->begin = 0;
     }
-    if (stream->end < stream->buffer_bytes)
-        parts[count++] =
-            (struct iovec){stream->buffer + stream->end, stream->buffer_bytes - stream->end};
+    uint32_t room = MIN(stream->buffer_bytes - stream->end, stream->ahead_bytes);
+    if (room > 0)
+        parts[count++] = (struct iovec){stream->buffer + stream->end, room};
     stream->receive_message.msg_iov = parts;
     stream->receive_message.msg_iovlen = count;
     stream->receiving = true;
@@ -189,6 +193,9 @@ int uring_stream_fill(struct iomesh_stream *stream, uint32_t bytes, iomesh_done_
         return FAIL(-EINVAL, "a fill takes 1 to %u bytes, not %u", stream->buffer_bytes, bytes);
     stream->target = NULL;
     stream->fill_bytes = bytes;
+    /* Two fills in a row: what is asked for now is small. */
+    stream->ahead_bytes = stream->large ? MAX(bytes, STREAM_AHEAD_BYTES) : stream->buffer_bytes;
+    stream->large = false;
     return receive_want(stream, done, context);
 }
 
@@ -211,6 +218,8 @@ int uring_stream_receive(struct iomesh_stream *stream, void *data, uint32_t leng
         return FAIL(-EBUSY, "a fill or receive of this stream is under way, or it closes");
     if (length == 0 || data == NULL)
         return FAIL(-EINVAL, "nothing to receive");
+    stream->large = length >= STREAM_LARGE_BYTES;
+    stream->ahead_bytes = stream->large ? STREAM_AHEAD_BYTES : stream->buffer_bytes;
     uint32_t held = MIN(length, stream_held(stream));
     memcpy(data, stream->buffer + stream->begin, held);
     stream->begin += held;

@@ -10,6 +10,9 @@
 
 #define STREAM_PARTS_MAX 128u /* Pieces that leave with one system call. */
 #define STREAM_NAME_BYTES 160u
+/* After a receive of so much, no more than this comes into the buffer unasked. */
+#define STREAM_LARGE_BYTES (32u << 10)
+#define STREAM_AHEAD_BYTES 4096u
 
 struct stream_options {
     uint32_t buffer_bytes, backlog, mode, streams_max;
@@ -32,6 +35,8 @@ struct iomesh_stream {
     uint8_t *target;      /* Of a receive: where the next byte goes. */
     uint32_t target_left; /* Bytes. */
     uint32_t fill_bytes;  /* Of a fill. */
+    uint32_t ahead_bytes; /* How much may come into the buffer with what is wanted. */
+    bool large;           /* The last thing wanted was a large receive. */
     bool wanted;          /* A fill or receive is under way. */
     bool receiving;       /* The kernel has a request. */
     int receive_error;    /* Once set it stays. */
