@@ -167,10 +167,14 @@ static uint64_t now_ns(void)
 Test(api_io, what_needs_no_device_does_not_wait_for_a_timer)
 {
     static uint8_t data[4096];
-    uint64_t start_ns = now_ns();
-    for (unsigned i = 0; i < 200; i++)
+    uint64_t quickest_ns = UINT64_MAX;
+    for (unsigned i = 0; i < 200; i++) {
+        uint64_t start_ns = now_ns();
         OK(iomesh_read_sync(volume, i * 4096ull, sizeof data, data));
-    cr_expect_lt(now_ns() - start_ns, 5000000000u, "25 ms for each read of a hole");
+        uint64_t took_ns = now_ns() - start_ns;
+        quickest_ns = took_ns < quickest_ns ? took_ns : quickest_ns;
+    }
+    cr_expect_lt(quickest_ns, 10000000u, "each read of a hole took 10 ms or more");
 }
 
 Test(api_io, a_request_of_the_largest_size_is_whole)
