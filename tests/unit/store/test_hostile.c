@@ -66,7 +66,7 @@ static void forget(void)
     world_close(&world);
 }
 
-TestSuite(store_hostile, .init = make, .fini = forget, .timeout = 60);
+TestSuite(store_hostile, .init = make, .fini = forget);
 
 static int open_it(void)
 {
