@@ -287,19 +287,33 @@ COMPLETED = [
 ]
 
 
-@pytest.mark.parametrize("line, among", COMPLETED)
-def test_bash_completes(cli, line, among):
-    for name in ("alpha", "beta"):
-        cli("volume", "create", name, "--size", "1M")
+def bash_completes(line, url):
+    """What bash offers. It breaks words at "=" and ":" too, and makes words of those."""
     script = rigs.ROOT / "docs/completion/iomesh-cli"
-    words = line.split(" ")
+    words = [word for part in line.split(" ")
+             for word in re.findall("[=:]+|[^=:]+", part) or [""]]
     text = (f"source {script}; PATH={rigs.bin_directory()}:$PATH; COMP_LINE='{line}'; "
             f"COMP_WORDS=({' '.join(repr(word) for word in words)}); "
             f"COMP_CWORD={len(words) - 1}; _iomesh_cli; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "IOMESH_POOL": cli.url})
+                          env={**os.environ, "IOMESH_POOL": url})
     assert done.stderr == ""
-    assert set(done.stdout.split()) == among
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("line, among", COMPLETED)
+def test_bash_completes(cli, line, among):
+    for name in ("alpha", "beta"):
+        cli("volume", "create", name, "--size", "1M")
+    assert bash_completes(line, cli.url) == among
+
+
+def test_bash_completes_from_the_pool_that_is_named(cli):
+    for name in ("alpha", "beta"):
+        cli("volume", "create", name, "--size", "1M")
+    for way in (f"--pool {cli.url} volume show ", f"volume show --pool {cli.url} ",
+                f"--pool={cli.url} volume delete "):
+        assert bash_completes(f"iomesh-cli {way}", "file:/nowhere") == {"alpha", "beta"}, way
 
 
 @pytest.mark.parametrize("line, among", COMPLETED)
