@@ -46,14 +46,15 @@ static void start_closing(struct connection *connection)
     connection_handshaken(connection);
     connection->state = CONNECTION_CLOSING;
     connection->progress_ns = server_now_ns();
-    if (connection->is_starved) {
-        TAILQ_REMOVE(&server->starved, connection, starved);
-        connection->is_starved = false;
+    if (connection->queueing) {
+        TAILQ_REMOVE(&server->queue, connection, queue);
+        connection->queueing = false;
     }
     transport_close(&connection->transport, stream_closed, connection);
     /* Its payload will not come any more; a receive under way is ended by the closing. */
     struct io *hungry = connection->hungry;
     if (hungry != NULL) {
+        TAILQ_REMOVE(&server->hungry, hungry, link);
         connection->hungry = NULL;
         connection->receiving = NULL;
         io_free(hungry);
@@ -133,10 +134,10 @@ static bool admitted(struct connection *connection)
         return false;
     }
     if (TAILQ_EMPTY(&server->ios_free)) {
-        if (!connection->is_starved) {
+        if (!connection->queueing) {
             server->counts.starved++;
-            TAILQ_INSERT_TAIL(&server->starved, connection, starved);
-            connection->is_starved = true;
+            TAILQ_INSERT_TAIL(&server->queue, connection, queue);
+            connection->queueing = true;
         }
         return false;
     }
@@ -162,7 +163,7 @@ void connection_pump(struct connection *connection)
 {
     while (connection->state == CONNECTION_HANDSHAKE || connection->state == CONNECTION_REQUESTS) {
         if (connection->filling || connection->asking || connection->receiving != NULL ||
-            connection->hungry != NULL || connection->is_starved)
+            connection->hungry != NULL || connection->queueing)
             return;
         if (connection->session.out_bytes > 0) {
             handshake_send(connection);

@@ -18,6 +18,7 @@
 #include "nbd/server.h"
 
 static void submit(struct io *io);
+static void begin(struct io *io);
 
 static bool closing(const struct io *io)
 {
@@ -30,18 +31,47 @@ static uint32_t piece_bytes(const struct io *io)
     return left < IO_PIECE_BYTES ? (uint32_t)left : IO_PIECE_BYTES;
 }
 
-/* What became free goes to those who wait, the first first. */
-static void feed_starved(struct server *server)
+static uint32_t memory_needed(const struct io *io)
 {
+    switch (io->request.type) {
+    case NBD_CMD_READ:
+    case NBD_CMD_WRITE: return piece_bytes(io);
+    case NBD_CMD_CACHE:
+    case NBD_CMD_BLOCK_STATUS: return status_buffer_bytes(io);
+    default: return 0;
+    }
+}
+
+static bool take_memory(struct io *io)
+{
+    struct connection *connection = io->connection;
+    const uint32_t bytes = memory_needed(io);
+    if (bytes == 0)
+        return true;
+    io->buffer = iomesh_buffer_get(connection->server->engine, bytes);
+    if (io->buffer == NULL)
+        return false;
+    io->buffer_bytes = bytes;
+    connection->bytes += bytes;
+    return true;
+}
+
+/* What became free goes to those who wait, the first first. Two lines, not one: whoever waits for
+ * memory holds an io, and must never stand behind somebody who waits for one. */
+static void feed(struct server *server)
+{
+    struct io *io;
+    while ((io = TAILQ_FIRST(&server->hungry)) != NULL && take_memory(io)) {
+        struct connection *connection = io->connection;
+        TAILQ_REMOVE(&server->hungry, io, link);
+        connection->hungry = NULL;
+        begin(io);
+        connection_pump(connection);
+    }
     struct connection *connection;
-    while ((connection = TAILQ_FIRST(&server->starved)) != NULL) {
-        struct io *hungry = connection->hungry;
-        if (hungry != NULL ? !io_feed(hungry) : TAILQ_EMPTY(&server->ios_free))
-            return;
-        if (connection->is_starved) {
-            TAILQ_REMOVE(&server->starved, connection, starved);
-            connection->is_starved = false;
-        }
+    while (!TAILQ_EMPTY(&server->ios_free) && (connection = TAILQ_FIRST(&server->queue)) != NULL) {
+        TAILQ_REMOVE(&server->queue, connection, queue);
+        connection->queueing = false;
         connection_pump(connection);
     }
 }
@@ -58,8 +88,7 @@ void io_free(struct io *io)
     io->connection = NULL;
     server->ios_used--;
     TAILQ_INSERT_HEAD(&server->ios_free, io, link);
-    if (!TAILQ_EMPTY(&server->starved))
-        feed_starved(server);
+    feed(server);
     if (connection->throttled) {
         connection->throttled = false;
         connection_pump(connection);
@@ -322,44 +351,13 @@ static void submit(struct io *io)
     }
 }
 
-static uint32_t memory_needed(const struct io *io)
+/* It has its memory. */
+static void begin(struct io *io)
 {
-    switch (io->request.type) {
-    case NBD_CMD_READ:
-    case NBD_CMD_WRITE: return piece_bytes(io);
-    case NBD_CMD_CACHE:
-    case NBD_CMD_BLOCK_STATUS: return status_buffer_bytes(io);
-    default: return 0;
-    }
-}
-
-bool io_feed(struct io *io)
-{
-    struct connection *connection = io->connection;
-    const uint32_t bytes = memory_needed(io);
-    if (bytes > 0) {
-        io->buffer = iomesh_buffer_get(connection->server->engine, bytes);
-        if (io->buffer == NULL)
-            return false;
-        io->buffer_bytes = bytes;
-        connection->bytes += bytes;
-    }
-    connection->hungry = NULL;
     if (io->request.type == NBD_CMD_WRITE)
         write_payload(io);
     else
         submit(io);
-    return true;
-}
-
-static void starve(struct io *io)
-{
-    struct connection *connection = io->connection;
-    struct server *server = connection->server;
-    connection->hungry = io;
-    connection->is_starved = true;
-    server->counts.starved++;
-    TAILQ_INSERT_TAIL(&server->starved, connection, starved);
 }
 
 void io_start(struct connection *connection, const struct nbd_request *request)
@@ -398,8 +396,12 @@ void io_start(struct connection *connection, const struct nbd_request *request)
         connection->receiving = io;
         connection->has_written = true;
     }
-    if (!TAILQ_EMPTY(&server->starved) && memory_needed(io) > 0)
-        starve(io);
-    else if (!io_feed(io))
-        starve(io);
+    const bool others_first = !TAILQ_EMPTY(&server->hungry) && memory_needed(io) > 0;
+    if (!others_first && take_memory(io)) {
+        begin(io);
+        return;
+    }
+    server->counts.starved++;
+    connection->hungry = io;
+    TAILQ_INSERT_TAIL(&server->hungry, io, link);
 }

@@ -19,7 +19,8 @@ uint64_t server_now_ns(void)
 int server_init(struct server *server)
 {
     TAILQ_INIT(&server->connections);
-    TAILQ_INIT(&server->starved);
+    TAILQ_INIT(&server->queue);
+    TAILQ_INIT(&server->hungry);
     TAILQ_INIT(&server->exports);
     TAILQ_INIT(&server->ios_free);
     TAILQ_INIT(&server->ios_retry);

@@ -37,7 +37,7 @@ enum { IO_PARTS_MAX = 8 };
 
 /* One request from its header to the last byte of its reply. */
 struct io {
-    TAILQ_ENTRY(io) link; /* The server's free or retry list, or connection->held. */
+    TAILQ_ENTRY(io) link; /* The server's free or retry list, server->hungry or connection->held. */
     struct connection *connection;
     struct nbd_request request;
     void *buffer; /* Of the engine's arena. */
@@ -60,7 +60,7 @@ enum connection_state {
 
 struct connection {
     TAILQ_ENTRY(connection) link;    /* server->connections */
-    TAILQ_ENTRY(connection) starved; /* server->starved */
+    TAILQ_ENTRY(connection) queue;   /* server->queue */
     TAILQ_ENTRY(connection) waiting; /* export->waiters */
     struct server *server;
     enum connection_state state;
@@ -76,11 +76,11 @@ struct connection {
     bool listing;    /* LIST goes on once out is sent. */
     bool end_next;   /* Close once out is sent. */
     bool throttled;  /* At a limit of its own; goes on after a reply. */
-    bool is_starved; /* On server->starved. */
+    bool queueing;   /* On server->queue. */
     bool accepted;   /* Counted as a handshake until it has an export. */
     bool has_written;
     struct io *receiving; /* A WRITE whose payload is still to come, wholly or in part. */
-    struct io *hungry;    /* Waits for memory. */
+    struct io *hungry;    /* Waits for memory, on server->hungry. */
     uint32_t in_flight;   /* Requests. */
     uint64_t bytes;       /* Of the arena. */
     uint64_t since_ns;    /* Connected. */
@@ -130,7 +130,7 @@ struct server_counts {
     uint64_t requests[NBD_CMD_BLOCK_STATUS + 1];
     uint64_t requests_refused; /* By the codec: flags, bounds, alignment. */
     uint64_t errors;           /* Replies with an error from the engine. */
-    uint64_t starved;          /* Times that a request waited for memory. */
+    uint64_t starved;          /* Times that a request waited for memory or its turn. */
     uint64_t throttled;        /* Times that a connection reached a limit of its own. */
 };
 
@@ -151,7 +151,8 @@ struct server {
     struct connection_list connections; /* Oldest first. */
     uint32_t connection_count;
     uint32_t handshake_count;
-    struct connection_list starved;
+    struct connection_list queue; /* They wait for a free io. */
+    struct io_list hungry;        /* They are one, and wait for memory. */
     struct export_list exports;
     uint32_t export_count;
     struct io *ios;
@@ -210,8 +211,6 @@ void export_leave(struct export *export);
 /* io.c */
 /* A request of the client; its payload, if any, is next in the stream. */
 void io_start(struct connection *connection, const struct nbd_request *request);
-/* Memory came back or its turn came. True: it has what it needs. */
-bool io_feed(struct io *io);
 void io_retry(struct io *io);
 void io_reply(struct io *io, int error);
 void io_refuse(struct io *io, uint32_t error, const char *sentence);

@@ -325,6 +325,47 @@ def test_too_many_handshakes_push_out_the_oldest(rig):
     assert slow[-1].list()
 
 
+@pytest.mark.parametrize("words, most, waits", [
+    (["--requests", "2"], 2, "iomesh_nbd_starved_total"),
+    (["--connection-requests", "3"], 4 * 3, "iomesh_nbd_throttled_total"),
+    (["--connection-buffer", "2M"], 4 * 2, "iomesh_nbd_throttled_total"),
+    (["--buffer-size", "4M"], 4, "iomesh_nbd_starved_total")])
+def test_each_limit_holds_alone(rig, words, most, waits):
+    """Four clients ask for a mebibyte each time and take no answer, until all have asked."""
+    server = Server(rig, *words)
+    with server.open() as writer:
+        data = os.urandom(MIB)
+        writer.write(0, data)
+    peers = [server.open(mode=STRUCTURED) for _ in range(4)]
+    for peer in peers:
+        for _ in range(20):
+            peer.request(nbd.CMD_READ, 0, 0, MIB)
+    rigs.wait_until("they wait", lambda: server.metric(waits) > 0)
+    for _ in range(10):
+        in_flight = server.metric("iomesh_nbd_requests_in_flight")
+        # A request that waits for memory is in flight too: one of each client.
+        assert in_flight <= most + (4 if words[0] == "--buffer-size" else 0), in_flight
+    answers = []
+
+    def take(peer):
+        """All at once: those who take nothing keep what the others wait for."""
+        for reply in peer.replies(20).values():
+            answers.append(peer.assemble(reply, 0, MIB))
+    threads = [threading.Thread(target=take, args=(peer,)) for peer in peers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [data] * 80
+    rigs.wait_until("all is over",
+                    lambda: server.metric("iomesh_nbd_requests_in_flight") == 0)
+
+
+def test_the_caches_have_the_size_that_was_asked_for(rig):
+    server = Server(rig, "--cache-size", "8M")
+    assert server.metric("iomesh_cache_bytes") == 8 * MIB
+
+
 def test_a_small_buffer_serves_many_hungry_clients(rig):
     server = Server(rig, "--buffer-size", "4M", "--connection-buffer", "2M", "--requests", "32")
     data = os.urandom(8 * MIB)
