@@ -79,8 +79,9 @@ struct space_prepare {
     struct region_fetch fetch;
     uint32_t position; /* The next to be zeroed. */
     struct space_piece pieces[SPACE_PIECES];
-    bool none; /* There was nothing to prepare when last looked. */
-    bool full; /* No space below; tried again when the timer fires. */
+    bool none;  /* There was nothing to prepare when last looked. */
+    bool full;  /* No space below; tried again when the timer fires. */
+    bool tight; /* Since then no region was prepared whole: what is prepared is all there is. */
     struct timer full_timer;
 };
 
@@ -341,6 +342,8 @@ uint32_t space_prepare_limit(const struct space *space, const struct space_class
                              uint32_t region, enum space_purpose purpose);
 /* Nothing is prepared now: a checkpoint may take what is not. */
 bool space_prepare_over(const struct space *space, const struct space_class *class);
+/* Free blocks that only look so: the space below is full, and they were not prepared. */
+uint64_t space_prepare_lacks(const struct space *space);
 /* Whether preparing will make something ready. */
 bool space_prepare_coming(const struct space *space, const struct space_class *class);
 void space_prepare_turn(struct space *space);

@@ -38,6 +38,18 @@ bool space_prepare_coming(const struct space *space, const struct space_class *c
     return class->free > class->prepared_free && !space_prepare_over(space, class);
 }
 
+uint64_t space_prepare_lacks(const struct space *space)
+{
+    uint64_t lacks = 0;
+    for (unsigned i = 0; i < DEVICE_CLASSES; i++) {
+        const struct space_class *class = &space->classes[i];
+        /* Where no region is ready, what is given out is the front of the one being prepared. */
+        if (class->prepare.tight && class->regions_ready > 0)
+            lacks += class->free - class->prepared_free;
+    }
+    return lacks;
+}
+
 uint32_t space_prepare_limit(const struct space *space, const struct space_class *class,
                              uint32_t region, enum space_purpose purpose)
 {
@@ -57,6 +69,32 @@ uint32_t space_prepare_limit(const struct space *space, const struct space_class
     return may ? REGION_BLOCKS : 0;
 }
 
+/*
+ * Whether blocks of a region that count as in use were perhaps never written, and come free by and
+ * by: what was left of the run of a checkpoint that took what was not prepared (in recovery, at
+ * format, with no space below). Prepared now, the region would be given out with holes in it.
+ */
+static bool comes_free_unwritten(const struct space *space, uint32_t region)
+{
+    const struct extents *batch = &space->release.batch;
+    uint64_t from = (uint64_t)region * REGION_BLOCKS;
+    size_t at = space_extents_find(batch, from);
+    for (; at < batch->count && space_region_of(deferred_place(batch->items[at])) == region; at++) {
+        if ((batch->items[at] & RELEASED) == 0)
+            return true;
+    }
+    for (size_t i = 0; i < space->returned.count; i++) {
+        if (space_region_of(deferred_place(space->returned.items[i])) == region)
+            return true;
+    }
+    const struct extents *run = &space->checkpoint.run;
+    for (size_t i = space->checkpoint.run_next; i < run->count; i++) {
+        if (space_region_of(deferred_place(run->items[i])) == region)
+            return true;
+    }
+    return false;
+}
+
 /* The next region after the current one that has something to prepare; worthwhile ones first. */
 static uint32_t prepare_pick(struct space *space, struct space_class *class)
 {
@@ -67,7 +105,7 @@ static uint32_t prepare_pick(struct space *space, struct space_class *class)
         uint32_t free = space_region_free(space, region);
         if (free == 0 || space_region_class(space, region) != class ||
             space_region_ready(space, region) || (space->regions[region] & SUMMARY_BAD) != 0 ||
-            region == space->discard.fetch.region)
+            region == space->discard.fetch.region || comes_free_unwritten(space, region))
             continue;
         if (free >= SPACE_PIECE_BLOCKS)
             return region;
@@ -119,7 +157,7 @@ static void piece_done(struct device_io *io, int result)
     class->prepare.position = MIN(class->prepare.position, piece->start);
     if (result == -ENOSPC) {
         REACH(space_full_while_preparing);
-        class->prepare.full = true;
+        class->prepare.full = class->prepare.tight = true;
         clock_set_after(space->options.clock, &class->prepare.full_timer, SPACE_FULL_NS);
     }
 }
@@ -166,7 +204,7 @@ static void prepare_finish(struct space *space, struct space_class *class)
         return;
     }
     space_fetch_end(fetch);
-    class->starved = false;
+    class->starved = class->prepare.tight = false;
     space->progress = true;
     space_again(space);
 }

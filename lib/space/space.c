@@ -152,7 +152,8 @@ int space_open(const struct space_options *options, struct space **ret_space)
 
 void space_begin(struct space *space)
 {
-    space->started = true;
+    /* What waits for nothing comes free before its region is prepared. */
+    space->started = space->releasing = true;
     space_again(space);
 }
 

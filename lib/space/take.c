@@ -171,7 +171,8 @@ static uint64_t take_floor(const struct space *space, enum space_purpose purpose
 {
     if (purpose == SPACE_PAGES || MUTANT(64))
         return 0;
-    return purpose == SPACE_NEW ? space->options.reserve_blocks : space->options.reserve_blocks / 2;
+    uint64_t reserve = space->options.reserve_blocks;
+    return (purpose == SPACE_NEW ? reserve : reserve / 2) + space_prepare_lacks(space);
 }
 
 /* Blocks that a checkpoint, under way or to come, will give back. */
