@@ -417,7 +417,7 @@ static void recovery_replayed(void *context, int result)
     struct journal_position start = {.batch = MAX(scan.end.batch, scan.last + 1),
                                      .block = scan.end.block};
     int error = opening_journal(store, store->checkpoint.incarnation, start);
-    if (error != 0)
+    if (error != 0 || MUTANT(95))
         opening_end(opening, error);
     else
         opening_checkpoint(opening, false, recovery_checkpointed);

@@ -8,20 +8,22 @@
 
 /* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 40 .. 59: page and tree,
  * 60 .. 79: space,
- * 80 .. 89: store and volume. */
-#define STORE_MUTANTS(X)                                                       \
-    X(80, "a write is acknowledged without its record in the journal")         \
-    X(81, "FUA does not flush")                                                \
-    X(82, "recovery does not look whether the data of a record arrived")       \
-    X(83, "a flush covers what completed while it was under way")              \
-    X(84, "a superblock names pages that are not durable")                     \
-    X(85, "the CRC of a block is not looked at")                               \
-    X(86, "blocks of a request that failed are not read again")                \
-    X(88, "a checkpoint during recovery falls between a pointer and its mark") \
-    X(89, "what lies in a gap is taken for the next block")                    \
-    X(51, "blocks of a map page that recovery gave up read as zeros")          \
-    X(60, "a freed block is used again before its record is durable")          \
-    X(64, "new data takes the reserve")                                        \
+ * 80 .. 99: store and volume. */
+#define STORE_MUTANTS(X)                                                         \
+    X(80, "a write is acknowledged without its record in the journal")           \
+    X(81, "FUA does not flush")                                                  \
+    X(82, "recovery does not look whether the data of a record arrived")         \
+    X(83, "a flush covers what completed while it was under way")                \
+    X(84, "a superblock names pages that are not durable")                       \
+    X(85, "the CRC of a block is not looked at")                                 \
+    X(86, "blocks of a request that failed are not read again")                  \
+    X(88, "a checkpoint during recovery falls between a pointer and its mark")   \
+    X(89, "what lies in a gap is taken for the next block")                      \
+    X(51, "blocks of a map page that recovery gave up read as zeros")            \
+    X(95, "recovery does not end with a checkpoint")                             \
+    X(97, "what a checkpoint replaced is free before its superblock is durable") \
+    X(60, "a freed block is used again before its record is durable")            \
+    X(64, "new data takes the reserve")                                          \
     X(65, "what a checkpoint took and did not use leaks")
 
 #define DEVICE_MUTANTS(X)                                     \
