@@ -340,8 +340,10 @@ void space_checkpoint_close(struct space *space);
 /* Where allocation in a region ends: blocks before it are prepared and no piece flies there. */
 uint32_t space_prepare_limit(const struct space *space, const struct space_class *class,
                              uint32_t region, enum space_purpose purpose);
-/* Nothing is prepared now: a checkpoint may take what is not. */
+/* Nothing is prepared now. */
 bool space_prepare_over(const struct space *space, const struct space_class *class);
+/* So, or there is nothing that can be: a checkpoint may take what is not prepared. */
+bool space_prepare_spares(const struct space *space, const struct space_class *class);
 /* Free blocks that only look so: the space below is full, and they were not prepared. */
 uint64_t space_prepare_lacks(const struct space *space);
 /* Whether preparing will make something ready. */

@@ -31,6 +31,11 @@ bool space_prepare_over(const struct space *space, const struct space_class *cla
     return !space->started || space->stopped || class->prepare.full;
 }
 
+bool space_prepare_spares(const struct space *space, const struct space_class *class)
+{
+    return space_prepare_over(space, class) || class->prepare.none;
+}
+
 bool space_prepare_coming(const struct space *space, const struct space_class *class)
 {
     if (class->prepare.fetch.region != SPACE_REGION_NONE)
@@ -65,14 +70,14 @@ uint32_t space_prepare_limit(const struct space *space, const struct space_class
         return limit;
     }
     bool may = space_region_ready(space, region) ||
-               (purpose == SPACE_PAGES && space_prepare_over(space, class));
+               (purpose == SPACE_PAGES && space_prepare_spares(space, class));
     return may ? REGION_BLOCKS : 0;
 }
 
 /*
  * Whether blocks of a region that count as in use were perhaps never written, and come free by and
- * by: what was left of the run of a checkpoint that took what was not prepared (in recovery, at
- * format, with no space below). Prepared now, the region would be given out with holes in it.
+ * by: what was left of the run of a checkpoint that took what was not prepared, at format or in
+ * recovery. Prepared now, the region would be given out with holes in it.
  */
 static bool comes_free_unwritten(const struct space *space, uint32_t region)
 {
@@ -85,11 +90,6 @@ static bool comes_free_unwritten(const struct space *space, uint32_t region)
     }
     for (size_t i = 0; i < space->returned.count; i++) {
         if (space_region_of(deferred_place(space->returned.items[i])) == region)
-            return true;
-    }
-    const struct extents *run = &space->checkpoint.run;
-    for (size_t i = space->checkpoint.run_next; i < run->count; i++) {
-        if (space_region_of(deferred_place(run->items[i])) == region)
             return true;
     }
     return false;
@@ -223,8 +223,12 @@ static void prepare_class(struct space *space, struct space_class *class)
             return;
         uint32_t region = prepare_pick(space, class);
         prepare->none = region == SPACE_REGION_NONE;
-        if (prepare->none)
+        if (prepare->none) {
+            /* Pages may be had without it. */
+            space->progress = true;
+            space_again(space);
             return;
+        }
         prepare->position = 0;
         space_fetch_begin(&prepare->fetch, region);
     }

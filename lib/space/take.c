@@ -55,7 +55,8 @@ static uint32_t take_successor(struct space *space, struct space_class *class,
     uint32_t region = SPACE_REGION_NONE;
     if (class->prepared_free > 0)
         region = region_pick(space, class, true);
-    if (region == SPACE_REGION_NONE && purpose == SPACE_PAGES && space_prepare_over(space, class)) {
+    if (region == SPACE_REGION_NONE && purpose == SPACE_PAGES &&
+        space_prepare_spares(space, class)) {
         REACH(space_pages_unprepared);
         region = region_pick(space, class, false);
     }
