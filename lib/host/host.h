@@ -2,7 +2,7 @@
 /*
  * host: the outside world as tables of functions.
  *
- * clock, disk and work (net lives in host/net.h). lib/uring/ is the real world, tests/sim/ the
+ * clock, disk and work; net comes with the cluster. lib/uring/ is the real world, tests/sim/ the
  * other. The seam checks, so that implementations may stay naive. Everything here runs on the
  * engine's thread, and no completion ever runs inside the call that asked for it.
  */
