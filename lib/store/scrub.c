@@ -22,18 +22,21 @@
 #define SCRUB_LOOK_NS (3600 * NS_PER_S) /* How often the calendar is looked at. */
 #define SCRUB_SAVE_NS (600 * NS_PER_S)  /* How much of a pass a crash may undo. */
 #define SCRUB_BUSY_OPERATIONS 64u
+/* What a request costs the others, in blocks: as in read.c. */
+#define SCRUB_REQUEST_BLOCKS 3u
 #define SCRUB_BUSY_PART 8u /* Of its rate, while so many are under way. */
 
 struct scrub {
     struct store *store;
     struct tree_walk walk;
     struct verify verify;
-    struct timer timer;     /* Of the next tick of a pass, or look at the calendar. */
-    uint64_t rate;          /* Bytes a second, of this pass. */
-    uint64_t credit_blocks; /* May be read before the next tick. */
-    uint64_t blocks;        /* Of data, of this pass, with what is under way. */
-    uint64_t total_blocks;  /* What the pass is expected to read. */
-    uint64_t requests;      /* Of the foreground, up to the last tick. */
+    struct timer timer;                /* Of the next tick of a pass, or look at the calendar. */
+    uint64_t rate;                     /* Bytes a second, of this pass. */
+    uint64_t credit_blocks;            /* May be read before the next tick. */
+    uint64_t blocks;                   /* Of data, of this pass, with what is under way. */
+    uint64_t total_blocks;             /* What the pass is expected to read. */
+    uint64_t requests;                 /* Of the foreground, up to the last tick. */
+    uint64_t own_requests, own_blocks; /* Up to then. */
     uint64_t opened_ns, saved_ns;
     bool walking; /* A pass is under way. */
     bool walked;  /* Its walk has ended; its last reads may have not. */
@@ -251,9 +254,16 @@ static void scrub_give(struct scrub *scrub)
     uint64_t requests = stats->reads + stats->writes + stats->zeroes + stats->flushes;
     bool alone = requests == scrub->requests && store->active == 0;
     uint64_t rate = scrub->rate / BLOCK_BYTES / SCRUB_TICKS_PER_S;
+    uint64_t own_requests = scrub->verify.requests - scrub->own_requests;
+    uint64_t own_blocks = scrub->verify.requested_blocks - scrub->own_blocks;
+    /* Where blocks lie apart the same bytes take many more requests. */
+    if (!alone && own_blocks > 0)
+        rate = rate * own_blocks / (own_blocks + SCRUB_REQUEST_BLOCKS * own_requests);
     if (store->active >= SCRUB_BUSY_OPERATIONS)
         rate /= SCRUB_BUSY_PART;
     scrub->requests = requests;
+    scrub->own_requests = scrub->verify.requests;
+    scrub->own_blocks = scrub->verify.requested_blocks;
     scrub->verify.depth = alone ? VERIFY_SLOTS : 1;
     scrub->credit_blocks = MAX(rate, 1);
 }

@@ -177,6 +177,8 @@ static void verify_pump(struct verify *verify)
         slot->blocks = plan_run(verify, plan);
         slot->singly = false;
         plan->sent += slot->blocks;
+        verify->requests++;
+        verify->requested_blocks += slot->blocks;
         busy++;
         slot_submit(slot);
     }

@@ -57,7 +57,8 @@ struct verify {
     unsigned depth;            /* Requests at once, 1 .. VERIFY_SLOTS: the owner's to change. */
     struct verify_slot slots[VERIFY_SLOTS];
     uint8_t *buffers;
-    uint64_t blocks; /* Read so far, pages apart. */
+    uint64_t blocks;                     /* Read so far, pages apart. */
+    uint64_t requests, requested_blocks; /* Sent so far, pages and all. */
     /* A block is damaged: -EIO or IOMESH_CORRUPT; IOMESH_FAILED says nothing of it. */
     void (*bad)(struct verify *verify, const struct verify_block *block, int error);
     /* A plan came free. */

@@ -36,6 +36,8 @@ def iomesh_nbd(*words, **options):
     (["--connections", "many"], "a number from 1"),
     (["--max-request", "33M"], "a size from"),
     (["--max-request", "1000000"], "multiple of 4K"),
+    (["--scrub-interval", "0"], "a number from 1 to 365"),
+    (["--scrub-rate", "1K"], "a size from 64K"),
     (["--log-level", "loud"], "is error, warning"),
     (["--socket-mode", "9"], "octal"),
     (["--default-export", "x" * 129], "1 to 128 bytes"),

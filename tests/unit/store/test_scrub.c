@@ -190,3 +190,56 @@ Test(store_scrub, a_page_that_rots_while_it_is_in_memory_is_written_anew, .init 
     cr_assert_eq(told, 1);
     cr_assert_eq(stats_now().scrub_ended_blocks, BLOCKS);
 }
+
+/* Requests at the disk now. */
+static unsigned flying(void)
+{
+    unsigned count = 0;
+    LIST_EACH (&disk->flying, node)
+        count++;
+    return count;
+}
+
+static bool reading;
+
+static void read_again(struct store_op *which, int result)
+{
+    (void)which;
+    cr_assert_eq(result, 0);
+    reading = false;
+}
+
+/* The most at once during a pass over blocks that lie apart, with or without one who reads. */
+static unsigned most_flying(bool foreground)
+{
+    static uint8_t bytes[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
+    unsigned most = 0;
+    uint64_t before = stats_now().scrub_passes;
+    cr_assert_eq(store_scrub_start(store, BLOCKS * BLOCK_BYTES), 0);
+    while (stats_now().scrub_passes == before || reading) {
+        if (foreground && !reading && stats_now().scrub_passes == before) {
+            reading = true;
+            op.kind = STORE_READ;
+            op.block = BLOCK;
+            op.count = 1;
+            op.data = bytes;
+            op.done = read_again;
+            store_submit(store, &op);
+        }
+        step();
+        if (stats_now().scrub_passes == before) /* Then it asks for a checkpoint. */
+            most = MAX(most, flying());
+    }
+    return most;
+}
+
+Test(store_scrub, one_request_at_a_time_while_there_are_others, .init = open_store,
+     .fini = close_store)
+{
+    for (uint32_t i = 0; i < BLOCKS; i += 2)
+        put(BLOCK + i, 1);
+    checkpoint();
+    cr_assert_geq(most_flying(false), 4);
+    checkpoint();
+    cr_assert_leq(most_flying(true), 3); /* Theirs, its own, and once a second a flush. */
+}
