@@ -31,7 +31,7 @@
 #define SPACE_PIECE_BLOCKS 64u
 #define SPACE_PIECES 8u
 /* Prepared and free: below the first, prepare with all pieces; below the second, with one; and when
- * nobody takes, with one up to the third. */
+ * nobody takes, with two up to the third, or as much as is in use. */
 #define SPACE_AHEAD_LOW (REGION_BLOCKS / 2)
 #define SPACE_AHEAD_BUSY (2 * REGION_BLOCKS)
 #define SPACE_AHEAD_IDLE (8 * REGION_BLOCKS)

@@ -23,9 +23,9 @@
  * Space is given next-fit per class from a current region whose bitmap is in memory (who asks for
  * many blocks at once gets a long run from elsewhere while there is one: runs.c); the next
  * region is fetched, and prepared (DISK_ZERO of its free runs, in pieces of 256 KiB, few at a
- * time so that foreground writes do not stall), before the current one runs out; up to 1 GiB ahead
- * while nobody takes. Of a region that is being prepared, what lies before the piece in flight can
- * be had already.
+ * time so that foreground writes do not stall), before the current one runs out; while nobody
+ * takes, up to 1 GiB ahead, or as much as is in use (not if free space is given back below). Of a
+ * region that is being prepared, what lies before the piece in flight can be had already.
  *
  * At any instant:  total = free + the reserve's share + used + reserved + quarantine.
  */
