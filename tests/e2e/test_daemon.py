@@ -97,6 +97,27 @@ def test_after_sigterm_everything_has_been_flushed(rig):
         pool.server.kill()
 
 
+def test_what_the_last_client_leaves_is_flushed(rig):
+    """Well before the store would flush by itself: a power cut right after it loses nothing."""
+    drive = rigs.Drive(rig, 256 * rigs.MIB)
+    pool = rigs.Pool(rig, 256 * rigs.MIB, device=drive.path)
+    pool.create("v", 64 * rigs.MIB)
+    for value in range(1, 6):
+        server = pool.serve()
+        handle = connect(pool.uri("v"))
+        for block in range(64):
+            handle.pwrite(bytes([value]) * 4096, block * 4096)
+        handle.shutdown()
+        rigs.wait_until("it is closed", lambda: '"open_count": 0' in pool.cli(
+            "--json", "volume", "show", "v").stdout)
+        drive.control("cut")
+        server.kill()
+        drive.control("arm")
+        pool.serve()
+        assert connect(pool.uri("v")).pread(64 * 4096, 0) == bytes([value]) * (64 * 4096)
+        pool.server.kill()
+
+
 def scrape(port):
     url = f"http://127.0.0.1:{port}/metrics"
     with urllib.request.urlopen(url, timeout=rigs.PATIENCE) as answer:
