@@ -20,8 +20,8 @@ uint32_t space_checkpoint_pages_max(const struct space *space)
     const struct space_checkpoint *checkpoint = &space->checkpoint;
     /* Each page written may replace one, and each block of the run may be left over alone. */
     uint64_t written = MAX(page_dirty_count(space->cache), checkpoint->promised);
-    uint64_t extents = space->ring_count + space->release.left + space->returned.count +
-                       space->pages_live.count + space->pages_done.count +
+    uint64_t extents = space->ring_count + space->release.left + space->release.lost.count +
+                       space->returned.count + space->pages_live.count + space->pages_done.count +
                        space->deferred_pages.count + space->reserved.count + 2 * written;
     return (uint32_t)DIV_CEIL(extents, DEFERRED_EXTENTS) + 1;
 }

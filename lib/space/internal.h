@@ -133,6 +133,9 @@ struct space_release {
     struct extents batch;
     size_t next; /* First that no slot has. */
     size_t left; /* Not released yet. */
+    /* Of regions whose map cannot be read now: named by every deferred list, so that an open that
+     * can read it has them. */
+    struct extents lost;
     bool loaded; /* From a deferred list: bits may be clear already. */
     struct release_slot slots[SPACE_RELEASE_SLOTS];
 };

@@ -205,6 +205,7 @@ void space_quarantine_list(const struct space *space, struct extents *to)
         if ((space->release.batch.items[i] & RELEASED) == 0)
             space_extents_push(to, space->release.batch.items[i]);
     }
+    space_extents_copy(to, &space->release.lost);
     space_extents_copy(to, &space->returned);
     space_extents_copy(to, &space->pages_done);
 }

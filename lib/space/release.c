@@ -88,7 +88,8 @@ static bool release_assign(struct space *space, struct release_slot *slot)
     return true;
 }
 
-/* The map of the slot's region cannot be read: nobody will ever know what is free in it. */
+/* The map of the slot's region cannot be read: until the store is opened again, if it can be then,
+ * nobody will know what is free in it. */
 static void release_lose(struct space *space, struct release_slot *slot)
 {
     REACH(space_release_lost);
@@ -98,6 +99,7 @@ static void release_lose(struct space *space, struct release_slot *slot)
             continue;
         space->waiting -= deferred_blocks(packed);
         space->lost += deferred_blocks(packed);
+        space_extents_push(&space->release.lost, packed);
         space->release.batch.items[i] |= RELEASED;
         space->release.left--;
     }

@@ -95,6 +95,7 @@ void space_close(struct space *space)
     page_waiter_cancel(&space->checkpoint.waiter);
     space_checkpoint_close(space);
     space_extents_done(&space->release.batch);
+    space_extents_done(&space->release.lost);
     space_extents_done(&space->returned);
     space_extents_done(&space->pages_live);
     space_extents_done(&space->pages_frozen);
