@@ -194,7 +194,7 @@ static bool each_cut(struct storm *storm, struct schedule *schedule)
     int status = 0;
     for (schedule->cut = 1; schedule->cut < MOMENTS_MAX && status == 0; schedule->cut++) {
         /* Spread over the workloads: most have fewer moments than that. */
-        uint64_t number = schedule->seed + schedule->cut;
+        uint64_t number = schedule->seed + schedule->cut + 37 * schedule->draw;
         bool again = storm->again_one_in != 0 && number % storm->again_one_in == 0;
         pid_t child = fork();
         if (child == 0)
