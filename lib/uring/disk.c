@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "uring/disk.h"
 
@@ -120,12 +122,32 @@ static void discard_start(struct uring_disk *disk, struct disk_io *io)
         discard_next(disk);
 }
 
+/* --- Zeros for a file that has holes ------------------------------------------------------------ */
+
+/* What stays free on the file system below: a pool's metadata may lie there too, and without room
+ * for its journal no volume could be opened for writing any more. */
+#define ROOM_BYTES (16ull << 20)
+
+static bool zero_leaves_room(const struct uring_disk *disk, const struct disk_io *io)
+{
+    struct statvfs below;
+    struct stat file;
+    if (!disk->is_file || fstatvfs(disk->fd, &below) != 0 || fstat(disk->fd, &file) != 0)
+        return true;
+    /* Every block of the file is there already. */
+    if ((uint64_t)file.st_blocks * 512 >= (uint64_t)file.st_size)
+        return true;
+    return (uint64_t)below.f_bavail * below.f_frsize >= io->length_bytes + ROOM_BYTES;
+}
+
 static void disk_submit_real(struct disk *disk, struct disk_io *io)
 {
     struct uring_disk *real = uring_disk_of(disk);
     io->private[ZERO_DONE] = 0;
     if (io->kind == DISK_DISCARD && !real->is_file)
         discard_start(real, io);
+    else if (io->kind == DISK_ZERO && !zero_leaves_room(real, io))
+        uring_disk_refuse(real->uring, io, -ENOSPC);
     else
         uring_disk_start(real->uring, io);
 }

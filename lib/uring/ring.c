@@ -62,6 +62,13 @@ void uring_disk_start(struct uring *uring, struct disk_io *io)
         list_push_back(&uring->waiting_ios, &io->node);
 }
 
+void uring_disk_refuse(struct uring *uring, struct disk_io *io, int error)
+{
+    uring->flying++;
+    uring->disk_flying++;
+    uring_lot_ended(uring, io, error);
+}
+
 void uring_op_cancel(struct uring *uring, struct uring_op *op)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);

@@ -105,6 +105,8 @@ void uring_op_cancel(struct uring *uring, struct uring_op *op);
 void uring_disk_prepare(struct disk_io *io, struct io_uring_sqe *sqe);
 void uring_disk_completed(struct disk_io *io, int result);
 void uring_disk_start(struct uring *uring, struct disk_io *io);
+/* Ends it with an error from the next turn, without asking the kernel. */
+void uring_disk_refuse(struct uring *uring, struct disk_io *io, int error);
 /* Of lot.c. */
 void uring_lot_placed(struct uring *uring); /* A disk request is in the ring: send it now? */
 void uring_lot_ended(struct uring *uring, struct disk_io *io, int result);
