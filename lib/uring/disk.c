@@ -122,7 +122,7 @@ static void discard_start(struct uring_disk *disk, struct disk_io *io)
         discard_next(disk);
 }
 
-/* --- Zeros for a file that has holes ------------------------------------------------------------ */
+/* --- Zeros for a file that has holes ---------------------------------------------------------- */
 
 /* What stays free on the file system below: a pool's metadata may lie there too, and without room
  * for its journal no volume could be opened for writing any more. */
