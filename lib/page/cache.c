@@ -245,14 +245,36 @@ static unsigned wake_some(struct page_cache *cache, struct list *queue, uint32_t
     return woken;
 }
 
+static uint32_t frames_spare(const struct page_cache *cache)
+{
+    return page_spare(cache) ? page_available(cache) - cache->reserved : 0;
+}
+
+static bool frames_wake(const struct page_cache *cache)
+{
+    uint32_t spare = frames_spare(cache);
+    return !list_empty(&cache->frame_waiters) && spare > 0 && spare != cache->spare_in_vain;
+}
+
+/* Who wants a page pins those above it first, and may thereby take from the queues the very frame
+ * that it was woken for. Then it waits for another, not for the next turn. */
+static unsigned wake_for_frames(struct page_cache *cache)
+{
+    uint32_t spare = frames_spare(cache);
+    uint64_t reads = cache->stats.reads;
+    unsigned woken = wake_some(cache, &cache->frame_waiters, spare, true);
+    bool vain = cache->stats.reads == reads && !list_empty(&cache->frame_waiters);
+    cache->spare_in_vain = vain ? frames_spare(cache) : 0;
+    return woken;
+}
+
 unsigned page_wake_now(struct page_cache *cache)
 {
     if (cache->waking)
         return 0;
     cache->waking = true;
     unsigned woken = wake_some(cache, &cache->ready, WAKES_PER_TURN, false);
-    uint32_t spare = page_spare(cache) ? page_available(cache) - cache->reserved : 0;
-    woken += wake_some(cache, &cache->frame_waiters, spare, true);
+    woken += wake_for_frames(cache);
     uint32_t promised = 0;
     for (unsigned i = 0; i < COUNT_OF(cache->reserve_waiters); i++) {
         struct page_waiter *waiter;
@@ -273,8 +295,7 @@ unsigned page_turn(struct page_cache *cache)
 
 bool page_turn_needed(const struct page_cache *cache)
 {
-    return !list_empty(&cache->ready) ||
-           (!list_empty(&cache->frame_waiters) && page_spare(cache)) ||
+    return !list_empty(&cache->ready) || frames_wake(cache) ||
            reserve_next(cache, &cache->reserve_waiters[0], 0) != NULL ||
            reserve_next(cache, &cache->reserve_waiters[1], 0) != NULL;
 }

@@ -75,6 +75,7 @@ struct page_set {
     struct list level[PAGE_LEVELS];
     struct list flying;
     uint32_t count;
+    uint32_t unplaced; /* Of the dirty set: without a place, now or soon. */
 };
 
 struct page_cache {
@@ -94,8 +95,9 @@ struct page_cache {
     uint32_t queue_count[2];
 
     uint32_t reserved, reserve_max, floor;
-    struct list ready;              /* To be woken by the next turn. */
-    struct list frame_waiters;      /* Want one frame. */
+    uint32_t spare_in_vain;    /* So many frames were there, and who wants one could use none. */
+    struct list ready;         /* To be woken by the next turn. */
+    struct list frame_waiters; /* Want one frame. */
     struct list reserve_waiters[2]; /* Want waiter->frames; the patient are apart. */
     bool waking;
     uint32_t pinned; /* Pages. */

@@ -30,6 +30,12 @@ static void page_clone(struct page *page)
     page->cache->stats.clones++;
 }
 
+/* The same as long as it is dirty: what is being written has its place then. */
+static bool set_unplaced(const struct page *page)
+{
+    return !page->written && !page_is_frozen(page);
+}
+
 static void set_add(struct page *page)
 {
     struct page_cache *cache = page->cache;
@@ -37,6 +43,8 @@ static void set_add(struct page *page)
     page->set[cache->now] = true;
     list_push_back(&set->level[page->level], &page->set_node[cache->now]);
     set->count++;
+    set->unplaced += set_unplaced(page);
+    page->root->dirty_pages++;
     page_settle(page);
 }
 
@@ -46,6 +54,8 @@ static void set_remove(struct page *page)
     page->set[cache->now] = false;
     list_remove(&page->set_node[cache->now]);
     cache->sets[cache->now].count--;
+    cache->sets[cache->now].unplaced -= set_unplaced(page);
+    page->root->dirty_pages--;
 }
 
 uint8_t *page_change(struct page *page)

@@ -48,6 +48,7 @@ struct page_root {
      * segment table of the same checkpoint. */
     struct pointer frozen_pointer;
     bool frozen;             /* Was dirty when the set froze: frozen_pointer counts. */
+    uint32_t dirty_pages;    /* Of its tree, dirty now. */
     void *owner;             /* The owner's. */
     struct list frozen_node; /* In the cache's list of frozen roots, in the order of dirtying. */
     struct list dirty_node;  /* page's. */
@@ -167,6 +168,9 @@ int page_abandon_root(struct page_cache *cache, struct page_root *root,
 
 /* Pages dirty now, ancestors included: the most that a freeze would have to write. */
 uint32_t page_dirty_count(const struct page_cache *cache);
+/* Those of them that were never written and are not about to be: they will take a place, and give
+ * none back. */
+uint32_t page_unplaced_count(const struct page_cache *cache);
 uint32_t page_frame_count(const struct page_cache *cache);
 /* Roots dirty now. */
 uint32_t page_dirty_roots(const struct page_cache *cache);

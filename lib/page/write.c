@@ -15,6 +15,11 @@ uint32_t page_dirty_count(const struct page_cache *cache)
     return cache->sets[cache->now].count;
 }
 
+uint32_t page_unplaced_count(const struct page_cache *cache)
+{
+    return cache->sets[cache->now].unplaced;
+}
+
 uint32_t page_dirty_roots(const struct page_cache *cache)
 {
     return cache->dirty_root_count;
@@ -29,11 +34,13 @@ void page_freeze(struct page_cache *cache)
 {
     assert(!cache->frozen);
     assert(cache->sets[cache->now ^ 1u].count == 0);
+    cache->sets[cache->now].unplaced = 0;
     cache->now ^= 1u;
     cache->frozen = true;
     for (struct list *node; (node = list_pop_front(&cache->dirty_roots)) != NULL;) {
         struct page_root *root = LIST_ENTRY(node, struct page_root, dirty_node);
         root->dirty = false;
+        root->dirty_pages = 0;
         root->frozen = true;
         root->frozen_pointer = root->pointer;
         list_init(&root->frozen_node);

@@ -15,15 +15,22 @@
 
 static void deferred_send(struct space *space);
 
-uint32_t space_checkpoint_pages_max(const struct space *space)
+uint64_t space_deferred_pages_max(const struct space *space, uint64_t written, uint64_t more)
 {
     const struct space_checkpoint *checkpoint = &space->checkpoint;
     /* Each page written may replace one, and each block of the run may be left over alone. */
-    uint64_t written = MAX(page_dirty_count(space->cache), checkpoint->promised);
     uint64_t extents = space->ring_count + space->release.left + space->release.lost.count +
                        space->returned.count + space->pages_live.count + space->pages_done.count +
-                       space->deferred_pages.count + space->reserved.count + 2 * written;
-    return (uint32_t)DIV_CEIL(extents, DEFERRED_EXTENTS) + 1;
+                       space->deferred_pages.count + space->reserved.count + 2 * written + more;
+    if (checkpoint->frozen)
+        extents += space->pages_frozen.count + 2 * checkpoint->run_left;
+    return DIV_CEIL(extents, DEFERRED_EXTENTS) + 1;
+}
+
+uint32_t space_checkpoint_pages_max(const struct space *space)
+{
+    uint64_t written = MAX(page_dirty_count(space->cache), space->checkpoint.promised);
+    return (uint32_t)space_deferred_pages_max(space, written, 0);
 }
 
 int space_checkpoint_reserve(struct space *space, uint32_t blocks, struct page_waiter *waiter)
@@ -62,6 +69,9 @@ void space_freeze(struct space *space)
     }
     space_extents_clear(&space->deferred_pages);
     space_extents_move(&space->pages_frozen, &space->pages_live);
+    /* Each dirty page that has a place gives it back for the one that it takes. */
+    checkpoint->leaves = space->pages_frozen.blocks + page_dirty_count(space->cache) -
+                         page_unplaced_count(space->cache);
 }
 
 uint64_t space_checkpoint_take(void *context)

@@ -147,6 +147,7 @@ struct space_checkpoint {
     uint64_t taken;    /* Blocks. */
     uint64_t promised; /* Blocks asked for and had so far. */
     bool frozen;
+    uint64_t leaves;      /* Since the freeze: blocks that it will have given back, at least. */
     struct extents list;  /* For the deferred list. */
     struct extents pages; /* The deferred list's own pages. */
     uint8_t *bytes;
@@ -182,6 +183,9 @@ struct space {
     struct page_root root;
     uint32_t *regions;
     uint32_t region_count, regions_prepared;
+    uint64_t map_pages; /* Bitmaps and index pages that there are or may be. */
+    uint64_t reserve;   /* Blocks; not less than changing one thing after another needs. */
+    uint64_t promised_pages;
     uint64_t total;
     uint64_t free;    /* Clear bits of regions that can be read. */
     uint64_t waiting; /* Quarantined blocks, wherever they wait. */
@@ -207,6 +211,7 @@ struct space {
     uint64_t durable;
     uint64_t freed_since; /* Blocks, since then too. */
     bool flush_wanted;    /* Since the last space_durable(). */
+    bool short_waits;     /* Somebody waits for a lower floor, or for what others have taken. */
     struct extents returned, pages_live, pages_frozen, pages_done;
     uint64_t pages_stamp;
     uint64_t epoch, epoch_oldest;
@@ -312,6 +317,14 @@ void space_runs_offer(struct space *space, uint32_t region);
 /* Somebody else wants the region for himself. */
 void space_runs_leave(struct space *space, uint32_t region);
 
+/* --- room.c ------------------------------------------------------------------------------ */
+
+void space_room_init(struct space *space);
+/* Of the free blocks, how many are not for this purpose now. */
+uint64_t space_floor(const struct space *space, enum space_purpose purpose);
+/* There is nothing for it, even when all that waits has come free. */
+bool space_full(const struct space *space, enum space_purpose purpose);
+
 /* --- quarantine.c, release.c ------------------------------------------------------------- */
 
 /* Quarantined blocks that come free without a checkpoint. */
@@ -335,6 +348,9 @@ void space_release_loaded(struct space *space);
 /* --- load.c, checkpoint.c ---------------------------------------------------------------- */
 
 void space_load_init(struct space *space);
+/* Pages of a deferred list that takes in what waits now and `more` extents, and which goes with a
+ * checkpoint of `written` pages. */
+uint64_t space_deferred_pages_max(const struct space *space, uint64_t written, uint64_t more);
 void space_checkpoint_init(struct space *space);
 void space_checkpoint_close(struct space *space);
 

@@ -73,7 +73,7 @@ void space_epoch_turn(struct space *space)
 static bool quarantine_presses(const struct space *space)
 {
     return space->freed_since >= space->options.quarantine_max / 2 ||
-           space->freed_since > space->options.reserve_blocks / 4;
+           space->freed_since > space->reserve / 4;
 }
 
 bool space_quarantine_fits(const struct space *space, uint32_t blocks)

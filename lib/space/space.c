@@ -147,6 +147,7 @@ int space_open(const struct space_options *options, struct space **ret_space)
                     regions_needed(options->devices));
     }
     regions_assign(space);
+    space_room_init(space);
     *ret_space = space;
     return 0;
 }
@@ -177,7 +178,7 @@ bool space_idle(const struct space *space)
 /* First come, first woken. */
 static void waiters_wake(struct space *space)
 {
-    space->progress = false;
+    space->progress = space->short_waits = false;
     for (struct list *node; (node = list_pop_front(&space->waiters)) != NULL;)
         page_wake(space->cache, LIST_ENTRY(node, struct page_waiter, node));
 }
@@ -201,7 +202,7 @@ void space_turn(struct space *space)
 
 void space_stats(const struct space *space, struct space_stats *ret_stats)
 {
-    uint64_t reserve = MIN(space->options.reserve_blocks, space->free);
+    uint64_t reserve = MIN(space->reserve, space->free);
     uint64_t reserved = space->reserved.blocks + space->checkpoint.run_left;
     *ret_stats = (struct space_stats){
         .total_blocks = space->total,

@@ -69,6 +69,10 @@ struct space_options {
     /* Page versions wait for a checkpoint, and somebody waits for them. NULL: what only the next
      * checkpoint frees does not count as coming free. As above. */
     void (*want_checkpoint)(void *context);
+    /* How many pages the next checkpoint may write besides those that are dirty now and the free
+     * map's own: so much is kept back that it finds space for all of them, whatever the reserve.
+     * NULL: the reserve alone is kept back. */
+    uint32_t (*pages_to_come)(void *context);
 };
 
 int space_open(const struct space_options *options, struct space **ret_space);
@@ -110,6 +114,15 @@ void space_give_back(struct space *space, struct extent extent);
 /* How many blocks SPACE_NEW may still have, what waits in quarantine included: to answer ENOSPC
  * before sending. What a checkpoint took and may give back counts while it runs. */
 uint64_t space_new_room(const struct space *space);
+/* Whether a take would have to wait for blocks to come free. Who has some already uses those. */
+bool space_take_would_wait(const struct space *space, enum space_purpose purpose);
+/* Whether the next checkpoint finds the space that it takes, if `to_come` (see above) is what it
+ * was asked to be. If not, a checkpoint under way, or the next, will change that. */
+bool space_admits(const struct space *space, uint32_t to_come);
+/* A change that takes no blocks for data may make so many pages. False: then new data has taken all
+ * there is. */
+bool space_promise_pages(struct space *space, uint32_t pages);
+void space_unpromise_pages(struct space *space, uint32_t pages);
 
 /* --- Freeing ----------------------------------------------------------------------------- */
 

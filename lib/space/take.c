@@ -168,40 +168,20 @@ static int class_take(struct space *space, struct space_class *class, enum space
     return space_wait(space, waiter);
 }
 
-static uint64_t take_floor(const struct space *space, enum space_purpose purpose)
-{
-    if (purpose == SPACE_PAGES || MUTANT(64))
-        return 0;
-    uint64_t reserve = space->options.reserve_blocks;
-    return (purpose == SPACE_NEW ? reserve : reserve / 2) + space_prepare_lacks(space);
-}
-
-/* Blocks that a checkpoint, under way or to come, will give back. */
-static uint64_t take_later(const struct space *space)
-{
-    if (space->barren >= 2)
-        return 0;
-    uint64_t begun = space->checkpoint.run_left + space->pages_frozen.blocks;
-    return begun + (space->options.want_checkpoint != NULL ? space->pages_live.blocks : 0);
-}
-
 /* Nothing above the floor is free now: whether waiting helps. */
 static int take_short(struct space *space, enum space_purpose purpose, uint64_t floor,
                       struct page_waiter *waiter)
 {
-    uint64_t coming = space_coming(space);
-    bool pages = purpose == SPACE_PAGES;
-    bool may_begin = !pages && space->options.want_checkpoint != NULL;
-    uint64_t later = pages ? 0 : take_later(space);
-    if (MUTANT(70) || space->free + coming + later <= floor)
+    if (MUTANT(70) || space_full(space, purpose))
         return -ENOSPC;
-    if (space->free + coming <= floor) {
+    if (space->free + space_coming(space) <= floor) {
         REACH(space_take_waits_for_checkpoint);
-        if (may_begin)
+        if (purpose != SPACE_PAGES && space->options.want_checkpoint != NULL)
             space->options.want_checkpoint(space->options.context);
     }
     REACH(space_take_waits_for_quarantine);
     space_want_flush(space);
+    space->short_waits = true;
     return space_wait(space, waiter);
 }
 
@@ -211,7 +191,7 @@ int space_take_run(struct space *space, enum device_class class, enum space_purp
     assert(blocks_max > 0);
     if (space->options.devices->failed != 0)
         return IOMESH_FAILED;
-    uint64_t floor = take_floor(space, purpose);
+    uint64_t floor = space_floor(space, purpose);
     if (space->free <= floor)
         return take_short(space, purpose, floor, waiter);
     uint32_t wanted = (uint32_t)MIN(blocks_max, MIN(space->free - floor, REGION_BLOCKS));
@@ -248,7 +228,7 @@ int space_take(struct space *space, enum device_class class, enum space_purpose 
 
 void space_link(struct space *space, struct extent extent)
 {
-    if (space->reserved.count == SPACE_RESERVED_MAX) {
+    if (space->short_waits || space->reserved.count == SPACE_RESERVED_MAX) {
         space->progress = true;
         space_again(space);
     }
@@ -261,12 +241,6 @@ void space_give_back(struct space *space, struct extent extent)
     space_extents_push(&space->returned, deferred_pack(extent.place, extent.blocks));
     space->waiting += extent.blocks;
     space_again(space);
-}
-
-uint64_t space_new_room(const struct space *space)
-{
-    uint64_t all = space->free + space_coming(space) + take_later(space);
-    return all > space->options.reserve_blocks ? all - space->options.reserve_blocks : 0;
 }
 
 void space_take_turn(struct space *space)

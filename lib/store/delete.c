@@ -350,6 +350,8 @@ static void deletion_turn(struct deletion *deletion)
 void store_deletions_turn(struct store *store)
 {
     unsigned active = 0;
+    /* Each makes a page, its record. On a full store they come one after another. */
+    uint64_t most = MIN(1 + space_new_room(store->space) / 4, DELETIONS_ACTIVE_MAX);
     LIST_EACH_SAFE (&store->deletions, node, after) {
         struct deletion *deletion = LIST_ENTRY(node, struct deletion, node);
         deletion_turn(deletion);
@@ -357,7 +359,7 @@ void store_deletions_turn(struct store *store)
             list_remove(node);
             deletion->done(deletion->context, deletion->result);
             free(deletion);
-        } else if (++active == DELETIONS_ACTIVE_MAX) {
+        } else if (++active >= most) {
             break;
         }
     }

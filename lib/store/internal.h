@@ -128,6 +128,8 @@ void store_op_retry_admission(struct store *store);
 void store_op_append(struct store_op *op);
 bool store_must_throttle(const struct store *store);
 bool store_must_throttle_pages(const struct store *store);
+/* The next checkpoint finds space for one more change of the tree. */
+bool store_may_change(const struct store *store);
 void store_event(struct store *store, enum store_event_severity severity, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* With numbers of its kind; its text is the formatted one. */

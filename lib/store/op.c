@@ -75,6 +75,17 @@ bool store_must_throttle(const struct store *store)
            journal_used_blocks(store->journal) > journal_blocks(store->journal) / 8 * 7;
 }
 
+bool store_may_change(const struct store *store)
+{
+    /* What is replayed found space before the crash; and errors are for all. */
+    if (store->replay != NULL || store->options.read_only || store->devices.failed != 0)
+        return true;
+    /* One change of a tree that is as it was written can always be written. */
+    bool first = tree_changes(store->tree) == 0 && page_dirty_roots(store->cache) == 0 &&
+                 !store_checkpoint_busy(store);
+    return first || space_admits(store->space, tree_pages_to_come(store->tree, 1));
+}
+
 int store_quarantine_enter(struct store *store, uint32_t blocks, uint32_t *ret_reserved)
 {
     *ret_reserved = 0;
@@ -181,6 +192,7 @@ void store_submit(struct store *store, struct store_op *op)
     op->base = 0;
     op->round = 0;
     op->reserved = 0;
+    op->promised = 0;
     op->extent_count = 0;
     op->path_wanted = op->append_wanted = false;
     list_init(&op->node);
@@ -252,6 +264,8 @@ void store_turn(struct store *store)
     ops_append(store);
     store_deletions_turn(store);
     store_checkpoint_turn(store);
+    if (tree_admission_waits(store->tree) && store_may_change(store))
+        tree_admit(store->tree);
     store_flusher_turn(store);
     journal_turn(store->journal);
     store_check_turn(store);

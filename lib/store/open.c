@@ -310,6 +310,22 @@ static void page_freed(void *context, uint64_t place)
     space_free_page(store->space, place);
 }
 
+static bool tree_may_change(void *context)
+{
+    struct store *store = context;
+    if (store_may_change(store))
+        return true;
+    REACH(changes_wait_for_checkpoint);
+    store_want_checkpoint(store);
+    return false;
+}
+
+static uint32_t pages_to_come(void *context)
+{
+    struct store *store = context;
+    return tree_pages_to_come(store->tree, 0);
+}
+
 int opening_components(struct opening *opening)
 {
     struct store *store = opening->store;
@@ -334,6 +350,7 @@ int opening_components(struct opening *opening)
         .segments_max = store->options.segments_max,
         .pages_used = store->super.pages_used,
         .freed = tree_freed,
+        .admits = tree_may_change,
         .context = store,
     };
     error = tree_open(&tree, &store->tree);
@@ -351,6 +368,7 @@ int opening_components(struct opening *opening)
         .discard = store->options.discard,
         .want_flush = store_want_flush,
         .want_checkpoint = store_want_checkpoint,
+        .pages_to_come = pages_to_come,
         .context = store,
     };
     return space_open(&space, &store->space);

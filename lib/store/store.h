@@ -180,6 +180,7 @@ struct store_op {
     uint32_t base;         /* Blocks that earlier rounds dealt with. */
     uint32_t round;        /* Blocks of this round. */
     uint32_t reserved;     /* Places in quarantine reserved. */
+    uint32_t promised;     /* Pages promised. */
     uint32_t extent_count; /* Of this round. */
     uint64_t ticket;       /* Of a read. */
     struct extent extents[STORE_OP_EXTENTS];

@@ -176,6 +176,11 @@ static void write_fly(struct store_op *op)
 static int write_take(struct store_op *op)
 {
     while (op->base + op->round < op->count && op->extent_count < STORE_OP_EXTENTS) {
+        /* Nobody waits for space with some in his hands: others wait for that. */
+        if (op->extent_count > 0 && space_take_would_wait(op->store->space, op->purpose)) {
+            REACH(write_flies_short);
+            return 0;
+        }
         struct extent *extent = &op->extents[op->extent_count];
         int error = space_take(op->store->space, DEVICE_NVME, op->purpose,
                                op->count - op->base - op->round, &op->waiter, extent);

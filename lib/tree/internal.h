@@ -38,6 +38,9 @@ struct tree {
     struct list segments_free;
     struct list queue;   /* Segments that may go. */
     struct list waiters; /* Paths that want a segment object. */
+    struct list refused; /* Paths that were not admitted. */
+    uint32_t changing;   /* Paths with a reservation. */
+    bool (*admits)(void *context);
 
     struct pointer table; /* Root of the table that lookups see. */
     uint8_t root_level;   /* Of the table; NO_LEVEL: empty. */
@@ -46,6 +49,11 @@ struct tree {
     struct merge *merge;
     uint64_t table_pages_written;
 };
+
+/* --- tree.c ----------------------------------------------------------------------------------- */
+
+/* Before anything is made dirty: 0, or -EAGAIN (path->waiter is woken by tree_admit()). */
+int tree_ask_admission(struct tree_path *path);
 
 /* --- table.c: reading the table --------------------------------------------------------------- */
 

@@ -37,8 +37,10 @@ void tree_path_close(struct tree_path *path)
         page_unpin(path->directory);
     path->page = NULL;
     path->directory = NULL;
-    if (path->reserved > 0)
+    if (path->reserved > 0) {
         page_unreserve(path->tree->cache, path->reserved);
+        path->tree->changing--;
+    }
     path->reserved = 0;
     segment_release(path);
     path->open = false;
@@ -116,16 +118,26 @@ static int path_open_pages(struct tree_path *path)
     return result;
 }
 
+static int path_reserve(struct tree_path *path)
+{
+    int result = tree_ask_admission(path);
+    if (result == 0)
+        result = page_reserve_patiently(path->tree->cache, PATH_FRAMES, &path->waiter);
+    if (result != 0)
+        return result;
+    path->reserved = PATH_FRAMES;
+    path->tree->changing++;
+    return 0;
+}
+
 static int path_open(struct tree_path *path, const struct segment_key *key, bool change)
 {
     assert(!path->open);
     if (path->segment != NULL && segment_key_compare(&path->segment->key, key) != 0)
         tree_path_close(path);
     int result = segment_hold(path, key);
-    if (result == 0 && change && path->reserved == 0) {
-        result = page_reserve_patiently(path->tree->cache, PATH_FRAMES, &path->waiter);
-        path->reserved = result == 0 ? PATH_FRAMES : 0;
-    }
+    if (result == 0 && change && path->reserved == 0)
+        result = path_reserve(path);
     if (result == 0)
         result = path_open_pages(path);
     if (result == -EAGAIN)
@@ -190,9 +202,12 @@ int tree_zero_segment(struct tree_path *path, uint64_t volume, uint32_t segment,
     if (result != 0)
         return result;
     struct page_root *root = &path->segment->root;
+    bool newer = root->pointer.sequence < sequence;
     if (root->page != NULL || root->pointer.kind == POINTER_RAW) {
         result = -ENOENT;
-    } else if (root->pointer.sequence < sequence) {
+    } else if (newer && (result = tree_ask_admission(path)) != 0) {
+        return result;
+    } else if (newer) {
         struct pointer zero = pointer_zero(sequence);
         page_set_root(path->tree->cache, root, &zero);
         path_refresh(path->segment);
@@ -230,6 +245,9 @@ int tree_drop_segment(struct tree_path *path, const struct segment_key *key)
     int result = segment_hold(path, key);
     if (result != 0)
         return result;
+    result = tree_ask_admission(path);
+    if (result != 0)
+        return result;
     struct page_cache *cache = path->tree->cache;
     struct page_root *root = &path->segment->root;
     result = page_open_root(cache, root, &path->waiter, &path->directory);
@@ -255,11 +273,7 @@ static int give_up_begin(struct tree_path *path, const struct segment_key *key)
 {
     assert(!path->open && key->segment != SEGMENT_RECORD);
     int result = segment_hold(path, key);
-    if (result != 0 || path->reserved > 0)
-        return result;
-    result = page_reserve_patiently(path->tree->cache, PATH_FRAMES, &path->waiter);
-    path->reserved = result == 0 ? PATH_FRAMES : 0;
-    return result;
+    return result != 0 || path->reserved > 0 ? result : path_reserve(path);
 }
 
 static int give_up_end(struct tree_path *path, int result)

@@ -26,6 +26,8 @@ int tree_open(const struct tree_options *options, struct tree **ret_tree)
     tree->cache = options->cache;
     tree->devices = options->devices;
     tree->freed = options->freed;
+    tree->admits = options->admits;
+    list_init(&tree->refused);
     tree->context = options->context;
     tree->table = options->table;
     tree->pages = options->pages_used;
@@ -135,9 +137,8 @@ static uint64_t table_nodes_max(const struct tree *tree)
  * A group of changes to one node, and at most one neighbour that it absorbs, gives as many nodes as
  * it took, one more for the rest, and what the added entries fill.
  */
-uint32_t tree_table_pages_max(const struct tree *tree)
+static uint32_t table_pages_max(const struct tree *tree, uint64_t added)
 {
-    uint64_t added = page_dirty_roots(tree->cache);
     if (added == 0)
         return 0;
     uint64_t nodes = table_nodes_max(tree), sum = 0;
@@ -154,6 +155,44 @@ uint32_t tree_table_pages_max(const struct tree *tree)
         sum += added;
     }
     return (uint32_t)MIN(sum, UINT32_MAX);
+}
+
+uint32_t tree_table_pages_max(const struct tree *tree)
+{
+    return table_pages_max(tree, page_dirty_roots(tree->cache));
+}
+
+uint32_t tree_pages_to_come(const struct tree *tree, uint32_t more)
+{
+    uint64_t changing = (uint64_t)tree->changing + more;
+    uint64_t table = table_pages_max(tree, page_dirty_roots(tree->cache) + changing);
+    return (uint32_t)MIN(PATH_FRAMES * changing + table, UINT32_MAX);
+}
+
+uint32_t tree_changes(const struct tree *tree)
+{
+    return tree->changing;
+}
+
+bool tree_admission_waits(const struct tree *tree)
+{
+    return !list_empty(&tree->refused);
+}
+
+void tree_admit(struct tree *tree)
+{
+    for (struct list *node; (node = list_pop_front(&tree->refused)) != NULL;)
+        page_wake(tree->cache, LIST_ENTRY(node, struct page_waiter, node));
+}
+
+int tree_ask_admission(struct tree_path *path)
+{
+    struct tree *tree = path->tree;
+    if (tree->admits == NULL || tree->admits(tree->context))
+        return 0;
+    list_remove(&path->waiter.node);
+    list_push_back(&tree->refused, &path->waiter.node);
+    return -EAGAIN;
 }
 
 void tree_freeze(struct tree *tree)

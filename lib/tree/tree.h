@@ -40,6 +40,9 @@ struct tree_options {
     uint32_t segments_max; /* Objects in memory; at least 64. */
     /* A block or run of blocks that no pointer shows any more. */
     void (*freed)(void *context, uint64_t place, uint32_t blocks);
+    /* Whether one more change may begin: the checkpoint that it makes larger will find space. Who
+     * is refused waits for tree_admit(). NULL: always. */
+    bool (*admits)(void *context);
     void *context;
 };
 
@@ -143,6 +146,12 @@ int tree_record_open(struct tree_path *path, uint64_t volume, bool change);
 /* Removes an open record (path opened for change); closes the path. */
 void tree_record_drop(struct tree_path *path);
 
+/* --- Admission --------------------------------------------------------------------------- */
+
+/* Somebody was refused; and those who were may ask again, first come, first woken. */
+bool tree_admission_waits(const struct tree *tree);
+void tree_admit(struct tree *tree);
+
 /* --- Checkpoint -------------------------------------------------------------------------- */
 
 /* Half of the segments in memory are dirty: the pool will run out before long. */
@@ -151,6 +160,11 @@ bool tree_wants_checkpoint(const struct tree *tree);
 /* An upper bound of the table pages that a checkpoint would write now (tree pages proper are
  * counted by page_dirty_count()). */
 uint32_t tree_table_pages_max(const struct tree *tree);
+/* And an upper bound of what it would write besides the pages that are dirty now, with `more` paths
+ * opened for change before: table pages, and what open paths may yet make dirty. */
+uint32_t tree_pages_to_come(const struct tree *tree, uint32_t more);
+/* Paths that are open for change, or will be without being refused. */
+uint32_t tree_changes(const struct tree *tree);
 
 struct tree_checkpoint {
     /* As in struct page_write. */

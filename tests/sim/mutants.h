@@ -24,7 +24,10 @@
     X(97, "what a checkpoint replaced is free before its superblock is durable") \
     X(60, "a freed block is used again before its record is durable")            \
     X(64, "new data takes the reserve")                                          \
-    X(65, "what a checkpoint took and did not use leaks")
+    X(65, "what a checkpoint took and did not use leaks")                        \
+    X(77, "pages that have no place yet are not counted against new data")       \
+    X(78, "no more is kept for a checkpoint than the reserve")                   \
+    X(79, "zeros over nothing make pages whether or not there is space")
 
 #define DEVICE_MUTANTS(X)                                     \
     X(20, "a failed write or flush does not fail the device") \

@@ -27,5 +27,7 @@ void rig_delete(struct rig *rig, struct rig_volume *volume);
 bool shape_retired(struct rig *rig);
 /* More is freed at once than may wait in quarantine, by records of which each has more to free. */
 bool shape_quarantine(struct rig *rig);
+/* A full store with hardly a reserve, and changes that dirty as many pages as they can. */
+bool shape_full(struct rig *rig);
 
 #endif

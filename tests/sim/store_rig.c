@@ -54,8 +54,9 @@ static void rig_draw_options(struct rig *rig)
     options->discard = prng_one_in(&rig->prng, 3);
     options->batch_blocks_max = (uint32_t)draw(rig, 2, 6);
     options->journal_bytes = draw(rig, 4, 16) * options->batch_blocks_max * BLOCK_BYTES;
-    /* From a little less than the least that a store chooses for itself (lib/store/sizes.c). */
-    options->reserve_bytes = draw(rig, 300, 440) * BLOCK_BYTES;
+    /* Whatever the reserve: no checkpoint may run out of space (lib/space/room.c). A store chooses
+     * 320 blocks for itself at least. */
+    options->reserve_bytes = draw(rig, 1, prng_one_in(&rig->prng, 2) ? 64 : 440) * BLOCK_BYTES;
     options->segments_max = 64;
     options->scratch_max = (uint32_t)draw(rig, 1, 3);
     options->quarantine_max = (uint32_t)draw(rig, 512, 2048);

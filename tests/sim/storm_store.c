@@ -225,6 +225,7 @@ static void seed_run(struct rig *rig)
     uint64_t shape = prng_below(&rig->prng, 24);
     bool begun = shape == 0   ? shape_retired(rig)
                  : shape == 1 ? shape_quarantine(rig)
+                 : shape == 2 ? shape_full(rig)
                               : rig_format(rig) && rig_start(rig);
     if (!begun)
         return;
