@@ -58,6 +58,8 @@ struct deletion {
 /* In *map: the page is being given up. Not read once more for each thing that has to be waited for,
  * or in a small cache it would push out what was waited for. */
 #define DROP_WITHOUT (1u << 31)
+/* Beside it: so is what leads to the map pages of its segment. */
+#define DROP_SEGMENT (1u << 30)
 
 /*
  * A page that does not match its checksum will not tell any more what is beneath it. The deletion
@@ -68,17 +70,22 @@ struct deletion {
 static int drop_without(struct store *store, struct tree_path *path, const struct segment_key *key,
                         uint32_t *map)
 {
-    uint64_t block =
-        (uint64_t)key->segment * SEGMENT_BLOCKS + (uint64_t)(*map & ~DROP_WITHOUT) * MAP_BLOCKS;
-    int error = tree_give_up_map(path, key->volume, key->view, block, false);
+    uint64_t block = (uint64_t)key->segment * SEGMENT_BLOCKS +
+                     (uint64_t)(*map & ~(DROP_WITHOUT | DROP_SEGMENT)) * MAP_BLOCKS;
+    int error = 0;
+    if ((*map & DROP_SEGMENT) == 0) {
+        error = tree_give_up_map(path, key->volume, key->view, block, false);
+        *map |= error == IOMESH_CORRUPT ? DROP_SEGMENT : 0;
+    }
+    /* What was read in vain is told once: not back to the map, which would read it again. */
     uint32_t most = MAP_BLOCKS;
-    if (error == IOMESH_CORRUPT) {
+    if ((*map & DROP_SEGMENT) != 0) {
         error = tree_give_up_segment(path, key);
         most = SEGMENT_BLOCKS;
     }
     if (error == -EAGAIN)
         return error;
-    *map &= ~DROP_WITHOUT;
+    *map &= ~(DROP_WITHOUT | DROP_SEGMENT);
     if (error == -EBUSY)
         return -EINPROGRESS;
     if (error != 0)
