@@ -3,6 +3,8 @@
  * Opening, turning, closing.
  *
  *   LOOK ──▶ GRANT (a lease) ──▶ RECORD (incarnation, session) ──▶ ready ──▶ REVOKE ──▶ gone
+ *     │        ▲                   │
+ *     │        └── it ran out ─────┘
  *     └──────── read-only ───────────────────────────────────────▶ ready ──────────────▶ gone
  */
 #include "volume/catalog.h"
@@ -74,16 +76,6 @@ static void open_end(struct catalog *catalog, int result)
     done(context, 0);
 }
 
-static void open_recorded(struct meta_request *request, int result)
-{
-    struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
-    if (result == 0 && !request->succeeded)
-        result = IOMESH_CONFLICT;
-    if (result != 0)
-        FAIL(result, "recording that the store is open: %s", base_error_text(result));
-    open_end(catalog, result);
-}
-
 static int open_record(struct catalog *catalog)
 {
     struct metadata_store *record = &catalog->store_record;
@@ -100,6 +92,24 @@ static int open_record(struct catalog *catalog)
     return catalog_session_put(catalog, &catalog->request);
 }
 
+static void open_grant(struct catalog *catalog);
+
+static void open_recorded(struct meta_request *request, int result)
+{
+    struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
+    if (result == 0 && !request->succeeded)
+        result = IOMESH_CONFLICT;
+    /* The machine stood still for longer than the lease lasts, and nothing was recorded. */
+    if (result == -ENOENT && !MUTANT(110)) {
+        REACH(catalog_session_ran_out);
+        open_grant(catalog);
+        return;
+    }
+    if (result != 0)
+        FAIL(result, "recording that the store is open: %s", base_error_text(result));
+    open_end(catalog, result);
+}
+
 static void open_granted(struct meta_request *request, int result)
 {
     struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
@@ -111,6 +121,14 @@ static void open_granted(struct meta_request *request, int result)
         result = meta_commit(catalog->options.meta, request, open_recorded);
     if (result != 0)
         open_end(catalog, FAIL(result, "a session in the metadata: %s", base_error_text(result)));
+}
+
+static void open_grant(struct catalog *catalog)
+{
+    int result = meta_lease_grant(catalog->options.meta, &catalog->request, CATALOG_SESSION_TTL_NS,
+                                  open_granted);
+    if (result != 0)
+        open_end(catalog, result);
 }
 
 static int open_check(struct catalog *catalog, const struct catalog_look *look)
@@ -140,13 +158,10 @@ static void open_looked(struct meta_request *request, int result)
             catalog_look_read(request, &look, &catalog->store_record, &catalog->store_revision);
     if (result == 0)
         result = open_check(catalog, &look);
-    if (result != 0 || catalog->options.read_only) {
+    if (result != 0 || catalog->options.read_only)
         open_end(catalog, result);
-        return;
-    }
-    result = meta_lease_grant(catalog->options.meta, request, CATALOG_SESSION_TTL_NS, open_granted);
-    if (result != 0)
-        open_end(catalog, result);
+    else
+        open_grant(catalog);
 }
 
 int catalog_open(const struct catalog_options *options, struct catalog **ret_catalog,

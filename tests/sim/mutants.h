@@ -87,7 +87,7 @@
     X(76, "a checkpoint during recovery writes over what is to be replayed")      \
     X(77, "long runs are given out where space is being given back to the device")
 
-/* 100 .. 109: catalog. */
+/* 100 .. 119: catalog. */
 #define CATALOG_MUTANTS(X)                                                       \
     X(100, "a deletion forgets the record before the store gave the space back") \
     X(101, "sequences are used before their lot is reserved")                    \
@@ -98,7 +98,8 @@
     X(106, "a deletion never reaches the store")                                 \
     X(107, "deletions that were interrupted are not looked for")                 \
     X(108, "opening for writing does not raise the epoch")                       \
-    X(109, "creation does not look whether the name is taken")
+    X(109, "creation does not look whether the name is taken")                   \
+    X(110, "a session that ran out while the pool opened is the end of it")
 
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \

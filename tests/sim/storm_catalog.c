@@ -28,9 +28,9 @@
 
 /* Each must be reached. */
 static const char *const branches[] = {
-    "catalog_deletion_resumed", "catalog_lot_reserved", "catalog_record_waited",
-    "catalog_ids_waited",       "catalog_name_waited",  "catalog_volume_closed",
-    "catalog_zeroed",
+    "catalog_deletion_resumed", "catalog_lot_reserved",    "catalog_record_waited",
+    "catalog_ids_waited",       "catalog_name_waited",     "catalog_volume_closed",
+    "catalog_zeroed",           "catalog_session_ran_out",
 };
 #define BRANCHES COUNT_OF(branches)
 
@@ -119,7 +119,10 @@ static void seed_run(uint64_t seed, bool verbose)
 {
     drill_open(&drill, seed);
     drill.rig.verbose = verbose;
-    bool right = catalog_rig_format(&drill.rig) && catalog_rig_start(&drill.rig);
+    bool right = catalog_rig_format(&drill.rig);
+    if (prng_one_in(&drill.prng, 3))
+        drill.rig.world.jump_one_in = 4 + (uint32_t)prng_below(&drill.prng, 200);
+    right = right && catalog_rig_start(&drill.rig);
     unsigned rounds = 1 + (unsigned)prng_below(&drill.prng, 4);
     for (unsigned i = 0; i < rounds && right; i++)
         right = seed_round();
