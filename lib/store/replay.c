@@ -21,19 +21,44 @@ static void slot_step(struct replay_slot *slot);
 
 /* --- Ahead: check and fetch ----------------------------------------------------------------- */
 
+/* A block that cannot be read may well have been acknowledged. It gets its pointer, so that it
+ * reads as what it is, an error, until it can be read or is written anew: never as what it was. */
+static void slot_unreadable(const struct replay_slot *slot)
+{
+    REACH(replay_data_unreadable);
+    store_event(slot->replay->store, STORE_WARNING,
+                "volume %llu, block %llu: its last write cannot be read, and may be lost",
+                (unsigned long long)slot->record.volume,
+                (unsigned long long)(slot->record.block + slot->checked));
+}
+
+static void slot_compare(struct replay_slot *slot, uint32_t blocks)
+{
+    for (uint32_t i = 0; i < blocks; i++) {
+        const uint8_t *data = slot->data + (size_t)i * BLOCK_BYTES;
+        if (crc32c(data, BLOCK_BYTES) == slot->record.crcs[slot->checked + i] || MUTANT(82))
+            continue;
+        REACH(replay_data_missing);
+        slot->missing[slot->checked + i] = true;
+    }
+}
+
 static void slot_checked(struct device_io *io, int result)
 {
     struct replay_slot *slot = io->owner;
     uint32_t blocks = io->io.length_bytes / BLOCK_BYTES;
-    for (uint32_t i = 0; i < blocks; i++) {
-        const uint8_t *data = slot->data + (size_t)i * BLOCK_BYTES;
-        bool good =
-            result == 0 && crc32c(data, BLOCK_BYTES) == slot->record.crcs[slot->checked + i];
-        if (!good && !MUTANT(82)) {
-            REACH(replay_data_missing);
-            slot->missing[slot->checked + i] = true;
-        }
+    bool alone = slot->alone > 0;
+    if (result != 0 && !alone) {
+        slot->alone = blocks; /* Once more, each by itself: the others are not lost with one. */
+        blocks = 0;
+    } else if (result != 0 && MUTANT(90)) {
+        slot->missing[slot->checked] = true;
+    } else if (result != 0) {
+        slot_unreadable(slot);
+    } else {
+        slot_compare(slot, blocks);
     }
+    slot->alone -= alone ? 1 : 0;
     slot->checked += blocks;
     slot->extent_done += blocks;
     if (slot->extent_done == slot->record.extents[slot->extent].blocks) {
@@ -52,7 +77,8 @@ static bool slot_check_next(struct replay_slot *slot)
     struct store *store = slot->replay->store;
     const struct record_extent *extent = &slot->record.extents[slot->extent];
     uint64_t place = extent->place + slot->extent_done;
-    uint32_t blocks = MIN(extent->blocks - slot->extent_done, REPLAY_CHECK_BLOCKS);
+    uint32_t most = slot->alone > 0 ? 1 : REPLAY_CHECK_BLOCKS;
+    uint32_t blocks = MIN(extent->blocks - slot->extent_done, most);
     slot->busy = true;
     slot->io.owner = slot;
     device_submit(&store->devices, &slot->io, DISK_READ, place, blocks, slot->data, slot_checked);
@@ -130,7 +156,7 @@ static int replay_visit(void *context, uint64_t batch, bool certain, const uint8
     slot->certain = certain;
     slot->state = SLOT_CHECK;
     slot->busy = false;
-    slot->checked = slot->extent = slot->extent_done = 0;
+    slot->checked = slot->alone = slot->extent = slot->extent_done = 0;
     memset(slot->missing, false, sizeof slot->missing);
     tree_path_init(&slot->ahead, store->tree, slot_ahead_woken);
     replay->count++;
@@ -141,11 +167,17 @@ static int replay_visit(void *context, uint64_t batch, bool certain, const uint8
     return replay->paused ? 1 : 0;
 }
 
+/* It could be read a moment ago, when its end was looked for. */
+static int journal_unreadable(int error)
+{
+    return FAIL(error, "the journal cannot be read again: %s", base_error_text(error));
+}
+
 static void replay_visited(void *context, int result)
 {
     struct replay *replay = context;
     if (result != 0 && replay->result == 0)
-        replay->result = result;
+        replay->result = journal_unreadable(result);
     replay->visited = true;
 }
 
@@ -174,7 +206,7 @@ static int replay_look(void *context, uint64_t batch, bool certain, const uint8_
 static void replay_looked(void *context, int result)
 {
     struct replay *replay = context;
-    replay->result = result;
+    replay->result = result != 0 ? journal_unreadable(result) : 0;
     replay->looked = true;
 }
 

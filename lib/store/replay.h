@@ -18,6 +18,7 @@ struct replay_slot {
     bool certain;
     bool busy;
     uint32_t checked; /* Blocks of the record checked so far. */
+    uint32_t alone;   /* So many next ones are read each by itself: together they failed. */
     uint32_t extent;  /* Which extent is being checked, and how far. */
     uint32_t extent_done;
     bool missing[RECORD_BLOCKS_MAX]; /* Its data did not arrive: the block did not happen. */

@@ -15,13 +15,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "fault/fault.h"
 #include "sim/catalog_rig.h"
 
-#define FAULTS_MAX 4000u
-#define NOT_FIRED 3
 #define SMALL (1ull << 20)
 #define LARGE (3ull << 20)
 
@@ -331,65 +329,45 @@ static bool prove(enum operation operation, int result)
     return catalog_rig_settle(&rig) && catalog_rig_stop(&rig) && catalog_rig_check(&rig);
 }
 
-static int fault_run(enum operation operation, enum fault fault, uint64_t n)
+static enum fault_verdict fault_run(const struct fault_plan *plan, uint64_t n)
 {
+    enum operation operation = (enum operation)plan->operation;
+    enum fault fault = (enum fault)plan->fault;
     if (!prepare(operation))
-        return 1;
+        return FAULT_BROKE;
     fault_arm(fault, n);
     int result = operation_run(operation);
     bool fired = fault_reached(fault);
     fault_mend();
     operation_forgive(operation, result);
-    if (rig.wrong[0] != '\0')
-        return 1;
     if (!fired && result != 0)
-        return catalog_rig_wrong(&rig, "nothing failed, and it ended with %d", result) ? 0 : 1;
+        (void)catalog_rig_wrong(&rig, "nothing failed, and it ended with %d", result);
+    if (rig.wrong[0] != '\0')
+        return FAULT_BROKE;
     if (operation != FORMAT && (rig.meta != NULL || rig.store != NULL))
         catalog_rig_crash(&rig, fault == META_SYNC || fault == DISK_FLUSH_EIO || n % 2 == 0);
-    return !prove(operation, result) ? 1 : fired ? 0 : NOT_FIRED;
+    return !prove(operation, result) ? FAULT_BROKE : fired ? FAULT_HELD : FAULT_NOT_FIRED;
 }
 
 /* --- Every fault ---------------------------------------------------------------------------- */
 
 static uint64_t fired_total;
 
-static int fault_child(enum operation operation, enum fault fault, uint64_t n)
-{
-    (void)fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        (void)alarm(60);
-        int status = fault_run(operation, fault, n);
-        if (status == 1)
-            printf("  %s\n", rig.wrong);
-        (void)fflush(stdout);
-        _exit(status);
-    }
-    int status = 0;
-    (void)waitpid(child, &status, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) != 1)
-        return WEXITSTATUS(status);
-    if (WIFSIGNALED(status))
-        printf("  died of signal %d\n", WTERMSIG(status));
-    printf("FAILED: %s, %s, request %llu\n", operation_names[operation], fault_names[fault],
-           (unsigned long long)n);
-    return 1;
-}
-
 static bool each_fault(enum operation operation, const char *fault_only, uint64_t only)
 {
     uint64_t before = fired_total;
-    for (unsigned fault = 0; fault < FAULTS; fault++) {
-        if (fault_only != NULL && strcmp(fault_only, fault_names[fault]) != 0)
+    struct fault_plan plan = {
+        .run = fault_run,
+        .operation = operation,
+        .operation_name = operation_names[operation],
+        .wrong = rig.wrong,
+        .only = only,
+    };
+    for (plan.fault = 0; plan.fault < FAULTS; plan.fault++) {
+        plan.fault_name = fault_names[plan.fault];
+        if (fault_only != NULL && strcmp(fault_only, plan.fault_name) != 0)
             continue;
-        int status = 0;
-        for (uint64_t n = only != 0 ? only : 1; n < FAULTS_MAX && status == 0; n++) {
-            status = fault_child(operation, (enum fault)fault, n);
-            fired_total += status == 0 ? 1 : 0;
-            if (only != 0)
-                break;
-        }
-        if (status == 1)
+        if (!fault_each(&plan, &fired_total))
             return false;
     }
     printf("%-8s %llu faults\n", operation_names[operation],

@@ -14,13 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "fault/fault.h"
 #include "sim/short_work.h"
-
-#define FAULTS_MAX 5000u
-#define NOT_FIRED 3
 
 /* What is done beside the operations of short_work.h. */
 enum { OPEN_CLEAN = SHORT_KINDS, OPEN_KILLED, READ, OPERATIONS };
@@ -132,15 +129,15 @@ static bool prove(void)
            short_settle(&rig, false) && rig_stop(&rig);
 }
 
-static int fault_run(unsigned operation, unsigned fault, unsigned disk_index, uint64_t n)
+static enum fault_verdict fault_run(const struct fault_plan *plan, uint64_t n)
 {
-    struct sim_disk *disk = rig.disks[disk_index];
-    if (!operation_prepare(operation))
-        return 1;
+    struct sim_disk *disk = rig.disks[plan->disk];
+    if (!operation_prepare(plan->operation))
+        return FAULT_BROKE;
     uint64_t before = faults_fired(disk);
     rig.faulty = true;
-    fault_arm(disk, fault, n);
-    operation_run(operation);
+    fault_arm(disk, plan->fault, n);
+    operation_run(plan->operation);
     bool fired = faults_fired(disk) > before;
     disk->faults = (struct sim_faults){.read_error_one_in = 0};
     if (rig.wrong[0] == '\0')
@@ -149,51 +146,28 @@ static int fault_run(unsigned operation, unsigned fault, unsigned disk_index, ui
     restart();
     if (rig.wrong[0] == '\0')
         (void)prove();
-    return rig.wrong[0] != '\0' ? 1 : fired ? 0 : NOT_FIRED;
+    return rig.wrong[0] != '\0' ? FAULT_BROKE : fired ? FAULT_HELD : FAULT_NOT_FIRED;
 }
 
 /* --- Every fault ---------------------------------------------------------------------------- */
-
-/* Exit status of a fork: what fault_run() answers, or 1. */
-static int fault_child(unsigned operation, unsigned fault, unsigned disk, uint64_t n)
-{
-    (void)fflush(stdout);
-    pid_t child = fork();
-    if (child == 0) {
-        (void)alarm(60);
-        int status = fault_run(operation, fault, disk, n);
-        if (status == 1)
-            printf("  %s\n", rig.wrong);
-        (void)fflush(stdout);
-        _exit(status);
-    }
-    int status = 0;
-    (void)waitpid(child, &status, 0);
-    if (WIFEXITED(status) && WEXITSTATUS(status) != 1)
-        return WEXITSTATUS(status);
-    if (WIFSIGNALED(status))
-        printf("  died of signal %d\n", WTERMSIG(status));
-    printf("FAILED: %s, %s, disk %u, request %llu\n", operation_name(operation), fault_names[fault],
-           disk, (unsigned long long)n);
-    return 1;
-}
 
 static uint64_t fired_total;
 
 static bool each_fault(unsigned operation, unsigned fault, uint64_t only)
 {
-    for (unsigned disk = 0; disk < rig.disk_count; disk++) {
-        int status = 0;
-        for (uint64_t n = only != 0 ? only : 1; n < FAULTS_MAX && status == 0; n++) {
-            status = fault_child(operation, fault, disk, n);
-            fired_total += status == 0 ? 1 : 0;
-            if (only != 0)
-                break;
-        }
-        if (status == 1)
-            return false;
-    }
-    return true;
+    struct fault_plan plan = {
+        .run = fault_run,
+        .operation = operation,
+        .fault = fault,
+        .operation_name = operation_name(operation),
+        .fault_name = fault_names[fault],
+        .wrong = rig.wrong,
+        .only = only,
+    };
+    bool good = true;
+    for (; plan.disk < rig.disk_count && good; plan.disk++)
+        good = fault_each(&plan, &fired_total);
+    return good;
 }
 
 /* True if nothing was false on a store that this seed draws. */
