@@ -11,6 +11,8 @@
 
 #define CLAIM_RETRY_NS (50 * NS_PER_MS)
 #define CLAIM_WAIT_NS (10 * NS_PER_S)
+#define SLOW_NS (2 * NS_PER_S)
+#define SLOW_AGAIN_NS (10 * NS_PER_S)
 
 void pool_note(struct iomesh_pool *pool, int result)
 {
@@ -42,6 +44,7 @@ static void pool_gone(struct iomesh_pool *pool)
     volume_engine_close(pool->volume_engine);
     meta_close(pool->meta);
     clock_cancel(pool->clock, &pool->claim_retry);
+    clock_cancel(pool->clock, &pool->slow);
     engine_hook_remove(pool->engine->engine, &pool->hook);
     pool->engine->pool_count--;
     if (result != 0)
@@ -107,6 +110,7 @@ static void pool_catalog_opened(void *context, int result)
         return;
     }
     pool->state = POOL_OPEN;
+    clock_cancel(pool->clock, &pool->slow);
     engine_count(pool->engine->engine);
     pool->opened_ns = clock_now_ns(pool->clock);
     pool_tell_open(pool);
@@ -235,6 +239,13 @@ static void pool_claim_fire(struct timer *timer)
     pool_claim(CONTAINER_OF(timer, struct iomesh_pool, claim_retry));
 }
 
+static void pool_slow_fire(struct timer *timer)
+{
+    struct iomesh_pool *pool = CONTAINER_OF(timer, struct iomesh_pool, slow);
+    pool_tell_slow(pool);
+    clock_set_after(pool->clock, timer, SLOW_AGAIN_NS);
+}
+
 /* --- Turning ------------------------------------------------------------------------------- */
 
 static unsigned pool_turn(struct engine_hook *hook)
@@ -322,8 +333,11 @@ int iomesh_pool_open(struct iomesh_engine *engine, const char *url,
     pool->opened = opened;
     pool->context = context;
     uint64_t wait_ns = options.claim_wait_ns != 0 ? options.claim_wait_ns : CLAIM_WAIT_NS;
-    pool->claim_until_ns = clock_now_ns(pool->clock) + wait_ns;
+    pool->began_ns = clock_now_ns(pool->clock);
+    pool->claim_until_ns = pool->began_ns + wait_ns;
     pool->claim_retry.fire = pool_claim_fire;
+    pool->slow.fire = pool_slow_fire;
+    clock_set_after(pool->clock, &pool->slow, SLOW_NS);
     pool->hook.turn = pool_turn;
     engine_hook_add(engine->engine, &pool->hook);
     engine->pool_count++;

@@ -93,6 +93,8 @@ struct iomesh_pool {
     uint8_t uuid[16];
     uint64_t claim_until_ns;
     struct timer claim_retry;
+    struct timer slow; /* Opening takes long: whoever waits hears for what. */
+    uint64_t began_ns;
     uint32_t operations; /* Asked of the catalog and not told yet. */
     bool full;           /* Was told, and not yet that there is room again. */
     uint64_t full_ns;    /* When a request was last refused for it. */
@@ -113,6 +115,8 @@ void pool_shut(struct iomesh_pool *pool);
 void pool_store_event(void *context, const struct store_event *event);
 void pool_catalog_event(void *context, const struct catalog_event *event);
 void pool_tell_open(struct iomesh_pool *pool);
+/* It is not open yet: what it waits for. */
+void pool_tell_slow(struct iomesh_pool *pool);
 /* A request found no space. */
 void pool_tell_full(struct iomesh_pool *pool);
 /* Once per turn: is there room again? */

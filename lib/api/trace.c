@@ -48,6 +48,25 @@ void pool_tell_open(struct iomesh_pool *pool)
               COUNT_OF(numbers));
 }
 
+void pool_tell_slow(struct iomesh_pool *pool)
+{
+    static const char *const waits_for[] = {
+        [POOL_CLAIM] = "its devices",
+        [POOL_LOOK] = "its metadata",
+        [POOL_STORE] = "its store to recover",
+        [POOL_CATALOG] = "its volumes",
+    };
+    if (pool->state > POOL_CATALOG)
+        return; /* It failed, and closes. */
+    char text[600];
+    uint64_t seconds = (clock_now_ns(pool->clock) - pool->began_ns) / NS_PER_S;
+    bool claims = pool->state == POOL_CLAIM; /* Every try leaves a sentence. */
+    (void)snprintf(text, sizeof text, "%s: not open after %llu s, waiting for %s%s%s", pool->url,
+                   (unsigned long long)seconds, waits_for[pool->state], claims ? ": " : "",
+                   claims ? base_last_error() : "");
+    api_trace(pool->engine, IOMESH_SEVERITY_NOTICE, IOMESH_EVENT_POOL, text, NULL, 0);
+}
+
 static void tell_space(struct iomesh_pool *pool, uint32_t severity, const char *what)
 {
     struct store_stats stats;

@@ -139,14 +139,15 @@ const char *uring_listener_address(const struct iomesh_listener *listener)
 /* --- Listening ----------------------------------------------------------------------------- */
 
 /* A socket file whose server is gone refuses connections, and is in the way. So does any file
- * that is no socket: that one is somebody's and stays. */
+ * that is no socket: that one is somebody's and stays. One whose server has no time for more
+ * would let us wait for ever. */
 static bool unix_is_stale(const struct stream_address *address)
 {
     const char *path = ((const struct sockaddr_un *)(const void *)&address->bytes)->sun_path;
     struct stat file;
     if (lstat(path, &file) != 0 || !S_ISSOCK(file.st_mode))
         return false;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return false;
     bool stale = connect(fd, (const struct sockaddr *)&address->bytes, address->length) != 0 &&
@@ -161,7 +162,9 @@ static int unix_bind(int fd, const struct stream_address *address, uint32_t mode
     const char *path = ((const struct sockaddr_un *)name)->sun_path;
     /* Nobody gets in between bind() and chmod(): the socket does not listen yet. */
     int result = bind(fd, name, address->length);
-    if (result != 0 && errno == EADDRINUSE && unix_is_stale(address)) {
+    if (result != 0 && errno == EADDRINUSE) {
+        if (!unix_is_stale(address))
+            return -EADDRINUSE;
         (void)unlink(path);
         result = bind(fd, name, address->length);
     }

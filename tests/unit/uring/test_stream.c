@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "unit/uring/real.h"
 
@@ -259,15 +260,38 @@ Test(uring_stream, a_stale_socket_file_is_replaced_and_a_served_one_is_not)
         -EADDRINUSE);
     pair_close();
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    struct sockaddr_un {
-        sa_family_t family;
-        char path[108];
-    } name = {.family = AF_UNIX};
-    (void)snprintf(name.path, sizeof name.path, "%s", socket_path);
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    (void)snprintf(name.sun_path, sizeof name.sun_path, "%s", socket_path);
     cr_assert_eq(bind(fd, (struct sockaddr *)&name, sizeof name), 0);
     close(fd);
     pair_open_unix();
     pair_close();
+}
+
+/* Its backlog is full, so asking whether it lives would wait for ever. */
+Test(uring_stream, a_socket_whose_server_stands_still_is_refused_at_once, .timeout = 10)
+{
+    char directory[] = "/tmp/iomesh-stream-XXXXXX";
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    char address[120];
+    cr_assert_not_null(mkdtemp(directory));
+    (void)snprintf(name.sun_path, sizeof name.sun_path, "%s/s", directory);
+    (void)snprintf(address, sizeof address, "unix:%s", name.sun_path);
+    int server_fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    cr_assert_eq(bind(server_fd, (struct sockaddr *)&name, sizeof name), 0);
+    cr_assert_eq(listen(server_fd, 0), 0);
+    int waiting[8];
+    for (unsigned i = 0; i < COUNT_OF(waiting); i++) {
+        waiting[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void)connect(waiting[i], (struct sockaddr *)&name, sizeof name);
+    }
+    cr_expect_eq(uring_listen(ring, address, NULL, accepted, &server, &listener), -EADDRINUSE, "%s",
+                 base_last_error());
+    for (unsigned i = 0; i < COUNT_OF(waiting); i++)
+        close(waiting[i]);
+    close(server_fd);
+    cr_expect_eq(unlink(name.sun_path), 0);
+    cr_expect_eq(rmdir(directory), 0);
 }
 
 Test(uring_stream, addresses_that_make_no_sense_are_refused_with_a_sentence)
