@@ -108,6 +108,13 @@ static void format_wiped(struct opening *opening)
     format_mark(opening);
 }
 
+/* Room for the pages of the first checkpoint, and for what it takes and gives back unused: that is
+ * taken for prepared later on, like all around it, so it must not be a hole in a file. */
+static uint64_t format_pages(const struct store *store)
+{
+    return 64 + 4 * (uint64_t)store->devices.count;
+}
+
 static void format_wipe_next(struct opening *opening);
 
 static void format_wiped_piece(struct device_io *io, int result)
@@ -127,7 +134,7 @@ static void format_wiped_piece(struct device_io *io, int result)
 static void format_wipe_next(struct opening *opening)
 {
     struct store *store = opening->store;
-    uint64_t end = SUPERBLOCK_AREA_BLOCKS + store->super.journal_blocks;
+    uint64_t end = SUPERBLOCK_AREA_BLOCKS + store->super.journal_blocks + format_pages(store);
     uint64_t place = opening->wiped;
     if (store->options.progress != NULL)
         store->options.progress(store->options.context, place * BLOCK_BYTES, end * BLOCK_BYTES);
@@ -217,7 +224,7 @@ static int format_sizes(struct opening *opening)
     for (unsigned i = 0; i < store->devices.count; i++) {
         const struct device *device = &store->devices.devices[i];
         uint64_t fixed = i == 0 ? SUPERBLOCK_AREA_BLOCKS + super->journal_blocks : 8;
-        uint64_t needed = fixed + (i == 0 ? 2 * super->reserve_blocks + 64 : 64);
+        uint64_t needed = fixed + (i == 0 ? 2 * super->reserve_blocks + format_pages(store) : 64);
         if (device->blocks < needed)
             return FAIL(-EINVAL, "%s: %llu bytes are too few, it needs at least %llu",
                         device->disk->name, (unsigned long long)device->disk->size_bytes,

@@ -22,8 +22,10 @@ static void device_has_failed(struct device_set *set, const struct device *devic
         .number_count = 2,
         .numbers = {(uint64_t)(device - set->devices), (uint64_t)(int64_t)error},
     };
-    store_tell(store, event, "%s: a write or flush failed: %s", device->disk->name,
-               base_error_text(error));
+    /* Nothing is written where space was not taken before. */
+    store_tell(store, event, "%s: a write or flush failed: %s%s", device->disk->name,
+               base_error_text(error),
+               error == -ENOSPC ? ": it was cut short, or what is below it lost the space" : "");
 }
 
 static void store_lists_init(struct store *store)

@@ -143,7 +143,7 @@ static void write_data_done(struct device_io *io, int result)
     op->pending--;
     if (result == -ENOSPC) {
         /* Space was prepared before it was given out: below us something is not as it was. */
-        store_fail(op->store, result, "the file system below lost space that it had given");
+        device_fail(&op->store->devices, io->device, result);
         result = IOMESH_FAILED;
     }
     if (result != 0 && op->result == 0)
