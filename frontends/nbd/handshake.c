@@ -109,6 +109,7 @@ static void refuse_export(struct connection *connection, int error)
     const bool unknown = error == -ENOENT || error == -EINVAL;
     const char *sentence = unknown            ? "no such export"
                            : error == -ENOMEM ? "no memory to open it"
+                           : error == -ENOSPC ? "no space to open it for writing"
                            : error == -EAGAIN ? "too many are being opened: try again"
                                               : "it cannot be opened: see the server's log";
     if (!unknown)
