@@ -4,9 +4,11 @@ whose power can be cut, a verifier, a file system on a volume, certificates.
 
 Everything started here is ended by `Rig.close()`, in reverse order, whatever happened."""
 
+import errno
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -90,6 +92,22 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def read_file(path):
+    try:
+        return pathlib.Path(path).read_text(errors="replace").strip()
+    except OSError as error:
+        return str(error)
+
+
+def waits(pid):
+    """What each thread of a process is at, and where in the kernel."""
+    for task in sorted(pathlib.Path(f"/proc/{pid}/task").glob("*")):
+        state = re.search(r"^State:\s*(.*)$", read_file(task / "status"), re.M)
+        yield " ".join(["  thread", task.name, read_file(task / "comm"),
+                        state.group(1) if state else "gone", read_file(task / "syscall")])
+        yield "    " + read_file(task / "stack").replace("\n", "\n    ")
+
+
 class Process:
     """A program that runs beside the test, its output in a file."""
 
@@ -127,11 +145,23 @@ class Process:
             raise AssertionError(f"{self.words[0]} did not end within {timeout} s of SIGTERM")
 
     def must_run(self, what, condition, timeout=PATIENCE):
-        """Waits for a condition, and says why if the program ends instead."""
-        wait_until(f"{self.words[0]}: {what}\n{self.output()}",
-                   lambda: condition() or not self.running(), timeout)
+        """Waits for a condition, and says why if the program ends or stands still instead."""
+        try:
+            wait_until(f"{self.words[0]}: {what}",
+                       lambda: condition() or not self.running(), timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.state()}") from None
         if not condition():
-            raise AssertionError(f"{' '.join(self.words)} ended: {self.output()}")
+            raise AssertionError(self.state())
+
+    def state(self):
+        """For a complaint: how it ended, or where each of its threads waits, and what it said."""
+        ended = self.popen.poll()
+        if ended is not None:
+            how = f"ended by signal {-ended}" if ended < 0 else f"ended with status {ended}"
+        else:
+            how = "\n".join(["runs:", *waits(self.pid), "locks:", read_file("/proc/locks")])
+        return f"{' '.join(self.words)} {how}\n{self.output()}"
 
 
 class Rig:
@@ -169,6 +199,35 @@ class Rig:
         with open(path, "wb") as file:
             file.truncate(size)
         return path
+
+
+class Loop:
+    """A file as a block device."""
+
+    def __init__(self, rig, size, sector=512):
+        self.file = rig.sparse(rig.fresh("disk").name, size)
+        self.path = run("losetup", "--show", "--sector-size", sector, "-f",
+                             self.file).stdout.strip()
+        rig.at_end(self.detach)
+
+    def detach(self):
+        if self.path:
+            run("partx", "-d", self.path, check=False)  # They would outlive it.
+            run("losetup", "-d", self.path, check=False)
+        self.path = None
+
+    def blocks(self):
+        """What its file takes, in bytes."""
+        os.sync()
+        return os.stat(self.file).st_blocks * 512
+
+    def is_held(self):
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_EXCL))
+            return False
+        except OSError as error:
+            assert error.errno == errno.EBUSY
+            return True
 
 
 class Drive:
@@ -211,16 +270,20 @@ def fuse_file(rig, uri, connections=1):
 
 
 class Pool:
-    """An embedded pool and the iomesh-nbd that serves it."""
+    """An embedded pool and the iomesh-nbd that serves it. Without a size over devices that have
+    theirs, or one that is there."""
 
-    def __init__(self, rig, size, device=None):
+    def __init__(self, rig, size=None, device=None, devices=(), directory=None):
         self.rig = rig
-        self.directory = rig.fresh("pool")
+        self.directory = directory or rig.fresh("pool")
         self.url = f"file:{self.directory}"
         self.socket = rig.path("nbd.socket")
         self.server = None
-        words = ["pool", "init", "--size", str(size)]
-        self.cli(*words, *(["--device", str(device)] if device else []))
+        words = ["--size", size] if size else []
+        for path in [device] if device else devices:
+            words += ["--device", path]
+        if not self.directory.exists():
+            self.cli("pool", "init", *words)
 
     def cli(self, *words, check=True):
         return run(program("iomesh-cli"), "--pool", self.url, *words, check=check)

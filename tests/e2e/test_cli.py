@@ -160,9 +160,7 @@ def test_many_at_once_wait_for_each_other(cli):
 def served(cli, rig, size):
     """The pool of `cli`, served, with a volume `web` of which so much is written at random."""
     cli("volume", "create", "web", "--size", str(size))
-    pool = rigs.Pool.__new__(rigs.Pool)
-    pool.rig, pool.directory, pool.url = rig, cli.directory, cli.url
-    pool.socket, pool.server = rig.path("nbd.socket"), None
+    pool = rigs.Pool(rig, directory=cli.directory)
     pool.serve()
     pool.data = rig.path("data")
     pool.data.write_bytes(os.urandom(size))
@@ -287,50 +285,56 @@ COMPLETED = [
 ]
 
 
-def bash_completes(line, url):
-    """What bash offers. It breaks words at "=" and ":" too, and makes words of those."""
-    script = rigs.ROOT / "docs/completion/iomesh-cli"
-    words = [word for part in line.split(" ")
-             for word in re.findall("[=:]+|[^=:]+", part) or [""]]
-    text = (f"source {script}; PATH={rigs.bin_directory()}:$PATH; COMP_LINE='{line}'; "
-            f"COMP_WORDS=({' '.join(repr(word) for word in words)}); "
-            f"COMP_CWORD={len(words) - 1}; _iomesh_cli; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
-    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "IOMESH_POOL": url})
+def offered(url, *words):
+    """What a shell that runs these words offers."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "IOMESH_POOL": url,
+                               "PATH": f"{rigs.bin_directory()}:{os.environ['PATH']}"})
     assert done.stderr == ""
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("line, among", COMPLETED)
-def test_bash_completes(cli, line, among):
-    for name in ("alpha", "beta"):
-        cli("volume", "create", name, "--size", "1M")
-    assert bash_completes(line, cli.url) == among
+def quoted(words):
+    return " ".join(repr(word) for word in words)
 
 
-def test_bash_completes_from_the_pool_that_is_named(cli):
-    for name in ("alpha", "beta"):
-        cli("volume", "create", name, "--size", "1M")
-    for way in (f"--pool {cli.url} volume show ", f"volume show --pool {cli.url} ",
-                f"--pool={cli.url} volume delete "):
-        assert bash_completes(f"iomesh-cli {way}", "file:/nowhere") == {"alpha", "beta"}, way
+def bash_offers(line, url):
+    """It breaks words at "=" and ":" too, and makes words of those."""
+    words = [word for part in line.split(" ")
+             for word in re.findall("[=:]+|[^=:]+", part) or [""]]
+    return offered(url, "bash", "-c",
+                   f"source {rigs.ROOT}/docs/completion/iomesh-cli; COMP_LINE='{line}'; "
+                   f"COMP_WORDS=({quoted(words)}); COMP_CWORD={len(words) - 1}; _iomesh_cli; "
+                   "printf '%s\\n' \"${COMPREPLY[@]}\"")
 
 
-@pytest.mark.parametrize("line, among", COMPLETED)
-def test_zsh_completes(cli, line, among):
-    for name in ("alpha", "beta"):
-        cli("volume", "create", name, "--size", "1M")
-    script = rigs.ROOT / "docs/completion/_iomesh-cli"
+def zsh_offers(line, url):
+    """Called as its completion system does; what it is offered is what matches."""
     words = line.split(" ")
-    # As the completion system calls it; what it is offered is what matches.
-    text = (f"compadd() {{ [[ $1 == -- ]] && shift; print -rl -- ${{(M)@:#$PREFIX*}} }}; "
-            f"words=({' '.join(repr(word) for word in words)}); CURRENT={len(words)}; "
-            f"PREFIX={words[-1]!r}; source {script}")
-    done = subprocess.run(["zsh", "-f", "-c", text], capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "IOMESH_POOL": cli.url,
-                               "PATH": f"{rigs.bin_directory()}:{os.environ['PATH']}"})
-    assert done.stderr == ""
-    assert set(done.stdout.split()) == among
+    return offered(url, "zsh", "-f", "-c",
+                   "compadd() { [[ $1 == -- ]] && shift; print -rl -- ${(M)@:#$PREFIX*} }; "
+                   f"words=({quoted(words)}); CURRENT={len(words)}; PREFIX={words[-1]!r}; "
+                   f"source {rigs.ROOT}/docs/completion/_iomesh-cli")
+
+
+@pytest.fixture
+def greek(cli):
+    """A pool with two volumes."""
+    for name in ("alpha", "beta"):
+        cli("volume", "create", name, "--size", "1M")
+    return cli.url
+
+
+@pytest.mark.parametrize("line, among", COMPLETED)
+@pytest.mark.parametrize("offers", [bash_offers, zsh_offers])
+def test_shells_complete(greek, offers, line, among):
+    assert offers(line, greek) == among
+
+
+def test_bash_completes_from_the_pool_that_is_named(greek):
+    for way in (f"--pool {greek} volume show ", f"volume show --pool {greek} ",
+                f"--pool={greek} volume delete "):
+        assert bash_offers(f"iomesh-cli {way}", "file:/nowhere") == {"alpha", "beta"}, way
 
 
 def test_zsh_finds_its_completion_by_itself():

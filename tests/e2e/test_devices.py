@@ -3,7 +3,6 @@
 """Pools on block devices: loop devices, whole and with partitions. And what a device may hold when
 it is given to a pool."""
 
-import errno
 import os
 import struct
 import zlib
@@ -16,45 +15,9 @@ from cli_rig import Cli
 MIB = rigs.MIB
 
 
-class Loop:
-    def __init__(self, rig, size, sector=512):
-        self.file = rig.sparse(rig.fresh("disk").name, size)
-        self.path = rigs.run("losetup", "--show", "--sector-size", sector, "-f",
-                             self.file).stdout.strip()
-        rig.at_end(self.detach)
-
-    def detach(self):
-        if self.path:
-            rigs.run("partx", "-d", self.path, check=False)  # They would outlive it.
-            rigs.run("losetup", "-d", self.path, check=False)
-        self.path = None
-
-    def blocks(self):
-        """What its file takes, in bytes."""
-        os.sync()
-        return os.stat(self.file).st_blocks * 512
-
-    def is_held(self):
-        try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_EXCL))
-            return False
-        except OSError as error:
-            assert error.errno == errno.EBUSY
-            return True
-
-
 @pytest.fixture
 def loop(rig):
-    return Loop(rig, 256 * MIB)
-
-
-def pool_on(rig, *devices):
-    """The rig's pool, over devices that have their sizes."""
-    made = rigs.Pool.__new__(rigs.Pool)
-    made.rig, made.directory = rig, rig.fresh("pool")
-    made.url, made.socket, made.server = f"file:{made.directory}", rig.path("nbd.socket"), None
-    made.cli("pool", "init", *[word for device in devices for word in ("--device", device)])
-    return made
+    return rigs.Loop(rig, 256 * MIB)
 
 
 def written(pool, size=32 * MIB):
@@ -74,8 +37,8 @@ def same(pool, data):
 
 @pytest.mark.parametrize("sector", [512, 4096])
 def test_a_pool_lives_on_a_device(rig, sector):
-    loop = Loop(rig, 256 * MIB, sector)
-    pool = pool_on(rig, loop.path)
+    loop = rigs.Loop(rig, 256 * MIB, sector)
+    pool = rigs.Pool(rig, devices=[loop.path])
     cli = Cli(pool.directory)
     device, = cli.json("pool", "status")["devices"]
     assert device["size_bytes"] == 256 * MIB and device["is_file"] is False, device
@@ -91,7 +54,7 @@ def test_a_pool_lives_on_a_device(rig, sector):
 
 
 def test_a_device_that_is_in_use_is_nobody_elses(rig, loop):
-    pool = pool_on(rig, loop.path)
+    pool = rigs.Pool(rig, devices=[loop.path])
     assert not loop.is_held()
     pool.serve()
     assert loop.is_held()
@@ -104,7 +67,7 @@ def test_a_device_that_is_in_use_is_nobody_elses(rig, loop):
 
 
 def test_a_device_and_a_file_in_one_pool(rig, loop):
-    pool = pool_on(rig, f"{rig.path('file')}:128M,class=hdd", loop.path)
+    pool = rigs.Pool(rig, devices=[f"{rig.path('file')}:128M,class=hdd", loop.path])
     devices = Cli(pool.directory).json("pool", "status")["devices"]
     assert [(device["is_file"], device["size_bytes"] // MIB, device["class"])
             for device in devices] == [(True, 128, "hdd"), (False, 256, "nvme")]
@@ -112,8 +75,8 @@ def test_a_device_and_a_file_in_one_pool(rig, loop):
 
 def test_discarded_space_goes_back_to_the_device_only_when_told(rig):
     """Not where space is being given out, stretches of 128 MiB: so there are more."""
-    loop = Loop(rig, rigs.GIB)
-    pool = pool_on(rig, loop.path)
+    loop = rigs.Loop(rig, rigs.GIB)
+    pool = rigs.Pool(rig, devices=[loop.path])
     pool.create("v", 512 * MIB)
     cli = Cli(pool.directory)
     for words in ([], ["--discard"]):
@@ -132,7 +95,7 @@ def test_discarded_space_goes_back_to_the_device_only_when_told(rig):
 
 
 def test_a_device_that_shrank_is_refused(rig, loop):
-    pool = pool_on(rig, loop.path)
+    pool = rigs.Pool(rig, devices=[loop.path])
     os.truncate(loop.file, 128 * MIB)
     rigs.run("losetup", "-c", loop.path)
     Cli(pool.directory).refused(loop.path.replace("/dev/", "device|") + "|smaller|fewer",
@@ -157,7 +120,7 @@ def test_a_mounted_device_is_refused_whatever_is_said(rig, loop):
 
 
 def test_a_disk_with_a_mounted_partition_is_refused_and_its_other_partition_taken(rig):
-    loop = Loop(rig, 512 * MIB)
+    loop = rigs.Loop(rig, 512 * MIB)
     rigs.run("sfdisk", "-q", loop.path, input="label: gpt\nsize=128M\ntype=L\n")
     rigs.run("partx", "-u", loop.path)  # The kernel may know no tables, or may have read this one.
     parts = [f"{loop.path}p{i}" for i in (1, 2)]
@@ -169,7 +132,7 @@ def test_a_disk_with_a_mounted_partition_is_refused_and_its_other_partition_take
     rig.at_end(lambda: rigs.run("umount", mount, check=False))
     Cli(rig.path("no")).refused("in use", "pool", "init", "--device", loop.path, "--overwrite")
     Cli(rig.path("no")).refused("in use", "pool", "init", "--device", parts[0], "--overwrite")
-    pool = pool_on(rig, parts[1])
+    pool = rigs.Pool(rig, devices=[parts[1]])
     size = Cli(pool.directory).json("pool", "status")["devices"][0]["size_bytes"]
     assert 380 * MIB < size < 384 * MIB
     pool.check()

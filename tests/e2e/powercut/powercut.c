@@ -11,6 +11,8 @@
  *   cut [SEED]     cut seed 17 kept 5 lost 6 torn 1
  *   cut-after N    ok        the N-th write from now is taken into the cache, then the power goes
  *   arm            ok
+ *   bad OFFSET LENGTH    these bytes cannot be read; length 0: all can
+ *   delay MS             each request takes so much longer
  */
 #include "platter.h"
 
@@ -39,7 +41,9 @@ static uint64_t cache_bytes_max = 256u << 20;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct platter platter;
 static bool armed = true;
-static uint64_t writes_until_cut; /* 0: no cut is planned. */
+static uint64_t writes_until_cut;       /* 0: no cut is planned. */
+static uint64_t bad_offset, bad_length; /* Cannot be read; length 0: all can. */
+static unsigned delay_ms;               /* That each request takes longer. */
 static int control_socket = -1;
 
 static int powercut_config(const char *key, const char *value)
@@ -110,6 +114,13 @@ static void answer_cut(const char *line, char *answer, size_t size)
                  done.seed, done.kept, done.lost, done.torn);
 }
 
+static void set_bad(const char *line)
+{
+    char *end;
+    bad_offset = strtoull(line, &end, 10);
+    bad_length = strtoull(end, NULL, 10);
+}
+
 static void answer_line(const char *line, char *answer, size_t size)
 {
     const struct platter_counts *counts = &platter.counts;
@@ -129,8 +140,15 @@ static void answer_line(const char *line, char *answer, size_t size)
     } else if (strcmp(line, "arm") == 0) {
         armed = true;
         snprintf(answer, size, "ok\n");
+    } else if (strncmp(line, "bad ", 4) == 0) {
+        set_bad(line + 4);
+        snprintf(answer, size, "ok\n");
+    } else if (strncmp(line, "delay ", 6) == 0) {
+        delay_ms = (unsigned)strtoul(line + 6, NULL, 10);
+        snprintf(answer, size, "ok\n");
     } else {
-        snprintf(answer, size, "error: status, cut [SEED], cut-after N or arm\n");
+        snprintf(answer, size,
+                 "error: status, cut [SEED], cut-after N, arm, bad OFFSET LENGTH or delay MS\n");
     }
     pthread_mutex_unlock(&lock);
 }
@@ -238,6 +256,8 @@ static int powercut_fua(void *handle)
 static bool enter(void)
 {
     pthread_mutex_lock(&lock);
+    if (delay_ms > 0)
+        nbdkit_nanosleep(delay_ms / 1000, delay_ms % 1000 * 1000000);
     if (armed)
         return true;
     pthread_mutex_unlock(&lock);
@@ -258,8 +278,12 @@ static int powercut_pread(void *handle, void *data, uint32_t count, uint64_t off
     (void)handle, (void)flags;
     if (!enter())
         return -1;
-    memcpy(data, platter.view + offset, count);
-    return leave(0);
+    bool bad = offset < bad_offset + bad_length && bad_offset < offset + count;
+    if (bad)
+        errno = EIO;
+    else
+        memcpy(data, platter.view + offset, count);
+    return leave(bad ? -1 : 0);
 }
 
 static int write_or_cut(uint64_t offset, uint32_t count, const void *data, uint32_t flags)
