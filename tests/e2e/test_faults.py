@@ -82,7 +82,7 @@ def host(rig):
 def pool_in(rig, host, size=rigs.GIB):
     """A thin pool that may become larger than what it is in."""
     pool = rigs.Pool(rig, size, directory=host.path / "pool")
-    pool.create("v", size // 2, 4096)
+    pool.create("v", size // 4, 4096)
     return pool
 
 

@@ -27,10 +27,13 @@ static atomic_bool meta_fired;
 
 /* --- Below the ring ------------------------------------------------------------------------- */
 
-void __real_uring_disk_prepare(struct disk_io *io, struct io_uring_sqe *sqe);
-void __wrap_uring_disk_prepare(struct disk_io *io, struct io_uring_sqe *sqe);
-void __real_uring_disk_completed(struct disk_io *io, int result);
-void __wrap_uring_disk_completed(struct disk_io *io, int result);
+/* As the linker calls what it puts between, and what that stands before. */
+void real_prepare(struct disk_io *io,
+                  struct io_uring_sqe *sqe) __asm__("__real_uring_disk_prepare");
+void real_completed(struct disk_io *io, int result) __asm__("__real_uring_disk_completed");
+void failing_prepare(struct disk_io *io,
+                     struct io_uring_sqe *sqe) __asm__("__wrap_uring_disk_prepare");
+void failing_completed(struct disk_io *io, int result) __asm__("__wrap_uring_disk_completed");
 
 static bool concerns(const struct disk_io *io)
 {
@@ -43,9 +46,9 @@ static bool concerns(const struct disk_io *io)
     }
 }
 
-void __wrap_uring_disk_prepare(struct disk_io *io, struct io_uring_sqe *sqe)
+void failing_prepare(struct disk_io *io, struct io_uring_sqe *sqe)
 {
-    __real_uring_disk_prepare(io, sqe);
+    real_prepare(io, sqe);
     if (at == 0 || !concerns(io) || ++count != at)
         return;
     fired = true;
@@ -61,7 +64,7 @@ void __wrap_uring_disk_prepare(struct disk_io *io, struct io_uring_sqe *sqe)
         io_uring_prep_nop(sqe);
 }
 
-void __wrap_uring_disk_completed(struct disk_io *io, int result)
+void failing_completed(struct disk_io *io, int result)
 {
     static const int results[FAILINGS] = {
         [READ_EIO] = -EIO,      [WRITE_EIO] = -EIO, [WRITE_EIO_AFTER] = -EIO,
@@ -74,7 +77,7 @@ void __wrap_uring_disk_completed(struct disk_io *io, int result)
         if (kind != READ_SHORT && kind != WRITE_SHORT)
             result = results[kind];
     }
-    __real_uring_disk_completed(io, result);
+    real_completed(io, result);
 }
 
 /* --- Below SQLite --------------------------------------------------------------------------- */
@@ -96,10 +99,10 @@ static ssize_t failing_pwrite(int fd, const void *data, size_t bytes, off_t offs
 bool failing_open(void)
 {
     static const char *const names[] = {"pwrite64", "pwrite"};
-    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
-    if (sqlite3_initialize() != SQLITE_OK || (vfs = sqlite3_vfs_find(NULL)) == NULL)
+    if (sqlite3_initialize() != SQLITE_OK)
         return false;
-    for (unsigned i = 0; i < COUNT_OF(names); i++) {
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    for (unsigned i = 0; vfs != NULL && i < COUNT_OF(names); i++) {
         sqlite3_syscall_ptr old = vfs->xGetSystemCall(vfs, names[i]);
         if (old == NULL)
             continue;
