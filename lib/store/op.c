@@ -81,8 +81,8 @@ bool store_may_change(const struct store *store)
     if (store->replay != NULL || store->options.read_only || store->devices.failed != 0)
         return true;
     /* One change of a tree that is as it was written can always be written. */
-    bool first = tree_changes(store->tree) == 0 && page_dirty_roots(store->cache) == 0 &&
-                 !store_checkpoint_busy(store);
+    uint32_t dirty = page_dirty_count(store->cache) - space_index_root(store->space)->dirty_pages;
+    bool first = tree_changes(store->tree) == 0 && dirty == 0 && !store_checkpoint_busy(store);
     return first || space_admits(store->space, tree_pages_to_come(store->tree, 1));
 }
 
