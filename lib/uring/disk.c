@@ -137,6 +137,9 @@ static bool zero_leaves_room(const struct uring_disk *disk, const struct disk_io
     /* Every block of the file is there already. */
     if ((uint64_t)file.st_blocks * 512 >= (uint64_t)file.st_size)
         return true;
+    /* One that does not count (nbdfuse) says that it has none of none. */
+    if (below.f_blocks == 0)
+        return true;
     return (uint64_t)below.f_bavail * below.f_frsize >= io->length_bytes + ROOM_BYTES;
 }
 

@@ -47,7 +47,8 @@ class Host:
         self.path = rig.path("host")
         self.path.mkdir()
         rigs.run("mount", "-o", "loop", image, self.path)
-        rig.at_end(lambda: rigs.run("umount", self.path, check=False))
+        # A killed server's ring may hold it for a moment more.
+        rig.at_end(lambda: rigs.run("umount", "-l", self.path, check=False))
         self.others = self.path / "others"
 
     def fill(self, leave):
