@@ -244,7 +244,8 @@ void store_write_step(struct store_op *op)
         error = op->state == WRITE_TAKE ? write_take(op) : write_probe(op);
         if (error == -EAGAIN)
             return;
-        if (error == -ENOSPC && op->state == WRITE_TAKE && op->purpose == SPACE_NEW) {
+        if (error == -ENOSPC && op->state == WRITE_TAKE && op->purpose == SPACE_NEW &&
+            !MUTANT(93)) {
             REACH(write_probes_for_overwrite);
             op->state = WRITE_PROBE;
         } else if (error != 0) {

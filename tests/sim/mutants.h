@@ -20,6 +20,10 @@
     X(88, "a checkpoint during recovery falls between a pointer and its mark")   \
     X(89, "what lies in a gap is taken for the next block")                      \
     X(51, "blocks of a map page that recovery gave up read as zeros")            \
+    X(92, "a read waits for no write that is under way")                         \
+    X(93, "on a full store there is no space for what is overwritten either")    \
+    X(94, "an old image that was put back is taken")                             \
+    X(77, "space is forgotten because the map cannot be read just now")          \
     X(95, "recovery does not end with a checkpoint")                             \
     X(97, "what a checkpoint replaced is free before its superblock is durable") \
     X(60, "a freed block is used again before its record is durable")            \

@@ -79,6 +79,21 @@ void model_acked(struct model *model, uint32_t index, uint32_t version, bool dur
     acked->durable = durable;
 }
 
+void model_failed(struct model *model, uint32_t index, uint32_t version)
+{
+    model->blocks[index].versions[version].failed = true;
+}
+
+bool model_holds_data(const struct model *model, uint32_t index)
+{
+    const struct model_block *block = &model->blocks[index];
+    const struct model_version *newest = &block->versions[block->count - 1];
+    bool data = false;
+    for (unsigned s = 0; s < MODEL_SECTORS; s++)
+        data = data || ((newest->changed & 1u << s) != 0 && newest->tags[s] != 0);
+    return data && newest->acked_at != 0;
+}
+
 static bool sector_is(const uint8_t *sector, uint64_t tag)
 {
     uint8_t expected[SECTOR];
@@ -131,17 +146,25 @@ static const char *describe(const struct model_block *block, uint32_t first, uin
     return "a mixture of two versions";
 }
 
-const char *model_check_read(const struct model *model, uint32_t index, uint32_t versions,
-                             uint32_t first, uint32_t count, const uint8_t *data)
+const char *model_check_read(struct model *model, uint32_t index, uint32_t versions, uint32_t first,
+                             uint32_t count, const uint8_t *data)
 {
-    const struct model_block *block = &model->blocks[index];
+    struct model_block *block = &model->blocks[index];
+    bool under_way = false;
     for (uint32_t i = versions; i-- > 0;) {
-        if (sectors_match(block, i, first, count, data))
-            return NULL;
-        if (block->versions[i].acked_at != 0)
+        struct model_version *version = &block->versions[i];
+        bool ended = version->acked_at != 0 || version->failed;
+        if (sectors_match(block, i, first, count, data)) {
+            if (ended && version->acked_at == 0 && count == MODEL_SECTORS)
+                version->acked_at = ++model->acks;
+            if (ended)
+                return NULL;
+            under_way = true; /* Unless an older one is the same. */
+        }
+        if (version->acked_at != 0)
             break;
     }
-    return describe(block, first, count, data);
+    return under_way ? "a value that is not acknowledged yet" : describe(block, first, count, data);
 }
 
 /* A sector names its tag itself: what was found is the base. */
@@ -177,6 +200,7 @@ void model_doubt(struct model *model, uint32_t index)
     for (uint32_t i = 1; i < block->count; i++) {
         block->versions[i].acked_at = 0;
         block->versions[i].durable = false;
+        block->versions[i].failed = true;
     }
 }
 

@@ -7,7 +7,8 @@
  * their requests were made, which is the order in which the volume lets overlapping requests pass.
  *
  *   a read may give       the newest version acknowledged before it was asked for, or a later one
- *                         that failed or is in doubt
+ *                         that failed; never one that is still under way. Once given it counts
+ *                         as acknowledged: no later read may un-see it
  *   after a kill          the newest acknowledged version, or a later one
  *   after a power cut     the newest version that a completed flush or FUA covers, or a later one
  *
@@ -29,6 +30,7 @@ struct model_version {
     uint8_t changed;              /* One bit per sector; the others are as they were before it. */
     uint64_t acked_at;            /* 0: not acknowledged. */
     bool durable;                 /* By FUA. */
+    bool failed;                  /* It ended with an error: done or not. */
 };
 
 struct model_block {
@@ -57,11 +59,14 @@ bool model_room(const struct model *model, uint32_t index);
 uint32_t model_change(struct model *model, uint32_t index, uint32_t first, uint32_t count,
                       const uint64_t *tags);
 void model_acked(struct model *model, uint32_t index, uint32_t version, bool durable);
+void model_failed(struct model *model, uint32_t index, uint32_t version);
+/* Whether a block surely holds data: its newest version is acknowledged, and not all zeros. */
+bool model_holds_data(const struct model *model, uint32_t index);
 
 /* What a read that was asked for when the block had `versions` versions gave: NULL, or what is
  * wrong with it. Sectors [first, first + count). */
-const char *model_check_read(const struct model *model, uint32_t index, uint32_t versions,
-                             uint32_t first, uint32_t count, const uint8_t *data);
+const char *model_check_read(struct model *model, uint32_t index, uint32_t versions, uint32_t first,
+                             uint32_t count, const uint8_t *data);
 /* What survived cannot be read: any of its versions may be there. */
 void model_doubt(struct model *model, uint32_t index);
 /* To standard error: the versions of a block, and what was found. */

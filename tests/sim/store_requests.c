@@ -7,9 +7,17 @@
 
 #define SECTOR 512u
 
-static bool error_legal(struct rig *rig, int result)
+/* No space is an answer to new data only. */
+static bool error_legal(const struct rig_request *request, int result)
 {
-    if (result == -ENOSPC) {
+    static const char *const names[] = {
+        [VOLUME_READ] = "a read",       [VOLUME_WRITE] = "a write", [VOLUME_FLUSH] = "a flush",
+        [VOLUME_DISCARD] = "a discard", [VOLUME_ZERO] = "a zero",   [VOLUME_MAP] = "a map"};
+    struct rig *rig = request->rig;
+    const struct volume_io *io = &request->io;
+    bool writes =
+        io->kind == VOLUME_WRITE || (io->kind == VOLUME_ZERO && (io->flags & VOLUME_NO_HOLE) != 0);
+    if (result == -ENOSPC && writes && !request->overwrites) {
         rig->counts.no_space++;
         return true;
     }
@@ -17,7 +25,8 @@ static bool error_legal(struct rig *rig, int result)
         rig->counts.errors++;
         return true;
     }
-    return rig_wrong(rig, "a request ended with %d (%s)", result, base_error_text(result));
+    return rig_wrong(rig, "%s%s ended with %d (%s)", names[io->kind],
+                     request->overwrites ? " over data" : "", result, base_error_text(result));
 }
 
 /* The part of a request that lies in its i-th block. */
@@ -54,6 +63,11 @@ static void request_check_read(struct rig_request *request)
     }
 }
 
+static bool changes(const struct volume_io *io)
+{
+    return io->kind == VOLUME_WRITE || io->kind == VOLUME_DISCARD || io->kind == VOLUME_ZERO;
+}
+
 static void request_done(struct volume_io *io, int result)
 {
     struct rig_request *request = CONTAINER_OF(io, struct rig_request, io);
@@ -62,20 +76,22 @@ static void request_done(struct volume_io *io, int result)
     request->result = result;
     if (request->spray) {
         if (result != 0)
-            (void)error_legal(rig, result);
+            (void)error_legal(request, result);
         return;
     }
     world_trace(&rig->world, (uint64_t)io->kind << 32 | (uint32_t)result);
+    struct model *model = &request->volume->model;
     if (result != 0) {
-        (void)error_legal(rig, result);
+        (void)error_legal(request, result);
+        for (uint32_t i = 0; changes(io) && i < request_blocks(request); i++)
+            model_failed(model, request->index + i, request->versions[i]);
         return;
     }
-    struct model *model = &request->volume->model;
     if (io->kind == VOLUME_READ) {
         request_check_read(request);
     } else if (io->kind == VOLUME_FLUSH) {
         model->durable_acks = MAX(model->durable_acks, request->flush_acks);
-    } else if (io->kind != VOLUME_MAP) {
+    } else if (changes(io)) {
         for (uint32_t i = 0; i < request_blocks(request); i++)
             model_acked(model, request->index + i, request->versions[i],
                         (io->flags & VOLUME_FUA) != 0);
@@ -131,10 +147,13 @@ static void request_note(struct rig_request *request)
     struct rig *rig = request->rig;
     struct model *model = &request->volume->model;
     uint8_t *at = request->io.data;
+    request->overwrites = request->io.kind != VOLUME_READ;
     for (uint32_t i = 0; i < request_blocks(request); i++) {
         uint32_t first;
         uint32_t count;
         request_part(request, i, &first, &count);
+        if (!model_holds_data(model, request->index + i))
+            request->overwrites = false;
         uint64_t tags[MODEL_SECTORS] = {0};
         if (request->io.kind == VOLUME_READ) {
             request->versions[i] = model->blocks[request->index + i].count;
@@ -157,6 +176,7 @@ void rig_spray(struct rig *rig, struct rig_request *request, struct rig_volume *
     io->done = request_done;
     io->kind = kind;
     io->flags = 0;
+    request->overwrites = false;
     io->offset = block * BLOCK_BYTES;
     io->length = (uint64_t)blocks * BLOCK_BYTES;
     io->data = request->data;
@@ -193,6 +213,7 @@ static bool request_start(struct rig *rig, struct rig_request *request)
     }
     io->kind = draw_kind(rig);
     io->flags = 0;
+    request->overwrites = false;
     draw_range(rig, request);
     if (io->kind == VOLUME_ZERO && prng_one_in(&rig->prng, 2))
         io->flags |= VOLUME_NO_HOLE;
@@ -303,6 +324,14 @@ void rig_run(struct rig *rig, uint64_t count)
 
 /* --- Settling ------------------------------------------------------------------------------- */
 
+/* A flush that failed may have lost what was acknowledged, without a cut; the media anything. */
+static enum model_crash rig_crash_kind(const struct rig *rig, bool power_cut)
+{
+    if (rig->media)
+        return MODEL_MEDIA;
+    return power_cut || rig->faulty ? MODEL_POWER_CUT : MODEL_KILL;
+}
+
 struct settle {
     struct store_op op;
     bool waiting;
@@ -344,10 +373,7 @@ static bool settle_part(struct rig *rig, struct rig_volume *volume, uint32_t ind
                                (unsigned long long)volume->id, (unsigned long long)settle.op.block,
                                settle.result);
     for (uint32_t i = 0; i < 64; i++) {
-        const char *wrong = model_settle(&volume->model, index + i,
-                                         rig->faulty ? MODEL_MEDIA
-                                         : power_cut ? MODEL_POWER_CUT
-                                                     : MODEL_KILL,
+        const char *wrong = model_settle(&volume->model, index + i, rig_crash_kind(rig, power_cut),
                                          data + (size_t)i * BLOCK_BYTES);
         if (wrong != NULL && rig->verbose)
             model_print(&volume->model, index + i, data + (size_t)i * BLOCK_BYTES);

@@ -28,6 +28,9 @@ static void rig_event(void *context, const struct store_event *event)
     if (rig->verbose)
         (void)fprintf(stderr, "      %s: %s\n", event->severity >= STORE_ERROR ? "error" : "event",
                       event->text);
+    /* Two reads in a row failed, and recovery had to decide without the data. */
+    if (rig->faulty && strstr(event->text, "may be lost") != NULL)
+        rig->media = true;
     /* Also what a scrub says that reads while everything moves. */
     if (event->kind == STORE_DAMAGE && !rig->faulty)
         (void)rig_wrong(rig, "damage, and no disk has a fault: %s", event->text);

@@ -41,8 +41,9 @@ struct rig_request {
     struct rig *rig;
     struct rig_volume *volume;
     bool busy;
-    bool spray; /* Not modelled. */
-    int result; /* Of the last one. */
+    bool spray;      /* Not modelled. */
+    bool overwrites; /* Data that was there: there is space for it. */
+    int result;      /* Of the last one. */
     uint64_t flush_acks;
     uint32_t index;        /* First block of the window. */
     uint32_t first_sector; /* In it. */
@@ -71,7 +72,8 @@ struct rig {
     uint64_t next_id;
     uint64_t tag;
     uint64_t incarnation;
-    bool faulty; /* Media faults are on: errors are legal, wrong data is not. */
+    bool faulty; /* Faults are on: errors are legal, wrong data is not. */
+    bool media;  /* Some of them lose or change what was written and flushed. */
     bool verbose;
     bool gave_up;    /* Faulty: the store said that it cannot go on, as it may. */
     char wrong[512]; /* The first thing that was false; "" if nothing was. */

@@ -49,21 +49,23 @@ struct storm {
 
 /* --- One seed ------------------------------------------------------------------------------- */
 
-/* Faults of the media: errors are legal then, wrong data never is. */
+/* Errors are legal then, wrong data never is. What the media lose is lost: then any version may be
+ * back. Otherwise every promise holds, and once the disks work again so does the store. */
 static void seed_faults(struct rig *rig)
 {
     rig->faulty = true;
+    rig->media = prng_one_in(&rig->prng, 2);
     for (unsigned i = 0; i < rig->disk_count; i++) {
         struct sim_faults *faults = &rig->disks[i]->faults;
-        switch (prng_below(&rig->prng, 8)) {
-        case 0: faults->read_error_one_in = 50; break;
+        switch (prng_below(&rig->prng, rig->media ? 8 : 6)) {
+        case 0: faults->read_error_one_in = prng_one_in(&rig->prng, 2) ? 50 : 8; break;
         case 1: faults->write_error_at = 100 + prng_below(&rig->prng, 2000); break;
         case 2: faults->flush_error_at = 3 + prng_below(&rig->prng, 60); break;
         case 3: faults->short_at = 100 + prng_below(&rig->prng, 3000); break;
-        case 4: faults->lost_one_in = 200; break;
-        case 5: faults->misdirect_one_in = 300; break;
-        case 6: faults->full_one_in = 60; break;
-        default: faults->slow_one_in = 20; break;
+        case 4: faults->full_one_in = 60; break;
+        case 5: faults->slow_one_in = 20; break;
+        case 6: faults->lost_one_in = 200; break;
+        default: faults->misdirect_one_in = 300; break;
         }
     }
 }
@@ -120,9 +122,9 @@ static void seed_rot_maps(struct rig *rig)
 /* After a crash: prove what is there, open it, compare. Power may go again meanwhile. */
 static bool seed_recover(struct rig *rig, bool power_cut)
 {
-    if (rig->faulty && prng_one_in(&rig->prng, 2))
+    if (rig->media && prng_one_in(&rig->prng, 2))
         seed_rot(rig);
-    if (rig->faulty && prng_one_in(&rig->prng, 2))
+    if (rig->media && prng_one_in(&rig->prng, 2))
         seed_rot_maps(rig);
     /* With less memory than what crashed: then recovery has to write checkpoints on its way. */
     if (prng_one_in(&rig->prng, 4))
@@ -180,7 +182,7 @@ static bool seed_old_image(struct rig *rig)
  * and nothing else changes. Closed on its way it goes on at the next open. */
 static bool seed_scrub(struct rig *rig)
 {
-    rig->faulty = true;
+    rig->faulty = rig->media = true;
     rig->options.scrub_bytes_per_s = 0;
     for (unsigned i = 0; i < 4; i++)
         seed_rot(rig);
@@ -220,6 +222,17 @@ static bool seed_end(struct rig *rig)
     return prng_one_in(&rig->prng, 4) ? seed_scrub(rig) : true;
 }
 
+/* Disks that refused work again: what was promised is there, and the store is as good as any. */
+static bool seed_heal(struct rig *rig)
+{
+    world_cut_after(&rig->world, 0);
+    for (unsigned i = 0; i < rig->disk_count; i++)
+        rig->disks[i]->faults = (struct sim_faults){.read_error_one_in = 0};
+    rig_crash(rig, true);
+    rig->faulty = rig->gave_up = false;
+    return seed_recover(rig, true) && seed_end(rig);
+}
+
 static void seed_run(struct rig *rig)
 {
     uint64_t shape = prng_below(&rig->prng, 24);
@@ -237,11 +250,14 @@ static void seed_run(struct rig *rig)
     if (prng_one_in(&rig->prng, 4))
         rig->world.jump_one_in = 20 + (uint32_t)prng_below(&rig->prng, 400);
     unsigned rounds = 1 + (unsigned)prng_below(&rig->prng, 4);
-    for (unsigned i = 0; i < rounds; i++) {
-        if (!seed_round(rig))
-            return;
-    }
-    if (!rig->faulty)
+    bool good = true;
+    for (unsigned i = 0; i < rounds && good; i++)
+        good = seed_round(rig);
+    if (rig->wrong[0] != '\0')
+        return;
+    if (rig->faulty && !rig->media)
+        (void)seed_heal(rig);
+    else if (!rig->faulty && good)
         (void)seed_end(rig);
 }
 
