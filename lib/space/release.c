@@ -99,7 +99,7 @@ static void release_lose(struct space *space, struct release_slot *slot)
             continue;
         space->waiting -= deferred_blocks(packed);
         space->lost += deferred_blocks(packed);
-        if (!MUTANT(77))
+        if (!MUTANT(98))
             space_extents_push(&space->release.lost, packed);
         space->release.batch.items[i] |= RELEASED;
         space->release.left--;

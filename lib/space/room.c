@@ -85,7 +85,7 @@ bool space_admits(const struct space *space, uint32_t to_come)
 /* The reserve, and what pages take that were made and have no place yet. */
 static uint64_t room_reserve(const struct space *space)
 {
-    if (space->options.pages_to_come == NULL || MUTANT(77))
+    if (space->options.pages_to_come == NULL || MUTANT(99))
         return space->reserve;
     return space->reserve + page_unplaced_count(space->cache);
 }
@@ -100,7 +100,7 @@ uint64_t space_floor(const struct space *space, enum space_purpose purpose)
         return floor + lacks;
     uint32_t to_come = space->options.pages_to_come(space->options.context);
     /* Each extent that is not linked yet may be a write that makes a map page and a directory. */
-    if (purpose == SPACE_NEW && !MUTANT(77))
+    if (purpose == SPACE_NEW && !MUTANT(99))
         floor += to_come + 2 * space->reserved.count + space->promised_pages;
     return MAX(floor, room_kept(space, to_come)) + lacks;
 }

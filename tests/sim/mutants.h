@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Planted bugs. Each number is a MUTANT(number) in a room; the storm that must catch it lists its
- * table. A storm that has never caught one proves nothing.
+ * table. A storm that has never caught one proves nothing. A number is one bug (scripts/measure).
  */
 #ifndef SIM_MUTANTS_H
 #define SIM_MUTANTS_H
@@ -23,13 +23,13 @@
     X(92, "a read waits for no write that is under way")                         \
     X(93, "on a full store there is no space for what is overwritten either")    \
     X(94, "an old image that was put back is taken")                             \
-    X(77, "space is forgotten because the map cannot be read just now")          \
+    X(98, "space is forgotten because the map cannot be read just now")          \
     X(95, "recovery does not end with a checkpoint")                             \
     X(97, "what a checkpoint replaced is free before its superblock is durable") \
     X(60, "a freed block is used again before its record is durable")            \
     X(64, "new data takes the reserve")                                          \
     X(65, "what a checkpoint took and did not use leaks")                        \
-    X(77, "pages that have no place yet are not counted against new data")       \
+    X(99, "pages that have no place yet are not counted against new data")       \
     X(78, "no more is kept for a checkpoint than the reserve")                   \
     X(79, "zeros over nothing make pages whether or not there is space")
 
@@ -72,12 +72,12 @@
     X(50, "a written page's new place is not told to its living parent")
 
 #define SPACE_MUTANTS(X)                                                          \
-    X(60, "a freed block is used again before its batch is durable")              \
+    X(60, "a freed block is used again before its record is durable")             \
     X(61, "a freed block is used again while it is read")                         \
     X(62, "a page is used again before the next checkpoint is durable")           \
     X(63, "the deferred list is not loaded")                                      \
-    X(64, "the reserve is given out")                                             \
-    X(65, "what is left of a checkpoint's run leaks")                             \
+    X(64, "new data takes the reserve")                                           \
+    X(65, "what a checkpoint took and did not use leaks")                         \
     X(66, "blocks are given out while zeros are on their way to them")            \
     X(67, "a chunk is given back to the device although it was given out again")  \
     X(68, "blocks taken and not linked at the freeze leak")                       \
