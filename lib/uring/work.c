@@ -12,7 +12,7 @@ struct work_pool {
     struct uring *uring;
     pthread_mutex_t lock;
     pthread_cond_t more;
-    struct list todo; /* Both lists: under the lock. Bounded by the jobs that callers own. */
+    struct list queued; /* Both lists: under the lock. Bounded by the jobs that callers own. */
     struct list done;
     bool stop;
     bool started; /* The engine's thread only. */
@@ -25,7 +25,7 @@ static void *work_thread(void *argument)
     struct work_pool *pool = argument;
     pthread_mutex_lock(&pool->lock);
     for (;;) {
-        struct list *node = list_pop_front(&pool->todo);
+        struct list *node = list_pop_front(&pool->queued);
         if (node == NULL) {
             if (pool->stop)
                 break;
@@ -62,7 +62,7 @@ int uring_work_open(struct uring *uring)
     if (pool == NULL)
         return -ENOMEM;
     pool->uring = uring;
-    list_init(&pool->todo);
+    list_init(&pool->queued);
     list_init(&pool->done);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->more, NULL);
@@ -93,7 +93,7 @@ static void work_submit_real(struct work *work, struct work_job *job)
     if (inlined)
         job->run(job);
     pthread_mutex_lock(&pool->lock);
-    list_push_back(inlined ? &pool->done : &pool->todo, &job->node);
+    list_push_back(inlined ? &pool->done : &pool->queued, &job->node);
     pthread_cond_signal(&pool->more);
     pthread_mutex_unlock(&pool->lock);
     if (inlined)

@@ -78,6 +78,13 @@ def test_sigterm_under_load_loses_nothing_and_exits_0(rig, pool):
         pool.check()
 
 
+def write_and_leave(pool, value):
+    handle = connect(pool.uri("v"))
+    for block in range(64):
+        handle.pwrite(bytes([value]) * 4096, block * 4096)
+    handle.shutdown()
+
+
 def test_after_sigterm_everything_has_been_flushed(rig):
     """A clean end flushes: not even a power cut right after it loses anything acknowledged."""
     drive = rigs.Drive(rig, 256 * rigs.MIB)
@@ -85,10 +92,7 @@ def test_after_sigterm_everything_has_been_flushed(rig):
     pool.create("v", 64 * rigs.MIB)
     for value in range(1, 6):
         server = pool.serve()
-        handle = connect(pool.uri("v"))
-        for block in range(64):
-            handle.pwrite(bytes([value]) * 4096, block * 4096)
-        handle.shutdown()
+        write_and_leave(pool, value)
         assert server.terminate() == 0
         drive.control("cut")
         drive.control("arm")
@@ -104,10 +108,7 @@ def test_what_the_last_client_leaves_is_flushed(rig):
     pool.create("v", 64 * rigs.MIB)
     for value in range(1, 6):
         server = pool.serve()
-        handle = connect(pool.uri("v"))
-        for block in range(64):
-            handle.pwrite(bytes([value]) * 4096, block * 4096)
-        handle.shutdown()
+        write_and_leave(pool, value)
         rigs.wait_until("it is closed", lambda: '"open_count": 0' in pool.cli(
             "--json", "volume", "show", "v").stdout)
         drive.control("cut")

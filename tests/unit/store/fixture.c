@@ -8,14 +8,6 @@
 #include "codec/codec.h"
 #include "format/superblock.h"
 
-struct world world;
-struct sim_disk *disk;
-struct store_options options;
-struct store *store;
-struct store_op op;
-uint8_t *data;
-static bool waiting;
-static int ended;
 unsigned told;
 bool told_of[BLOCKS];
 char warning[256];
@@ -33,49 +25,12 @@ static void on_event(void *context, const struct store_event *event)
         told_of[event->numbers[1] - BLOCK] = true;
 }
 
-void done(void *context, int result)
-{
-    (void)context;
-    waiting = false;
-    ended = result;
-}
-
-static void op_done(struct store_op *which, int result)
-{
-    (void)which;
-    done(NULL, result);
-}
-
 void step(void)
 {
     cr_assert(world_step(&world));
     do
         store_turn(store);
     while (store_turn_needed(store));
-}
-
-int wait_for_it(void)
-{
-    for (waiting = true; waiting;) {
-        cr_assert(world_step(&world));
-        do
-            store_turn(store);
-        while (waiting && store_turn_needed(store));
-    }
-    return ended;
-}
-
-void start_store(void)
-{
-    cr_assert_eq(store_open(&options, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(), 0);
-}
-
-void stop_store(void)
-{
-    store_close(store, done, NULL);
-    cr_assert_eq(wait_for_it(), 0);
-    store = NULL;
 }
 
 /* The process is gone; what it wrote is there. Its memory stays where a leak checker finds it. */
@@ -116,26 +71,12 @@ int get(uint64_t block, uint32_t count, uint8_t *bytes)
     return submit(STORE_READ, block, count, bytes);
 }
 
-void checkpoint(void)
-{
-    struct checkpoint_waiter waiter = {.done = done};
-    store_checkpoint(store, &waiter);
-    cr_assert_eq(wait_for_it(), 0);
-}
-
 /* A store with a volume of BLOCKS blocks, written in order, all in one map page. */
 void open_store(void)
 {
-    world_open(&world, 1);
-    disk = sim_disk_open(&world, "disk", DISK_BLOCKS * BLOCK_BYTES);
-    options = (struct store_options){
-        .clock = &world.clock,
-        .devices = {{.disk = &disk->disk}},
-        .device_count = 1,
-        .event = on_event,
-    };
-    cr_assert_eq(store_format(&options, (const uint8_t[16]){1}, false, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(), 0);
+    open_world(DISK_BLOCKS);
+    options.event = on_event;
+    format_store();
     start_store();
     data = aligned_alloc(BLOCK_BYTES, (size_t)BLOCKS * BLOCK_BYTES);
     cr_assert_not_null(data);

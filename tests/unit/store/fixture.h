@@ -3,23 +3,13 @@
 #ifndef UNIT_STORE_FIXTURE_H
 #define UNIT_STORE_FIXTURE_H
 
-#include <criterion/criterion.h>
-
-#include "sim/disk.h"
-#include "sim/world.h"
-#include "store/store.h"
+#include "unit/store/rig.h"
 
 #define BLOCKS 256u
 #define VOLUME 7u
 #define BLOCK 1024u /* First of those that are written: they have a map page to themselves. */
 #define DISK_BLOCKS 4096u
 
-extern struct world world;
-extern struct sim_disk *disk;
-extern struct store_options options;
-extern struct store *store;
-extern struct store_op op;
-extern uint8_t *data;
 extern unsigned told; /* Events of damage. */
 extern bool told_of[BLOCKS];
 extern char warning[256]; /* The last one. */
@@ -27,22 +17,15 @@ extern char warning[256]; /* The last one. */
 /* A store with a volume of BLOCKS blocks, written in order, in a checkpoint. */
 void open_store(void);
 void close_store(void);
-/* What is there, again. */
-void start_store(void);
-void stop_store(void);
 void crash_store(void);
 
 /* One event of the world, and turns until nothing is left to do. */
 void step(void);
-/* Until `done` was called; returns its result. */
-int wait_for_it(void);
-void done(void *context, int result);
 
 /* Writes the first `count` blocks of `data`. */
 void put(uint64_t block, uint32_t count);
 /* Reads into `bytes`; returns the result. */
 int get(uint64_t block, uint32_t count, uint8_t *bytes);
-void checkpoint(void);
 struct store_stats stats_now(void);
 
 /* Where on the disk block i of `data` is. */

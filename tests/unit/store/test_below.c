@@ -1,30 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A file whose file system has less space than the file is long: full, never failed. */
-#include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/disk.h"
-#include "sim/world.h"
-#include "store/store.h"
+#include "unit/store/rig.h"
 
 #define BLOCKS 131072u  /* Four regions of the free map. */
 #define BELOW 80000u    /* So many blocks may ever be written. */
 #define OP_BLOCKS 256u  /* Of one write. */
 #define VOLUME_OPS 480u /* Writes that cover the volume once. */
 
-static struct world world;
-static struct sim_disk *disk;
-static struct store_options options;
-static struct store *store;
-static struct store_op op;
-static uint8_t *data;
 static const struct disk_ops *sim_ops;
 static struct disk_ops below_ops;
 static bool has[BLOCKS];
 static uint32_t room;
-static bool waiting;
-static int ended;
 
 /* The file system gives a block its place when it is first written. */
 static void below_submit(struct disk *which, struct disk_io *io)
@@ -44,52 +33,20 @@ static void below_submit(struct disk *which, struct disk_io *io)
     disk->faults.full_one_in = 0;
 }
 
-static void done(void *context, int result)
-{
-    (void)context;
-    waiting = false;
-    ended = result;
-}
-
-static void op_done(struct store_op *which, int result)
-{
-    (void)which;
-    done(NULL, result);
-}
-
-static int wait_for_it(void)
-{
-    for (waiting = true; waiting;) {
-        cr_assert(world_step(&world));
-        do
-            store_turn(store);
-        while (waiting && store_turn_needed(store));
-    }
-    return ended;
-}
-
 static void make(void)
 {
-    world_open(&world, 1);
-    disk = sim_disk_open(&world, "disk", (uint64_t)BLOCKS * BLOCK_BYTES);
+    open_world(BLOCKS);
     disk->disk.prepares = true;
     sim_ops = disk->disk.ops;
     below_ops.submit = below_submit;
     disk->disk.ops = &below_ops;
     room = BELOW;
-    options = (struct store_options){
-        .clock = &world.clock,
-        .devices = {{.disk = &disk->disk}},
-        .device_count = 1,
-        .cache_bytes = 1u << 20,
-    };
+    options.cache_bytes = 1u << 20;
     data = aligned_alloc(BLOCK_BYTES, OP_BLOCKS * BLOCK_BYTES);
     cr_assert_not_null(data);
     memset(data, 7, OP_BLOCKS * BLOCK_BYTES);
-    cr_assert_eq(store_format(&options, (const uint8_t[16]){1}, false, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(), 0);
-    cr_assert_eq(store_open(&options, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(), 0);
+    format_store();
+    start_store();
 }
 
 static void forget(void)
@@ -113,13 +70,6 @@ static int write_at(unsigned index)
     return wait_for_it();
 }
 
-static void expect_checkpoint(void)
-{
-    struct checkpoint_waiter waiter = {.done = done};
-    store_checkpoint(store, &waiter);
-    cr_assert_eq(wait_for_it(), 0);
-}
-
 Test(store_below, a_file_system_that_is_full_fails_no_store, .init = make, .fini = forget,
      .timeout = 120)
 {
@@ -137,7 +87,7 @@ Test(store_below, a_file_system_that_is_full_fails_no_store, .init = make, .fini
         again += result == 0;
         cr_assert(result == 0 || result == -ENOSPC, "%d", result);
         if (i % 50 == 0)
-            expect_checkpoint();
+            checkpoint();
     }
     cr_assert_gt(again, 300);
     cr_assert_eq(store_state(store), STORE_READY);

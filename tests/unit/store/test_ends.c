@@ -1,35 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How a store ends when a device fails: everybody who waits is told, and so is who closes it. */
-#include <criterion/criterion.h>
 #include <stdlib.h>
 
-#include "sim/disk.h"
-#include "sim/world.h"
-#include "store/store.h"
+#include "unit/store/rig.h"
 
 #define OPS_MAX 200u
 #define STEPS_MAX 200000u
 
-static struct world world;
-static struct sim_disk *disk;
-static struct store *store;
 static struct store_op *ops;
-static uint8_t *data;
 static uint64_t sequence;
 static unsigned under_way;
-static bool waiting;
-static int ended;
 
-static void done(void *context, int result)
+static void write_done(struct store_op *write, int result)
 {
-    (void)context;
-    waiting = false;
-    ended = result;
-}
-
-static void op_done(struct store_op *op, int result)
-{
-    op->result = result;
+    write->result = result;
     under_way--;
 }
 
@@ -46,29 +30,13 @@ static bool turn_while(const bool *waits, const unsigned *count)
     return true;
 }
 
-static int wait_for_it(void)
-{
-    cr_assert(turn_while(&waiting, NULL));
-    return ended;
-}
-
 static void open_store(uint32_t segments_max)
 {
-    world_open(&world, 1);
-    disk = sim_disk_open(&world, "disk", 16384 * BLOCK_BYTES);
-    struct store_options options = {
-        .clock = &world.clock,
-        .devices = {{.disk = &disk->disk}},
-        .device_count = 1,
-        .cache_bytes = 1, /* As small as it can be. */
-        .segments_max = segments_max,
-    };
-    waiting = true;
-    cr_assert_eq(store_format(&options, (const uint8_t[16]){1}, false, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(), 0);
-    waiting = true;
-    cr_assert_eq(store_open(&options, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(), 0);
+    open_world(16384);
+    options.cache_bytes = 1; /* As small as it can be. */
+    options.segments_max = segments_max;
+    format_store();
+    start_store();
     data = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
     ops = calloc(OPS_MAX, sizeof *ops);
     cr_assert(data != NULL && ops != NULL);
@@ -83,18 +51,18 @@ static void forget(void)
 
 static void write_at(unsigned index, uint64_t block)
 {
-    struct store_op *op = &ops[index];
-    op->kind = STORE_WRITE;
-    op->volume = 7;
-    op->view = VIEW_HEAD;
-    op->block = block;
-    op->count = 1;
-    op->data = data;
-    op->sequence = ++sequence;
-    op->epoch = 1;
-    op->done = op_done;
+    struct store_op *write = &ops[index];
+    write->kind = STORE_WRITE;
+    write->volume = 7;
+    write->view = VIEW_HEAD;
+    write->block = block;
+    write->count = 1;
+    write->data = data;
+    write->sequence = ++sequence;
+    write->epoch = 1;
+    write->done = write_done;
     under_way++;
-    store_submit(store, op);
+    store_submit(store, write);
 }
 
 Test(store_ends, who_closes_hears_of_a_device_that_failed_meanwhile)
@@ -102,7 +70,6 @@ Test(store_ends, who_closes_hears_of_a_device_that_failed_meanwhile)
     open_store(0);
     disk->faults.write_error_at = disk->counts.writes + 1;
     write_at(0, 5);
-    waiting = true;
     store_close(store, done, NULL);
     cr_assert_eq(wait_for_it(), IOMESH_FAILED);
     cr_assert_eq(under_way, 0);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Images whose sums are right and whose words make no sense: a sentence, never a crash. */
-#include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,56 +8,15 @@
 #include "format/record.h"
 #include "format/superblock.h"
 #include "format/table.h"
-#include "sim/disk.h"
-#include "sim/world.h"
-#include "store/store.h"
+#include "unit/store/rig.h"
 
 #define BLOCKS 16384u
 #define FREE_PLACE 12000u /* Nothing of a new store is there. */
 
-static struct world world;
-static struct sim_disk *disk;
-static struct store_options options;
-static struct store *store;
-static struct store_op op;
-static bool waiting;
-static int ended;
-
-static void done(void *context, int result)
-{
-    (void)context;
-    waiting = false;
-    ended = result;
-}
-
-static void op_done(struct store_op *which, int result)
-{
-    (void)which;
-    done(NULL, result);
-}
-
-static int wait_for_it(void)
-{
-    for (waiting = true; waiting;) {
-        cr_assert(world_step(&world));
-        do
-            store_turn(store);
-        while (waiting && store_turn_needed(store));
-    }
-    return ended;
-}
-
 static void make(void)
 {
-    world_open(&world, 1);
-    disk = sim_disk_open(&world, "disk", BLOCKS * BLOCK_BYTES);
-    options = (struct store_options){
-        .clock = &world.clock,
-        .devices = {{.disk = &disk->disk}},
-        .device_count = 1,
-    };
-    cr_assert_eq(store_format(&options, (const uint8_t[16]){1}, false, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(), 0);
+    open_world(BLOCKS);
+    format_store();
 }
 
 static void forget(void)
@@ -210,13 +168,13 @@ static struct pointer page_at(uint64_t place, unsigned level, const struct table
 
 static int write_block(uint64_t volume, uint64_t block)
 {
-    static uint8_t data[BLOCK_BYTES] __attribute__((aligned(4096)));
+    static uint8_t zeros[BLOCK_BYTES] __attribute__((aligned(4096)));
     op.kind = STORE_WRITE;
     op.volume = volume;
     op.view = VIEW_HEAD;
     op.block = block;
     op.count = 1;
-    op.data = data;
+    op.data = zeros;
     op.sequence++;
     op.epoch = 1;
     op.done = op_done;

@@ -1,26 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads of blocks that lie apart: how few requests they take, and who is blamed when one fails. */
-#include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "sim/disk.h"
-#include "sim/world.h"
-#include "store/store.h"
+#include "unit/store/rig.h"
 
 #define BLOCKS 64u
 #define VOLUME 7u
 #define BLOCK 1024u /* First of those that are written. */
 
-static struct world world;
-static struct sim_disk *disk;
-static struct store *store;
-static struct store_op op;
-static uint8_t *data;
 static uint64_t sequence;
-static bool waiting;
-static int ended;
 static unsigned told;
 static char sentence[256];
 
@@ -33,54 +23,19 @@ static void on_event(void *context, const struct store_event *event)
     (void)snprintf(sentence, sizeof sentence, "%s", event->text);
 }
 
-static void done(void *context, int result)
-{
-    (void)context;
-    waiting = false;
-    ended = result;
-}
-
-static void op_done(struct store_op *which, int result)
-{
-    (void)which;
-    done(NULL, result);
-}
-
-static int wait_for_it(bool gone)
-{
-    for (waiting = true; waiting;) {
-        cr_assert(world_step(&world));
-        do
-            store_turn(store);
-        while (waiting && store_turn_needed(store));
-    }
-    if (gone)
-        store = NULL;
-    return ended;
-}
-
 static void open_store(void)
 {
-    world_open(&world, 1);
-    disk = sim_disk_open(&world, "disk", 4096 * BLOCK_BYTES);
-    struct store_options options = {
-        .clock = &world.clock,
-        .devices = {{.disk = &disk->disk}},
-        .device_count = 1,
-        .event = on_event,
-    };
-    cr_assert_eq(store_format(&options, (const uint8_t[16]){1}, false, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(true), 0);
-    cr_assert_eq(store_open(&options, &store, done, NULL), 0);
-    cr_assert_eq(wait_for_it(false), 0);
+    open_world(4096);
+    options.event = on_event;
+    format_store();
+    start_store();
     data = aligned_alloc(BLOCK_BYTES, (size_t)BLOCKS * BLOCK_BYTES);
     cr_assert_not_null(data);
 }
 
 static void close_store(void)
 {
-    store_close(store, done, NULL);
-    cr_assert_eq(wait_for_it(true), 0);
+    stop_store();
     world_close(&world);
     free(data);
 }
@@ -97,7 +52,7 @@ static int submit(enum store_op_kind kind, uint32_t first, uint32_t count)
     op.epoch = 1;
     op.done = op_done;
     store_submit(store, &op);
-    return wait_for_it(false);
+    return wait_for_it();
 }
 
 static void put(uint32_t first, uint32_t count, uint8_t version)
