@@ -11,6 +11,10 @@
  *
  * So: one read of the disk takes very long; the store is full, for P to be given out again soon;
  * and the journal has room for what happens meanwhile.
+ *
+ * It does not come to that: P is given out again only when a flush covers the drop, and none covers
+ * what lies behind a record that is not applied, as B's. So planted bug 87 (no such rule in replay)
+ * fails no seed, and is in no table.
  */
 #include "sim/store_inside.h"
 
