@@ -8,8 +8,12 @@
 #define MAP_BLOCKS_ 256u
 #define SEGMENT_BLOCKS_ 65536u
 #define VOLUME_BLOCKS_ (1ull << 34) /* 64 TiB. */
+#define MEBIBYTES_ (VOLUME_BLOCKS_ / MAP_BLOCKS_)
+#define WRITE_HEAD_BYTES 40u /* Of one that tells of no views. */
 #define DROP_BYTES 24u
+#define DROP_VIEW_BYTES 28u
 #define ZERO_BYTES 44u
+#define ZERO_VIEWS_BYTES 52u
 
 static uint32_t encode_io(uint8_t *to, const struct record *record)
 {
@@ -19,16 +23,25 @@ static uint32_t encode_io(uint8_t *to, const struct record *record)
     put48(to + 22, record->sequence);
     put48(to + 28, record->watermark);
     put48(to + 34, record->epoch);
-    if (record->type == RECORD_ZERO) {
+    if (record_is_zero(record)) {
         put16(to + 2, 0);
         put32(to + 40, record->count);
-        return ZERO_BYTES;
+        if (record->type == RECORD_ZERO)
+            return ZERO_BYTES;
+        put48(to + 44, record->cut);
+        put16(to + 50, 0);
+        return ZERO_VIEWS_BYTES;
     }
     assert(record->extent_count >= 1 && record->extent_count <= RECORD_EXTENTS_MAX);
     assert(record->count >= 1 && record->count <= RECORD_BLOCKS_MAX);
     to[1] = record->extent_count;
     put16(to + 2, (uint16_t)record->count);
-    uint8_t *at = to + RECORD_HEAD_BYTES;
+    uint8_t *at = to + WRITE_HEAD_BYTES;
+    if (record->type == RECORD_WRITE_VIEWS) {
+        put48(to + 40, record->cut);
+        put16(to + 46, 0);
+        at = to + RECORD_HEAD_BYTES;
+    }
     for (unsigned i = 0; i < record->extent_count; i++, at += 8) {
         put48(at, record->extents[i].place);
         put16(at + 6, record->extents[i].blocks);
@@ -38,12 +51,24 @@ static uint32_t encode_io(uint8_t *to, const struct record *record)
     return (uint32_t)(at - to);
 }
 
+static uint32_t encode_drop_view(uint8_t *to, const struct record *record)
+{
+    put16(to + 2, 0);
+    put32(to + 4, record->mebibyte);
+    put64(to + 8, record->volume);
+    put48(to + 16, record->cut);
+    put48(to + 22, record->previous);
+    return DROP_VIEW_BYTES;
+}
+
 uint32_t record_encode(uint8_t *to, const struct record *record)
 {
     to[0] = (uint8_t)record->type;
     to[1] = 0;
-    if (record->type == RECORD_WRITE || record->type == RECORD_ZERO)
+    if (record_is_write(record) || record_is_zero(record))
         return encode_io(to, record);
+    if (record->type == RECORD_DROP_VIEW)
+        return encode_drop_view(to, record);
     put16(to + 2, 0);
     put32(to + 4, record->segment);
     put64(to + 8, record->volume);
@@ -76,9 +101,39 @@ static int decode_extents(const uint8_t *at, struct record *record)
     return blocks == record->count ? 0 : IOMESH_CORRUPT;
 }
 
+static int decode_zero(const uint8_t *from, uint32_t length, struct record *record)
+{
+    bool views = record->type == RECORD_ZERO_VIEWS;
+    if (length != (views ? ZERO_VIEWS_BYTES : ZERO_BYTES))
+        return IOMESH_CORRUPT;
+    record->count = get32(from + 40);
+    if (views)
+        record->cut = get48(from + 44);
+    bool sane = range_sane(record->block, record->count) && record->cut < record->sequence &&
+                (!views || record->count <= MAP_BLOCKS_);
+    return sane ? 0 : IOMESH_CORRUPT;
+}
+
+static int decode_write(const uint8_t *from, uint32_t length, struct record *record)
+{
+    bool views = record->type == RECORD_WRITE_VIEWS;
+    uint32_t head = views ? RECORD_HEAD_BYTES : WRITE_HEAD_BYTES;
+    if (length < head)
+        return IOMESH_CORRUPT;
+    if (views)
+        record->cut = get48(from + 40);
+    record->extent_count = from[1];
+    record->count = get16(from + 2);
+    bool sane = record->extent_count >= 1 && record->extent_count <= RECORD_EXTENTS_MAX &&
+                record->count <= RECORD_BLOCKS_MAX && range_sane(record->block, record->count) &&
+                record->cut < record->sequence &&
+                length == head + record->extent_count * 8u + record->count * 4u;
+    return sane ? decode_extents(from + head, record) : IOMESH_CORRUPT;
+}
+
 static int decode_io(const uint8_t *from, uint32_t length, struct record *record)
 {
-    if (length < RECORD_HEAD_BYTES)
+    if (length < WRITE_HEAD_BYTES)
         return IOMESH_CORRUPT;
     record->generation = get32(from + 4);
     record->volume = get64(from + 8);
@@ -88,18 +143,21 @@ static int decode_io(const uint8_t *from, uint32_t length, struct record *record
     record->epoch = get48(from + 34);
     if (record->sequence == 0)
         return IOMESH_CORRUPT;
-    if (record->type == RECORD_ZERO) {
-        if (length != ZERO_BYTES)
-            return IOMESH_CORRUPT;
-        record->count = get32(from + 40);
-        return range_sane(record->block, record->count) ? 0 : IOMESH_CORRUPT;
-    }
-    record->extent_count = from[1];
-    record->count = get16(from + 2);
-    bool sane = record->extent_count >= 1 && record->extent_count <= RECORD_EXTENTS_MAX &&
-                record->count <= RECORD_BLOCKS_MAX && range_sane(record->block, record->count) &&
-                length == RECORD_HEAD_BYTES + record->extent_count * 8u + record->count * 4u;
-    return sane ? decode_extents(from + RECORD_HEAD_BYTES, record) : IOMESH_CORRUPT;
+    return record_is_zero(record) ? decode_zero(from, length, record)
+                                  : decode_write(from, length, record);
+}
+
+static int decode_drop_view(const uint8_t *from, uint32_t length, struct record *record)
+{
+    if (length != DROP_VIEW_BYTES)
+        return IOMESH_CORRUPT;
+    record->mebibyte = get32(from + 4);
+    record->volume = get64(from + 8);
+    record->cut = get48(from + 16);
+    record->previous = get48(from + 22);
+    bool sane = record->mebibyte < MEBIBYTES_ && record->previous < record->cut &&
+                record->cut < SEQUENCE_MAX;
+    return sane ? 0 : IOMESH_CORRUPT;
 }
 
 int record_decode(const uint8_t *from, uint32_t length, struct record *ret_record)
@@ -108,8 +166,10 @@ int record_decode(const uint8_t *from, uint32_t length, struct record *ret_recor
         return IOMESH_CORRUPT;
     memset(ret_record, 0, offsetof(struct record, extents));
     ret_record->type = from[0];
-    if (from[0] == RECORD_WRITE || from[0] == RECORD_ZERO)
+    if (record_is_write(ret_record) || record_is_zero(ret_record))
         return decode_io(from, length, ret_record);
+    if (from[0] == RECORD_DROP_VIEW)
+        return decode_drop_view(from, length, ret_record);
     if (from[0] < RECORD_RETIRE || from[0] > RECORD_FORGET || length != DROP_BYTES)
         return IOMESH_CORRUPT;
     ret_record->segment = get32(from + 4);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Records of a store's journal, format 1. Little-endian; byte 0 is the type.
+ * Records of a store's journal, formats 1 and 2. Little-endian; byte 0 is the type.
  *
  * WRITE (1): blocks of a volume moved to new places
  *    0  type u8 | 1  extents u8 | 2  blocks u16 (1 .. 256) | 4  generation u32
@@ -16,6 +16,19 @@
  * RETIRE (3), DROP_SEGMENT (4), FORGET (5): the steps of deleting a volume
  *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 (< 2^18 if it is dropped) | 8  volume u64
  *   16  view u48 | 22  0 u16
+ *
+ * Since format 2, of volumes that have views in this store, or may have:
+ *
+ * WRITE_VIEWS (6): a WRITE that tells of views
+ *    0  up to the epoch as WRITE
+ *   40  cut u48 (< sequence): the newest that is kept; 0: none | 46  0 u16
+ *   48  extents and CRCs as WRITE
+ * ZERO_VIEWS (7): within one MiB only
+ *    0  up to the count as ZERO
+ *   44  cut u48 as above | 50  0 u16
+ * DROP_VIEW (8): what only this view shows of one MiB is free
+ *    0  type u8 | 1  0 | 2  0 u16 | 4  mebibyte u32 (< 2^26) | 8  volume u64
+ *   16  cut u48 (not 0, not the head) | 22  previous u48 (< cut): the newest kept one before it
  */
 #ifndef FORMAT_RECORD_H
 #define FORMAT_RECORD_H
@@ -24,7 +37,7 @@
 
 #define RECORD_BLOCKS_MAX 256u
 #define RECORD_EXTENTS_MAX 16u
-#define RECORD_HEAD_BYTES 40u
+#define RECORD_HEAD_BYTES 48u /* The longer one, that of WRITE_VIEWS. */
 #define RECORD_BYTES_MAX (RECORD_HEAD_BYTES + RECORD_EXTENTS_MAX * 8u + RECORD_BLOCKS_MAX * 4u)
 
 enum record_type {
@@ -33,6 +46,9 @@ enum record_type {
     RECORD_RETIRE = 3,       /* The volume takes no write any more. */
     RECORD_DROP_SEGMENT = 4, /* A segment's pages and blocks are free. */
     RECORD_FORGET = 5,       /* No record of the volume can be replayed any more. */
+    RECORD_WRITE_VIEWS = 6,
+    RECORD_ZERO_VIEWS = 7,
+    RECORD_DROP_VIEW = 8, /* One view gives up its own page of one MiB. */
 };
 
 struct record_extent {
@@ -51,10 +67,23 @@ struct record {
     uint32_t generation;
     uint32_t segment;
     uint64_t view;
+    uint64_t cut;      /* WRITE_VIEWS, ZERO_VIEWS; the view of a DROP_VIEW. */
+    uint64_t previous; /* DROP_VIEW. */
+    uint32_t mebibyte; /* DROP_VIEW: block / 256. */
     uint8_t extent_count;
     struct record_extent extents[RECORD_EXTENTS_MAX];
     uint32_t crcs[RECORD_BLOCKS_MAX];
 };
+
+static inline bool record_is_write(const struct record *record)
+{
+    return record->type == RECORD_WRITE || record->type == RECORD_WRITE_VIEWS;
+}
+
+static inline bool record_is_zero(const struct record *record)
+{
+    return record->type == RECORD_ZERO || record->type == RECORD_ZERO_VIEWS;
+}
 
 /* Bytes written, at most RECORD_BYTES_MAX. */
 uint32_t record_encode(uint8_t *to, const struct record *record);

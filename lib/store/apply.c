@@ -164,6 +164,9 @@ static int apply_record(struct replay *replay, const struct replay_slot *slot)
     case RECORD_RETIRE: return apply_retire(replay, &slot->record);
     case RECORD_DROP_SEGMENT: return apply_drop(replay, &slot->record);
     case RECORD_FORGET: return apply_forget(replay, &slot->record);
+    case RECORD_WRITE_VIEWS:
+    case RECORD_ZERO_VIEWS:
+    case RECORD_DROP_VIEW: break;
     }
     return IOMESH_FORMAT;
 }

@@ -145,10 +145,11 @@ void store_tell(struct store *store, struct store_event event, const char *forma
                __VA_ARGS__)
 void store_fail(struct store *store, int error, const char *what);
 
-/* write.c, read.c, zero.c: one step each, from wherever the operation stands. */
+/* write.c, read.c, zero.c, changed.c: one step each, from wherever the operation stands. */
 void store_write_step(struct store_op *op);
 void store_read_step(struct store_op *op);
 void store_zero_step(struct store_op *op);
+void store_changed_step(struct store_op *op);
 /* A record of the operation is in the journal, and every one before it. */
 void store_write_logged(struct store_op *op, int result);
 void store_zero_logged(struct store_op *op, int result);

@@ -108,6 +108,7 @@ static void op_step(struct store_op *op)
     switch (op->kind) {
     case STORE_READ:
     case STORE_MAP: store_read_step(op); break;
+    case STORE_CHANGED: store_changed_step(op); break;
     case STORE_WRITE: store_write_step(op); break;
     case STORE_ZERO: store_zero_step(op); break;
     }
@@ -170,11 +171,16 @@ static bool op_sane(const struct store_op *op)
     return op->count >= 1 && op->block % MAP_BLOCKS + op->count <= MAP_BLOCKS;
 }
 
+static bool op_changes(const struct store_op *op)
+{
+    return op->kind == STORE_WRITE || op->kind == STORE_ZERO;
+}
+
 static int op_refused(const struct store *store, const struct store_op *op)
 {
-    bool changes = op->kind == STORE_WRITE || op->kind == STORE_ZERO;
+    bool changes = op_changes(op);
     switch (store->state) {
-    case STORE_READY: return 0;
+    case STORE_READY: return op->views ? -ENOTSUP : 0;
     case STORE_READ_ONLY: return changes ? -EROFS : 0;
     case STORE_FAILED: return IOMESH_FAILED;
     default: return -ESHUTDOWN;

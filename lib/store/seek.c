@@ -17,7 +17,8 @@ int store_seek(struct store *store, struct store_seek *seek, uint64_t volume, ui
     int error = tree_next_segment(&seek->path, &key, &found);
     if (error != 0)
         return error;
-    if (found.volume != volume || found.segment == SEGMENT_RECORD)
+    /* The record of the volume, and its views, come after all of its head. */
+    if (found.volume != volume || found.segment >= SEGMENTS_PER_VOLUME)
         return -ENOENT;
     *ret_segment = found.segment;
     return 0;

@@ -131,7 +131,7 @@ struct store_flush {
 struct store_op;
 typedef void store_op_fn(struct store_op *op, int result);
 
-enum store_op_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_MAP };
+enum store_op_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_MAP, STORE_CHANGED };
 
 /* One request of a read. */
 struct read_span {
@@ -154,19 +154,28 @@ struct store_op {
     /* Filled by the caller. */
     enum store_op_kind kind;
     uint64_t volume;
-    uint64_t view; /* VIEW_HEAD, or a snapshot's cut (reads). */
+    uint64_t view; /* VIEW_HEAD, or a snapshot's cut (STORE_READ, STORE_MAP, STORE_CHANGED). */
     uint64_t block;
-    uint32_t count;    /* 1 .. 256 blocks within one MiB; STORE_ZERO: see store_submit(). */
+    uint32_t count;    /* 1 .. 256 blocks within one MiB; STORE_ZERO: see store_submit();
+                        * STORE_CHANGED: 1. */
     void *data;        /* count * 4096 bytes, 512-byte aligned; borrowed until done. */
     uint64_t sequence; /* STORE_WRITE, STORE_ZERO: newer than any before for this volume. */
     uint64_t epoch;
     uint64_t watermark;
     uint32_t generation;
+    /* STORE_WRITE, STORE_ZERO, of a volume that has snapshots or clones. */
+    uint64_t cut;   /* The newest cut that is kept: what it shows stays. 0: none. */
+    bool views;     /* It may have views here, be it one that is being deleted. */
+    bool parent;    /* Zeros over a hole count, for something else would show through it. */
+    uint64_t since; /* STORE_CHANGED: changes with a newer sequence; 0: whatever was written. */
+    uint64_t last;  /* STORE_CHANGED: the last block of interest, >= block. */
     store_op_fn *done;
     void *context;
 
-    /* Answers. STORE_MAP: for each block. */
-    uint8_t kinds[STORE_OP_BLOCKS_MAX]; /* enum pointer_kind; POINTER_RAW for any data. */
+    /* Answers. STORE_MAP, STORE_CHANGED: for each block, from op->block or op->found on. */
+    uint8_t kinds[STORE_OP_BLOCKS_MAX];       /* enum pointer_kind; POINTER_RAW for any data. */
+    uint64_t found;                           /* STORE_CHANGED: first block of a map page. */
+    uint8_t changed[STORE_OP_BLOCKS_MAX / 8]; /* Block i of it: bit i % 8 of byte i / 8. */
 
     /* The store's own from here on. */
     struct store *store;
@@ -197,8 +206,14 @@ struct store_op {
  * Start an operation; `op->done` runs once, later.
  *   STORE_READ   -EIO and IOMESH_CORRUPT: some block in it cannot be had (counted and told)
  *   STORE_WRITE  -ENOSPC: nothing written before is harmed; each block of it is old or new
- *   STORE_ZERO   within one MiB, or a whole segment (block % 65,536 == 0, count 65,536)
+ *   STORE_ZERO   within one MiB, or a whole segment (block % 65,536 == 0, count 65,536). -ENOSPC
+ *                only where views exist: what they show stays, and zeros take a page then; some of
+ *                the blocks may be zeros already
  *   STORE_MAP    what is where, without reading it
+ *   STORE_CHANGED  the first map page from op->block to op->last with a block whose sequence in
+ *                op->view is newer than op->since. Answers: found (may be below op->block, the
+ *                first block of its page), kinds of the whole page, changed (only blocks from
+ *                op->block to op->last). -ENOENT: none. Go on at found + 256.
  * Any: IOMESH_FAILED, -EROFS.
  */
 void store_submit(struct store *store, struct store_op *op);
@@ -206,9 +221,42 @@ void store_submit(struct store *store, struct store_op *op);
 /* Everything acknowledged before this call is durable when `flush->done(0)` runs. */
 void store_flush(struct store *store, struct store_flush *flush);
 
-/* Free everything of a volume, in the background, through crashes; the volume takes no operation
+/* Free everything of a volume, its views too, in the background, through crashes; the volume takes no operation
  * any more. `done` when it is durably gone and its number may be forgotten. May allocate. */
 int store_delete_volume(struct store *store, uint64_t volume, store_done_fn *done, void *context);
+
+/* --- Views: what snapshots hold in this store --------------------------------------------- */
+
+/*
+ * The store keeps no list of snapshots. A cut is a sequence that no write has: what is older is in
+ * the snapshot. A write tells the newest cut that is kept (op->cut), and what that shows is kept,
+ * in a map page of its own, from the first change of a MiB on.
+ */
+
+/*
+ * Free what only the views with cuts first .. last show, in the background, through crashes. What
+ * they share with others stays. `previous`: the newest cut below `first` that is kept, 0: none.
+ * Writes that are submitted after the call carry another cut than these. Of one volume one call is
+ * worked on at a time, in the order of the calls; interrupted, the caller asks again. `done(0)`:
+ * durably gone. 0, or -EROFS, IOMESH_FAILED, -ENOMEM.
+ */
+int store_delete_views(struct store *store, uint64_t volume, uint64_t first, uint64_t last,
+                       uint64_t previous, store_done_fn *done, void *context);
+
+/* What a snapshot holds, in blocks of data. */
+struct store_view_space {
+    uint64_t cut;           /* Filled by the caller. */
+    uint64_t unique_blocks; /* Deleting just this one gives back so many. */
+    uint64_t shared_blocks; /* It shows so many more. */
+};
+/*
+ * How much each of a volume's snapshots holds: `views` are all that are kept, by cut, oldest
+ * first; borrowed until `done`. One pass over the map pages of the volume; what is written
+ * meanwhile may be counted or not. 0, or -ENOMEM. `done`: 0, IOMESH_CORRUPT, -EIO, IOMESH_FAILED,
+ * -ESHUTDOWN.
+ */
+int store_view_space(struct store *store, uint64_t volume, struct store_view_space *views,
+                     uint32_t count, store_done_fn *done, void *context);
 
 /* Lives in its waiter; `wake` set. */
 struct store_seek {
@@ -216,7 +264,7 @@ struct store_seek {
     struct tree_path path;
 };
 /*
- * The first segment of a volume at or after `from` in which anything was ever written. 0;
+ * The first segment of a volume's head at or after `from` in which anything was ever written. 0;
  * -ENOENT: none; -EAGAIN: `wake` runs when to ask again, from a turn; IOMESH_CORRUPT, -EIO,
  * IOMESH_FAILED.
  */

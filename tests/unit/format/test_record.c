@@ -52,6 +52,8 @@ Test(record, a_write_decodes_to_what_was_encoded)
         }
     }
     struct record widest = write_make(RECORD_EXTENTS_MAX, RECORD_BLOCKS_MAX);
+    widest.type = RECORD_WRITE_VIEWS;
+    widest.cut = SEQUENCE_MAX - 1;
     uint8_t bytes[RECORD_BYTES_MAX];
     cr_assert_eq(record_encode(bytes, &widest), RECORD_BYTES_MAX);
 }
@@ -73,11 +75,51 @@ Test(record, a_zero_and_the_steps_of_a_deletion_decode_to_what_was_encoded)
     }
 }
 
+/* What tells of views comes back with them. */
+static void expect_cut_back(const struct record *record)
+{
+    uint8_t bytes[RECORD_BYTES_MAX];
+    static struct record decoded;
+    expect_back(record);
+    cr_assert_eq(record_decode(bytes, record_encode(bytes, record), &decoded), 0);
+    cr_assert_eq(decoded.cut, record->cut);
+    cr_assert_eq(decoded.previous, record->previous);
+    cr_assert_eq(decoded.mebibyte, record->mebibyte);
+    cr_assert_eq(decoded.block, record->block);
+    cr_assert_eq(decoded.sequence, record->sequence);
+}
+
+Test(record, what_tells_of_views_decodes_to_what_was_encoded)
+{
+    struct record write = write_make(5, 9);
+    write.type = RECORD_WRITE_VIEWS;
+    expect_cut_back(&write);
+    write.cut = SEQUENCE_MAX - 1;
+    expect_cut_back(&write);
+    struct record zero = {.type = RECORD_ZERO_VIEWS,
+                          .volume = 7,
+                          .block = 131072 + 255,
+                          .count = 1,
+                          .sequence = 78,
+                          .cut = 77};
+    expect_cut_back(&zero);
+    struct record drop = {.type = RECORD_DROP_VIEW,
+                          .volume = UINT64_MAX,
+                          .mebibyte = (1u << 26) - 1,
+                          .cut = SEQUENCE_MAX - 1,
+                          .previous = SEQUENCE_MAX - 2};
+    expect_cut_back(&drop);
+}
+
 Test(record, what_is_cut_short_or_too_long_is_refused)
 {
     struct record records[] = {write_make(3, 9),
                                {.type = RECORD_ZERO, .count = 1, .sequence = 1},
-                               {.type = RECORD_RETIRE, .volume = 1}};
+                               {.type = RECORD_RETIRE, .volume = 1},
+                               write_make(3, 9),
+                               {.type = RECORD_ZERO_VIEWS, .count = 1, .sequence = 2, .cut = 1},
+                               {.type = RECORD_DROP_VIEW, .volume = 1, .cut = 1}};
+    records[3].type = RECORD_WRITE_VIEWS;
     for (unsigned i = 0; i < COUNT_OF(records); i++) {
         uint8_t bytes[RECORD_BYTES_MAX + 8] = {0};
         static struct record decoded;
@@ -103,7 +145,7 @@ Test(record, what_makes_no_sense_is_refused)
     struct record write = write_make(2, 4);
     cr_assert_eq(decode_with(&write, 0, RECORD_WRITE), 0);
     cr_assert_eq(decode_with(&write, 0, 0), IOMESH_CORRUPT);
-    cr_assert_eq(decode_with(&write, 0, RECORD_FORGET + 1), IOMESH_CORRUPT);
+    cr_assert_eq(decode_with(&write, 0, RECORD_DROP_VIEW + 1), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 1, 0), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 1, RECORD_EXTENTS_MAX + 1), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 2, 5), IOMESH_CORRUPT);
@@ -125,9 +167,29 @@ Test(record, what_makes_no_sense_is_refused)
     cr_assert_eq(decode_with(&zero, 42, 0), IOMESH_CORRUPT); /* Count 0. */
 }
 
-Test(record, no_flipped_bit_gives_what_does_not_encode_back)
+Test(record, a_cut_that_is_not_older_is_refused)
 {
-    struct record record = write_make(4, 12);
+    struct record write = write_make(2, 4);
+    write.type = RECORD_WRITE_VIEWS;
+    write.sequence = 9;
+    cr_assert_eq(decode_with(&write, 40, 8), 0);
+    cr_assert_eq(decode_with(&write, 40, 9), IOMESH_CORRUPT);
+    cr_assert_eq(decode_with(&write, 48 + 6, 0), IOMESH_CORRUPT); /* An empty extent. */
+    struct record zero = {.type = RECORD_ZERO_VIEWS, .count = 256, .sequence = 9, .cut = 8};
+    cr_assert_eq(decode_with(&zero, 44, 7), 0);
+    cr_assert_eq(decode_with(&zero, 44, 9), IOMESH_CORRUPT);
+    zero.count = 65536;
+    cr_assert_eq(decode_with(&zero, 44, 7), IOMESH_CORRUPT); /* Never a whole segment. */
+    struct record drop = {.type = RECORD_DROP_VIEW, .cut = 9, .previous = 8};
+    cr_assert_eq(decode_with(&drop, 22, 7), 0);
+    cr_assert_eq(decode_with(&drop, 22, 9), IOMESH_CORRUPT);
+    cr_assert_eq(decode_with(&drop, 7, 4), IOMESH_CORRUPT); /* Beyond 64 TiB. */
+    drop.cut = SEQUENCE_MAX;
+    cr_assert_eq(decode_with(&drop, 22, 7), IOMESH_CORRUPT); /* The head is no view. */
+}
+
+static void flip_bits(struct record record)
+{
     uint8_t bytes[RECORD_BYTES_MAX];
     uint8_t again[RECORD_BYTES_MAX];
     static struct record decoded;
@@ -143,4 +205,14 @@ Test(record, no_flipped_bit_gives_what_does_not_encode_back)
         bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
     }
     cr_assert_gt(taken, 0);
+}
+
+Test(record, no_flipped_bit_gives_what_does_not_encode_back)
+{
+    struct record record = write_make(4, 12);
+    flip_bits(record);
+    record.type = RECORD_WRITE_VIEWS;
+    flip_bits(record);
+    flip_bits((struct record){.type = RECORD_ZERO_VIEWS, .count = 3, .sequence = 9, .cut = 8});
+    flip_bits((struct record){.type = RECORD_DROP_VIEW, .mebibyte = 9, .cut = 9, .previous = 8});
 }
