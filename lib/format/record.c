@@ -109,6 +109,8 @@ static int decode_zero(const uint8_t *from, uint32_t length, struct record *reco
     record->count = get32(from + 40);
     if (views)
         record->cut = get48(from + 44);
+    if (views && (from[1] != 0 || get16(from + 2) != 0 || get16(from + 50) != 0))
+        return IOMESH_CORRUPT;
     bool sane = range_sane(record->block, record->count) && record->cut < record->sequence &&
                 (!views || record->count <= MAP_BLOCKS_);
     return sane ? 0 : IOMESH_CORRUPT;
@@ -122,6 +124,8 @@ static int decode_write(const uint8_t *from, uint32_t length, struct record *rec
         return IOMESH_CORRUPT;
     if (views)
         record->cut = get48(from + 40);
+    if (views && get16(from + 46) != 0)
+        return IOMESH_CORRUPT;
     record->extent_count = from[1];
     record->count = get16(from + 2);
     bool sane = record->extent_count >= 1 && record->extent_count <= RECORD_EXTENTS_MAX &&
@@ -156,7 +160,7 @@ static int decode_drop_view(const uint8_t *from, uint32_t length, struct record 
     record->cut = get48(from + 16);
     record->previous = get48(from + 22);
     bool sane = record->mebibyte < MEBIBYTES_ && record->previous < record->cut &&
-                record->cut < SEQUENCE_MAX;
+                record->cut < SEQUENCE_MAX && from[1] == 0 && get16(from + 2) == 0;
     return sane ? 0 : IOMESH_CORRUPT;
 }
 

@@ -17,7 +17,8 @@
  *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 (< 2^18 if it is dropped) | 8  volume u64
  *   16  view u48 | 22  0 u16
  *
- * Since format 2, of volumes that have views in this store, or may have:
+ * Since format 2, of volumes that have views in this store, or may have (what is 0 in these is
+ * refused if it is not):
  *
  * WRITE_VIEWS (6): a WRITE that tells of views
  *    0  up to the epoch as WRITE

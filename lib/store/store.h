@@ -221,8 +221,9 @@ void store_submit(struct store *store, struct store_op *op);
 /* Everything acknowledged before this call is durable when `flush->done(0)` runs. */
 void store_flush(struct store *store, struct store_flush *flush);
 
-/* Free everything of a volume, its views too, in the background, through crashes; the volume takes no operation
- * any more. `done` when it is durably gone and its number may be forgotten. May allocate. */
+/* Free everything of a volume, its views too, in the background, through crashes; the volume takes
+ * no operation any more. `done` when it is durably gone and its number may be forgotten. May
+ * allocate. */
 int store_delete_volume(struct store *store, uint64_t volume, store_done_fn *done, void *context);
 
 /* --- Views: what snapshots hold in this store --------------------------------------------- */
