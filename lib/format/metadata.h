@@ -14,6 +14,7 @@
  *   group/<volume, 16>/<group, 4>
  *   map/<volume, 16>/<index, 4>    the groups of 16,384 segments
  *   snap/<volume, 16>/<cut, 12>
+ *   snapgroup/<name of a group of snapshots>
  *
  * A value is a head of 8 bytes, little-endian, and a protobuf message (metadata.proto):
  *
@@ -41,6 +42,7 @@
 #define METADATA_TEXT_BYTES_MAX 255u /* Nodes, addresses, failure domains, keys' names. */
 #define METADATA_LABELS_MAX 64u
 #define METADATA_MEMBERS_MAX 32u /* Copies of a group. */
+#define METADATA_PARTS_MAX 64u   /* Snapshots of a group. */
 #define METADATA_MAP_SEGMENTS 16384u
 #define METADATA_WRAPPED_KEY_BYTES_MAX 256u
 
@@ -54,6 +56,7 @@ enum metadata_kind {
     METADATA_GROUP = 7,
     METADATA_MAP = 8,
     METADATA_SNAPSHOT = 9,
+    METADATA_TOGETHER = 10,
 };
 
 /* --- Keys --------------------------------------------------------------------------------- */
@@ -74,6 +77,8 @@ struct metadata_key metadata_volume_key(uint64_t id);
 struct metadata_key metadata_group_key(uint64_t volume, uint32_t group);
 struct metadata_key metadata_map_key(uint64_t volume, uint32_t index);
 struct metadata_key metadata_snapshot_key(uint64_t volume, uint64_t cut);
+/* `name` has passed name_check(). */
+struct metadata_key metadata_together_key(const void *name, size_t length);
 
 /* What all keys of a kind begin with: "name/". For a list, a watch. */
 struct metadata_key metadata_prefix(enum metadata_kind kind);
@@ -85,7 +90,7 @@ struct metadata_key_parts {
     enum metadata_kind kind;
     uint64_t id;         /* Of the store, session or volume. */
     uint64_t index;      /* The group, the map's index, the cut. */
-    const uint8_t *name; /* METADATA_NAME and METADATA_COUNTER: within the key. */
+    const uint8_t *name; /* Of METADATA_NAME, _COUNTER, _TOGETHER: within the key. */
     size_t name_length;
 };
 /* Total: 0, or IOMESH_FORMAT if it is no key of ours. */
@@ -170,7 +175,12 @@ struct metadata_name {
 };
 METADATA_DECLARE(name);
 
-enum metadata_volume_state { METADATA_VOLUME_LIVE, METADATA_VOLUME_DELETING };
+/* KEPT: deleted by its user and without a name; clones need snapshots of it. */
+enum metadata_volume_state {
+    METADATA_VOLUME_LIVE,
+    METADATA_VOLUME_DELETING,
+    METADATA_VOLUME_KEPT,
+};
 enum metadata_tier { METADATA_TIER_AUTO, METADATA_TIER_PIN_FAST, METADATA_TIER_CAPACITY };
 enum metadata_compression { METADATA_COMPRESS_NONE, METADATA_COMPRESS_ZSTD };
 enum metadata_cipher { METADATA_CIPHER_NONE, METADATA_CIPHER_AES_256_XTS };
@@ -209,6 +219,24 @@ struct metadata_volume {
     uint64_t operations_max; /* Per second; 0: no limit. */
     uint64_t bytes_max;      /* Per second; 0: no limit. */
     uint64_t burst_ms;
+
+    /* The head does not need the parent, nor does a snapshot whose cut is not below; 0: all do. */
+    uint64_t flattened;
+    /* A rollback that has not ended: to which cut (0: none), every block whose sequence is above it
+     * and below rollback_from; then the volume has rollback_bytes. */
+    uint64_t rollback_cut, rollback_from, rollback_bytes;
+    bool unclean; /* Open for writing, or it was and was not closed: a cut may be in the store that
+                     no snapshot has. */
+    /* An import that has not ended: which snapshot it makes, out of which cut (0: a new volume). */
+    bool incomplete;
+    uint8_t import_uuid[16];
+    char import_name[NAME_BYTES_MAX + 1];
+    uint64_t import_base;
+    /* When this was the next sequence, the head showed what this cut shows; 0: never. */
+    uint64_t equal_cut, equal_sequence;
+    uint32_t snapshots; /* That are LIVE. */
+    bool emptied;       /* KEPT: there is nothing left of the head. */
+
     uint32_t label_count;
     struct metadata_label *labels; /* On the heap, from malloc(). */
     struct metadata_bytes unknown;
@@ -244,7 +272,8 @@ struct metadata_map {
 };
 METADATA_DECLARE(map);
 
-/* HIDDEN: deleted by its user, kept because a clone needs it. */
+/* HIDDEN: deleted by its user, kept because a clone needs it. DELETING: it may stand for all cuts
+ * of the store from `first` on, of which no snapshot is left, or never was. */
 enum metadata_snapshot_state {
     METADATA_SNAPSHOT_LIVE,
     METADATA_SNAPSHOT_HIDDEN,
@@ -257,8 +286,28 @@ struct metadata_snapshot {
     char name[NAME_BYTES_MAX + 1];
     uint64_t created_ns;
     enum metadata_snapshot_state state;
+    uint8_t uuid[16];
+    uint64_t bytes;                 /* Of the volume at the cut. */
+    char group[NAME_BYTES_MAX + 1]; /* "": of none. */
+    uint32_t clones;                /* Volumes whose parent it is. */
+    uint64_t first;                 /* 0: the cut alone. */
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(snapshot);
+
+/* Snapshots that were taken at one instant, and go together. */
+struct metadata_part {
+    uint64_t volume;
+    uint64_t cut;
+};
+
+struct metadata_together {
+    char name[NAME_BYTES_MAX + 1];
+    uint64_t created_ns;
+    uint32_t part_count;
+    struct metadata_part parts[METADATA_PARTS_MAX];
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(together);
 
 #endif

@@ -12,11 +12,16 @@ static const struct {
     const char *prefix;
     enum shape shape;
 } kinds[] = {
-    [METADATA_CLUSTER] = {"cluster", SHAPE_NOTHING}, [METADATA_COUNTER] = {"counter/", SHAPE_NAME},
-    [METADATA_STORE] = {"store/", SHAPE_ID},         [METADATA_SESSION] = {"session/", SHAPE_ID},
-    [METADATA_NAME] = {"name/", SHAPE_NAME},         [METADATA_VOLUME] = {"volume/", SHAPE_ID},
-    [METADATA_GROUP] = {"group/", SHAPE_ID_4},       [METADATA_MAP] = {"map/", SHAPE_ID_4},
+    [METADATA_CLUSTER] = {"cluster", SHAPE_NOTHING},
+    [METADATA_COUNTER] = {"counter/", SHAPE_NAME},
+    [METADATA_STORE] = {"store/", SHAPE_ID},
+    [METADATA_SESSION] = {"session/", SHAPE_ID},
+    [METADATA_NAME] = {"name/", SHAPE_NAME},
+    [METADATA_VOLUME] = {"volume/", SHAPE_ID},
+    [METADATA_GROUP] = {"group/", SHAPE_ID_4},
+    [METADATA_MAP] = {"map/", SHAPE_ID_4},
     [METADATA_SNAPSHOT] = {"snap/", SHAPE_ID_12},
+    [METADATA_TOGETHER] = {"snapgroup/", SHAPE_NAME},
 };
 
 static void key_append(struct metadata_key *key, const void *bytes, size_t length)
@@ -37,7 +42,7 @@ static void key_append_number(struct metadata_key *key, uint64_t number, unsigne
 struct metadata_key metadata_prefix(enum metadata_kind kind)
 {
     struct metadata_key key = {0};
-    assert(kind >= METADATA_CLUSTER && kind <= METADATA_SNAPSHOT);
+    assert(kind >= METADATA_CLUSTER && kind <= METADATA_TOGETHER);
     key_append(&key, kinds[kind].prefix, strlen(kinds[kind].prefix));
     return key;
 }
@@ -110,6 +115,14 @@ struct metadata_key metadata_snapshot_key(uint64_t volume, uint64_t cut)
 {
     struct metadata_key key = metadata_volume_prefix(METADATA_SNAPSHOT, volume);
     key_append_number(&key, cut, 12);
+    return key;
+}
+
+struct metadata_key metadata_together_key(const void *name, size_t length)
+{
+    struct metadata_key key = metadata_prefix(METADATA_TOGETHER);
+    assert(length > 0 && length <= NAME_BYTES_MAX);
+    key_append(&key, name, length);
     return key;
 }
 

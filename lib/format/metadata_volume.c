@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records of a volume: itself, its groups, its map, its snapshots. */
+/* Records of a volume: itself, its groups, its map. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,12 +44,24 @@ static void volume_fill(Metadata__Volume *message, const struct metadata_volume 
     message->operations_max = volume->operations_max;
     message->bytes_max = volume->bytes_max;
     message->burst_ms = volume->burst_ms;
+    message->flattened = volume->flattened;
+    message->rollback_cut = volume->rollback_cut;
+    message->rollback_from = volume->rollback_from;
+    message->rollback_bytes = volume->rollback_bytes;
+    message->unclean = volume->unclean;
+    message->import_name = metadata_text_lend(volume->import_name);
+    message->import_base = volume->import_base;
+    message->equal_cut = volume->equal_cut;
+    message->equal_sequence = volume->equal_sequence;
+    message->snapshots = volume->snapshots;
+    message->emptied = volume->emptied;
 }
 
 int metadata_volume_encode(const struct metadata_volume *volume, struct metadata_bytes *ret_value)
 {
     Metadata__Volume message = METADATA__VOLUME__INIT;
     uint8_t wrapped_key[METADATA_WRAPPED_KEY_BYTES_MAX];
+    uint8_t import_uuid[16];
     void **labels;
     assert(name_check("volume", volume->name, strlen(volume->name)) == 0);
     assert(volume->label_count <= METADATA_LABELS_MAX);
@@ -67,6 +79,9 @@ int metadata_volume_encode(const struct metadata_volume *volume, struct metadata
     memcpy(wrapped_key, volume->wrapped_key, sizeof wrapped_key);
     message.wrapped_key =
         (ProtobufCBinaryData){.len = volume->wrapped_key_length, .data = wrapped_key};
+    memcpy(import_uuid, volume->import_uuid, sizeof import_uuid);
+    if (volume->incomplete)
+        message.import_uuid = (ProtobufCBinaryData){.len = sizeof import_uuid, .data = import_uuid};
     message.n_labels = volume->label_count;
     message.labels = (Metadata__Label **)labels;
     int result = metadata_frame_pack(METADATA_VOLUME, &message.base, &volume->unknown, ret_value);
@@ -76,7 +91,7 @@ int metadata_volume_encode(const struct metadata_volume *volume, struct metadata
 
 static bool volume_known(const Metadata__Volume *message)
 {
-    return message->state <= METADATA_VOLUME_DELETING && message->tier <= METADATA_TIER_CAPACITY &&
+    return message->state <= METADATA_VOLUME_KEPT && message->tier <= METADATA_TIER_CAPACITY &&
            message->compression <= METADATA_COMPRESS_ZSTD &&
            message->cipher <= METADATA_CIPHER_AES_256_XTS;
 }
@@ -124,6 +139,36 @@ static void volume_take_numbers(const Metadata__Volume *message, struct metadata
     volume->operations_max = message->operations_max;
     volume->bytes_max = message->bytes_max;
     volume->burst_ms = message->burst_ms;
+    volume->flattened = message->flattened;
+    volume->rollback_cut = message->rollback_cut;
+    volume->rollback_from = message->rollback_from;
+    volume->rollback_bytes = message->rollback_bytes;
+    volume->unclean = message->unclean;
+    volume->import_base = message->import_base;
+    volume->equal_cut = message->equal_cut;
+    volume->equal_sequence = message->equal_sequence;
+    volume->snapshots = message->snapshots;
+    volume->emptied = message->emptied;
+}
+
+/* The sequences among its numbers. */
+static bool volume_numbers_fit(const Metadata__Volume *message)
+{
+    uint64_t all = message->epoch | message->sequence_end | message->parent_cut |
+                   message->flattened | message->rollback_cut | message->rollback_from |
+                   message->import_base | message->equal_cut | message->equal_sequence;
+    return all >> 48 == 0;
+}
+
+static bool import_take(const Metadata__Volume *message, struct metadata_volume *volume)
+{
+    if (message->import_uuid.len == 0)
+        return message->import_name[0] == '\0';
+    volume->incomplete = true;
+    if (message->import_uuid.len != sizeof volume->import_uuid)
+        return false;
+    memcpy(volume->import_uuid, message->import_uuid.data, sizeof volume->import_uuid);
+    return metadata_name_take(message->import_name, volume->import_name);
 }
 
 static int volume_take(const Metadata__Volume *message, struct metadata_volume *volume)
@@ -132,8 +177,8 @@ static int volume_take(const Metadata__Volume *message, struct metadata_volume *
         return IOMESH_FORMAT;
     if (!metadata_name_take(message->name, volume->name) ||
         !metadata_text_take(message->key_name, volume->key_name, sizeof volume->key_name) ||
-        message->wrapped_key.len > sizeof volume->wrapped_key || message->epoch >> 48 != 0 ||
-        message->sequence_end >> 48 != 0 ||
+        message->wrapped_key.len > sizeof volume->wrapped_key || !volume_numbers_fit(message) ||
+        !import_take(message, volume) ||
         (message->sector_bytes != 512 && message->sector_bytes != 4096))
         return IOMESH_CORRUPT;
     volume_take_numbers(message, volume);
@@ -294,51 +339,4 @@ int metadata_map_decode(const void *value, size_t length, struct metadata_map *r
 void metadata_map_done(struct metadata_map *map)
 {
     metadata_bytes_done(&map->unknown);
-}
-
-int metadata_snapshot_encode(const struct metadata_snapshot *snapshot,
-                             struct metadata_bytes *ret_value)
-{
-    Metadata__Snapshot message = METADATA__SNAPSHOT__INIT;
-    assert(name_check("snapshot", snapshot->name, strlen(snapshot->name)) == 0);
-    message.volume = snapshot->volume;
-    message.cut = snapshot->cut;
-    message.name = metadata_text_lend(snapshot->name);
-    message.created_ns = snapshot->created_ns;
-    message.state = snapshot->state;
-    return metadata_frame_pack(METADATA_SNAPSHOT, &message.base, &snapshot->unknown, ret_value);
-}
-
-static int snapshot_take(const Metadata__Snapshot *message, struct metadata_snapshot *snapshot)
-{
-    if (message->state > METADATA_SNAPSHOT_DELETING)
-        return IOMESH_FORMAT;
-    if (!metadata_name_take(message->name, snapshot->name) || message->cut >> 48 != 0)
-        return IOMESH_CORRUPT;
-    snapshot->volume = message->volume;
-    snapshot->cut = message->cut;
-    snapshot->created_ns = message->created_ns;
-    snapshot->state = (enum metadata_snapshot_state)message->state;
-    return metadata_frame_unknown(&message->base, &snapshot->unknown);
-}
-
-int metadata_snapshot_decode(const void *value, size_t length,
-                             struct metadata_snapshot *ret_snapshot)
-{
-    ProtobufCMessage *base;
-    struct metadata_snapshot snapshot = {0};
-    int result = metadata_frame_unpack(METADATA_SNAPSHOT, &metadata__snapshot__descriptor, value,
-                                       length, &base);
-    if (result != 0)
-        return result;
-    result = snapshot_take((const Metadata__Snapshot *)base, &snapshot);
-    protobuf_c_message_free_unpacked(base, NULL);
-    if (result == 0)
-        *ret_snapshot = snapshot;
-    return result;
-}
-
-void metadata_snapshot_done(struct metadata_snapshot *snapshot)
-{
-    metadata_bytes_done(&snapshot->unknown);
 }

@@ -13,9 +13,14 @@
  *   - Operations on one name happen one after the other, in the order in which they were asked for.
  *   - The number of a volume is never used again, and no sequence of a volume is used twice,
  *     however the process or the power ends. Both are reserved in the metadata in lots, before use.
- *   - A volume deleted is gone by name at once; its space comes back in the background, through
- *     crashes: the metadata says `deleting` until the store has forgotten the volume.
+ *   - A volume or snapshot deleted is gone by name at once; its space comes back in the background,
+ *     through crashes: the metadata says `deleting` until the store has forgotten it. What a clone
+ *     needs of it stays, hidden, until the last clone is gone or flattened.
  *   - What was cut off by a resize never comes back.
+ *   - A snapshot is all that was written before one instant between asking for it and `done`; I/O
+ *     waits only for what was under way then, never for the metadata. A snapshot of a group is that
+ *     for all its volumes: one instant, one transaction.
+ *   - A rollback is whole or has not begun, to whoever opens the volume.
  *
  * Where an operation is refused, base_last_error() says why in a sentence, valid in `done`.
  *
@@ -156,26 +161,42 @@ struct catalog_create {
 int catalog_create(struct catalog *catalog, const char *name, const struct catalog_create *create,
                    catalog_done_fn *done, void *context);
 
-/* `done`: -ENOENT, -EBUSY (it is open). */
+/*
+ * `done`: -ENOENT, -EBUSY (it is open, or has snapshots). One that clones need is gone by name at
+ * once; what they need of it stays until the last of them is deleted or flattened.
+ */
 int catalog_delete(struct catalog *catalog, const char *name, catalog_done_fn *done, void *context);
 
 /*
  * Change the size, open or not. Smaller only with `force`: at once nothing beyond the new end is
  * accepted (volume_bytes() says so), then what is there becomes zeros and is flushed, then the
- * metadata changes. A crash in between leaves the old size. `done`: -ENOENT, -EPERM (it would
- * shrink), and what writing may see; then the old size holds, and some of the end may read zeros.
+ * metadata changes. A crash in between leaves the old size. Snapshots keep theirs, and what they
+ * show. `done`: -ENOENT, -EPERM (it would shrink), and what writing may see; then the old size
+ * holds, and some of the end may read zeros.
  */
 int catalog_resize(struct catalog *catalog, const char *name, uint64_t bytes, bool force,
                    catalog_done_fn *done, void *context);
 
+enum catalog_info_flags {
+    CATALOG_INCOMPLETE = 1u,     /* An import into it has not ended. */
+    CATALOG_ROLLING_BACK = 2u,   /* To be finished before it is opened. */
+    CATALOG_FLATTENED = 4u,      /* The head does not need the parent; some snapshot does. */
+    CATALOG_PARENT_DELETED = 8u, /* The parent has no name any more. */
+    CATALOG_PARENT_HIDDEN = 16u, /* Its snapshot is kept for clones only. */
+};
+
 struct catalog_info {
-    const char *name; /* Valid during the call. */
+    const char *name; /* Valid during the call, as the others. */
     uint64_t id;
     uint64_t bytes;
     uint64_t created_ns; /* Since 1970. */
     uint64_t epoch;      /* Times opened for writing. */
     uint32_t sector_bytes;
-    uint32_t handle_count;
+    uint32_t handle_count; /* Of the volume itself, not of its snapshots. */
+    const char *parent;    /* NULL: not a clone. The name that it has, or had. */
+    const char *parent_snapshot;
+    uint32_t snapshot_count; /* Those that its user sees. */
+    uint32_t flags;          /* enum catalog_info_flags */
 };
 typedef void catalog_info_fn(void *context, const struct catalog_info *info);
 
@@ -198,8 +219,10 @@ typedef void catalog_opened_fn(void *context, int result, struct catalog_handle 
 
 /*
  * Open. Handles of one name share one volume. The first for writing raises the epoch and reserves
- * sequences; for reading only nothing is changed. `opened`: -ENOENT, -EROFS (for writing, of a
- * catalog or store that is read-only), -EMFILE (volumes_max).
+ * sequences; for reading only nothing is changed. "NAME@SNAPSHOT" is what the snapshot shows, and
+ * for reading only. A rollback that was interrupted is finished first. `opened`: -ENOENT, -EROFS
+ * (for writing: a snapshot, or of a catalog or store that is read-only), -EMFILE (volumes_max),
+ * -EBUSY (an import into it has not ended).
  */
 int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
                         catalog_opened_fn *opened, void *context);
@@ -215,7 +238,155 @@ void catalog_handle_close(struct catalog_handle *handle, catalog_done_fn *done, 
  * handles of a name. Writes through a handle for reading only are the caller's to refuse. */
 struct volume *catalog_handle_volume(const struct catalog_handle *handle);
 bool catalog_handle_read_only(const struct catalog_handle *handle);
-/* Valid until the handle is closed. */
+/* As it was opened: NAME or NAME@SNAPSHOT. Valid until the handle is closed. */
 const char *catalog_handle_name(const struct catalog_handle *handle);
+
+/* --- Snapshots ------------------------------------------------------------------------------ */
+
+/* The rules of names, and what `done` may see, as above. `done` may also see -ENOENT: there is no
+ * volume, or no snapshot, of that name. */
+
+#define CATALOG_SNAPSHOTS_MAX 4096u /* Of a volume; hidden ones too. */
+#define CATALOG_GROUP_VOLUMES_MAX 64u
+
+/*
+ * Take one. uuid: 16 bytes that no other snapshot has; a backup knows it by them. What completed
+ * before the call is in it; it is durable at done(0). An open volume's writes wait while those
+ * under way end, and for nothing else. Another result: there is no such snapshot, and what was kept
+ * for it is given back in the background.
+ * `done`: -EEXIST, -EMLINK (CATALOG_SNAPSHOTS_MAX), -EBUSY (an import into it has not ended).
+ */
+int catalog_snapshot_create(struct catalog *catalog, const char *volume, const char *snapshot,
+                            const uint8_t uuid[16], catalog_done_fn *done, void *context);
+
+/*
+ * Gone by name at once, its space comes back in the background; in any order. One that clones need
+ * is hidden until they do not. `done`: -EBUSY (it is open, one of a group, being rolled back to, or
+ * what an import began from).
+ */
+int catalog_snapshot_delete(struct catalog *catalog, const char *volume, const char *snapshot,
+                            catalog_done_fn *done, void *context);
+
+/* Bytes of the volume that were dealt with, of about so many. */
+typedef void catalog_progress_fn(void *context, uint64_t done_bytes, uint64_t total_bytes);
+
+/*
+ * Make the volume what the snapshot shows; every other snapshot stays. It takes space as writing
+ * does. From the first change on it is finished even if the process ends: when the pool or the
+ * volume is opened next. progress: NULL, or runs now and then before `done`.
+ *
+ * The volume keeps its size, zeros beyond the snapshot's; with `force` it gets the snapshot's.
+ * `done`: -EBUSY (it is open), -EPERM (the snapshot is larger, and that is not forced), and what
+ * writing may see: then it goes on when the volume is opened next.
+ */
+int catalog_snapshot_rollback(struct catalog *catalog, const char *volume, const char *snapshot,
+                              bool force, catalog_progress_fn *progress, catalog_done_fn *done,
+                              void *context);
+
+struct catalog_snapshot {
+    const char *volume; /* Valid during the call, as the others. */
+    const char *name;
+    const char *group; /* "": of none. */
+    uint64_t volume_id;
+    uint64_t cut;   /* What was written with a sequence below it is in it. */
+    uint64_t bytes; /* Of the volume when it was taken. */
+    uint64_t created_ns;
+    uint8_t uuid[16];
+    uint32_t clones;
+    bool hidden;           /* Deleted by its user, or taken for a clone: no name means it. */
+    bool deleting;         /* Its space is coming back. */
+    bool space;            /* The next two are known. */
+    uint64_t unique_bytes; /* Data that nobody else shows: what deleting just this one frees. */
+    uint64_t shared_bytes; /* Data that it shows and others too. */
+};
+typedef void catalog_snapshot_fn(void *context, const struct catalog_snapshot *snapshot);
+
+/* All of a volume, oldest first, hidden ones and those being deleted too. `space`: measured, which
+ * reads the map of the volume. */
+int catalog_snapshot_list(struct catalog *catalog, const char *volume, bool space,
+                          catalog_snapshot_fn *each, catalog_done_fn *done, void *context);
+
+/* --- Groups --------------------------------------------------------------------------------- */
+
+/*
+ * A snapshot called `group` of each of 1 .. CATALOG_GROUP_VOLUMES_MAX volumes (none twice), at one
+ * instant, in one transaction: all of them or none. They are deleted together only. uuids: one for
+ * each. `done`: as catalog_snapshot_create(); -EEXIST also for the group.
+ */
+int catalog_group_create(struct catalog *catalog, const char *group, const char *const *volumes,
+                         unsigned count, const uint8_t (*uuids)[16], catalog_done_fn *done,
+                         void *context);
+/* `done`: -EBUSY: one of them is open, or being rolled back to. */
+int catalog_group_delete(struct catalog *catalog, const char *group, catalog_done_fn *done,
+                         void *context);
+
+struct catalog_group_info {
+    const char *name; /* Valid during the call, as the others. */
+    uint64_t created_ns;
+    uint32_t volume_count;
+    const char *volumes[CATALOG_GROUP_VOLUMES_MAX];
+};
+typedef void catalog_group_fn(void *context, const struct catalog_group_info *group);
+/* All of them, in order of their names. */
+int catalog_group_list(struct catalog *catalog, catalog_group_fn *each, catalog_done_fn *done,
+                       void *context);
+
+/* --- Clones --------------------------------------------------------------------------------- */
+
+/*
+ * A new volume, which reads as the snapshot until it is written; NULL: as the volume now, of which
+ * a hidden snapshot is taken that goes with its last clone. It takes no space, and is as large as
+ * the snapshot. `done`: -EEXIST, -EMLINK, -EBUSY, as for creating it and the snapshot.
+ */
+int catalog_clone(struct catalog *catalog, const char *volume, const char *snapshot,
+                  const char *new_name, catalog_done_fn *done, void *context);
+
+/*
+ * Copy into a clone what it still reads from its parent, then cut the tie: at once, or with the
+ * last of the snapshots of the clone that were taken before. In use or not; it may be closed
+ * meanwhile. 0 for a volume that is no clone. `done`: -EBUSY (it is being flattened already), and
+ * what writing may see: then some of it is copied, and the tie holds. -ECANCELED: the catalog is
+ * being closed.
+ */
+int catalog_flatten(struct catalog *catalog, const char *volume, catalog_progress_fn *progress,
+                    catalog_done_fn *done, void *context);
+
+/* --- Changed blocks, and imports ------------------------------------------------------------ */
+
+typedef void catalog_cut_fn(void *context, int result, uint64_t cut);
+/*
+ * What to pass as volume_io.since to be told of what changed since a snapshot of the volume that is
+ * open here, up to what the handle shows. The snapshot is the caller's to keep meanwhile.
+ * `done`: -EINVAL (the handle is of a snapshot that is not newer).
+ */
+int catalog_changed_since(struct catalog_handle *handle, const char *snapshot, catalog_cut_fn *done,
+                          void *context);
+
+struct catalog_import {
+    uint64_t bytes;
+    uint32_t sector_bytes;
+    bool increment;        /* Onto a volume that is there; else a new one is made. */
+    uint8_t base_uuid[16]; /* Of the snapshot that it was made against. */
+    uint8_t uuid[16];      /* Of the snapshot that it makes. */
+    const char *snapshot;  /* The name of that; copied. */
+};
+/*
+ * Begin: the volume is marked incomplete and open for writing, to this handle only. `opened`:
+ *   -EEXIST    a new one: there is a volume of that name; or the snapshot's name is taken
+ *   -ENOENT    an increment: there is no volume, or no snapshot of it with base_uuid
+ *   -ESTALE    the volume has changed since that snapshot
+ *   -EBUSY     it is open, or another import into it has not ended
+ *   -EINVAL    sizes that do not fit
+ */
+int catalog_import_begin(struct catalog *catalog, const char *name,
+                         const struct catalog_import *import, catalog_opened_fn *opened,
+                         void *context);
+/* Flushes, takes the snapshot and removes the mark in one transaction. The handle stays open, as an
+ * ordinary one if the result is 0. No I/O of it is under way. */
+int catalog_import_end(struct catalog_handle *handle, catalog_done_fn *done, void *context);
+/* The volume is not open. A new one is deleted, another made what the base shows; then it is not
+ * marked any more. `done`: -EINVAL: no import into it was begun. */
+int catalog_import_abandon(struct catalog *catalog, const char *name, catalog_progress_fn *progress,
+                           catalog_done_fn *done, void *context);
 
 #endif

@@ -49,12 +49,13 @@ FUZZ(volume)
 FUZZ(group)
 FUZZ(map)
 FUZZ(snapshot)
+FUZZ(together)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const decoders[])(const uint8_t *value, size_t length) = {
         fuzz_cluster, fuzz_counter, fuzz_store, fuzz_session,  fuzz_name,
-        fuzz_volume,  fuzz_group,   fuzz_map,   fuzz_snapshot,
+        fuzz_volume,  fuzz_group,   fuzz_map,   fuzz_snapshot, fuzz_together,
     };
     enum metadata_kind kind;
     metadata_kind_of(data, size, &kind);

@@ -39,6 +39,19 @@ static struct metadata_volume some_volume(void)
         .operations_max = 1000,
         .bytes_max = 1 << 20,
         .burst_ms = 500,
+        .flattened = 11,
+        .rollback_cut = 12,
+        .rollback_from = 13,
+        .rollback_bytes = 14 << 12,
+        .unclean = true,
+        .incomplete = true,
+        .import_uuid = {15, 16},
+        .import_name = "monday",
+        .import_base = 17,
+        .equal_cut = 18,
+        .equal_sequence = 19,
+        .snapshots = 20,
+        .emptied = true,
         .label_count = 2,
     };
     volume.labels = calloc(2, sizeof *volume.labels);
@@ -58,6 +71,7 @@ Test(metadata, keys_are_text_in_the_order_of_their_numbers)
     key_is(metadata_group_key(1, 2), "group/0000000000000001/0002");
     key_is(metadata_map_key(1, 15), "map/0000000000000001/000f");
     key_is(metadata_snapshot_key(1, (1ull << 48) - 1), "snap/0000000000000001/ffffffffffff");
+    key_is(metadata_together_key("a b", 3), "snapgroup/a b");
     key_is(metadata_prefix(METADATA_NAME), "name/");
     key_is(metadata_volume_prefix(METADATA_MAP, 1), "map/0000000000000001/");
 }
@@ -134,6 +148,17 @@ Test(metadata, a_volume_comes_back_as_it_went)
     cr_assert_eq(volume.operations_max, back.operations_max);
     cr_assert_eq(volume.bytes_max, back.bytes_max);
     cr_assert_eq(volume.burst_ms, back.burst_ms);
+    cr_assert_eq(volume.flattened, back.flattened);
+    cr_assert_eq(volume.rollback_cut, back.rollback_cut);
+    cr_assert_eq(volume.rollback_from, back.rollback_from);
+    cr_assert_eq(volume.rollback_bytes, back.rollback_bytes);
+    cr_assert(back.unclean && back.incomplete && back.emptied);
+    cr_assert_arr_eq(volume.import_uuid, back.import_uuid, sizeof volume.import_uuid);
+    cr_assert_str_eq(volume.import_name, back.import_name);
+    cr_assert_eq(volume.import_base, back.import_base);
+    cr_assert_eq(volume.equal_cut, back.equal_cut);
+    cr_assert_eq(volume.equal_sequence, back.equal_sequence);
+    cr_assert_eq(volume.snapshots, back.snapshots);
     metadata_bytes_done(&value);
 }
 
@@ -327,5 +352,58 @@ Test(metadata, groups_and_the_cluster_come_back_as_they_went)
     cr_assert_arr_eq(cluster.uuid, cluster_back.uuid, sizeof cluster.uuid);
     cr_assert_eq(cluster.format, cluster_back.format);
     cr_assert_eq(cluster.created_ns, cluster_back.created_ns);
+    metadata_bytes_done(&value);
+}
+
+Test(metadata, snapshots_and_groups_of_them_come_back_as_they_went)
+{
+    struct metadata_bytes value;
+    struct metadata_snapshot snapshot = {
+        .volume = 1,
+        .cut = 9,
+        .name = "monday",
+        .created_ns = 3,
+        .state = METADATA_SNAPSHOT_HIDDEN,
+        .uuid = {4, 5, 6},
+        .bytes = 7ull << 40,
+        .group = "all",
+        .clones = 8,
+        .first = 2,
+    };
+    struct metadata_snapshot back;
+    cr_assert_eq(metadata_snapshot_encode(&snapshot, &value), 0);
+    cr_assert_eq(metadata_snapshot_decode(value.bytes, value.length, &back), 0);
+    cr_assert_eq(snapshot.volume, back.volume);
+    cr_assert_eq(snapshot.cut, back.cut);
+    cr_assert_str_eq(snapshot.name, back.name);
+    cr_assert_eq(snapshot.created_ns, back.created_ns);
+    cr_assert_eq(snapshot.state, back.state);
+    cr_assert_arr_eq(snapshot.uuid, back.uuid, sizeof snapshot.uuid);
+    cr_assert_eq(snapshot.bytes, back.bytes);
+    cr_assert_str_eq(snapshot.group, back.group);
+    cr_assert_eq(snapshot.clones, back.clones);
+    cr_assert_eq(snapshot.first, back.first);
+    metadata_bytes_done(&value);
+
+    struct metadata_together together = {
+        .name = "all", .created_ns = 3, .part_count = 2, .parts = {{1, 9}, {2, 10}}};
+    struct metadata_together together_back;
+    cr_assert_eq(metadata_together_encode(&together, &value), 0);
+    cr_assert_eq(metadata_together_decode(value.bytes, value.length, &together_back), 0);
+    cr_assert_str_eq(together.name, together_back.name);
+    cr_assert_eq(together.created_ns, together_back.created_ns);
+    cr_assert_eq(together_back.part_count, 2);
+    cr_assert_arr_eq(together.parts, together_back.parts, 2 * sizeof together.parts[0]);
+    metadata_bytes_done(&value);
+}
+
+/* Whoever drops the cuts between them would drop the ones of others. */
+Test(metadata, a_snapshot_that_begins_after_its_own_cut_is_damage)
+{
+    struct metadata_snapshot snapshot = {.volume = 1, .cut = 2, .name = "s", .first = 3};
+    struct metadata_snapshot back;
+    struct metadata_bytes value;
+    cr_assert_eq(metadata_snapshot_encode(&snapshot, &value), 0);
+    cr_assert_eq(metadata_snapshot_decode(value.bytes, value.length, &back), IOMESH_CORRUPT);
     metadata_bytes_done(&value);
 }
