@@ -123,6 +123,8 @@ struct iomesh_extent {
 
 #define IOMESH_EXTENT_HOLE 1u /* Takes no space. */
 #define IOMESH_EXTENT_ZERO 2u /* Reads zeros. */
+/* iomesh_changed() only: it was written. Since 0.2. */
+#define IOMESH_EXTENT_CHANGED 4u
 
 /* extent_count: those that were filled in, 0 unless result is 0. */
 typedef void iomesh_extents_fn(void *context, int result, uint32_t extent_count);

@@ -4,7 +4,8 @@
  *
  *   engine   one thread that turns a crank: yours (your own loop, or the synchronous calls)
  *   pool     disks and the metadata of what is on them: "file:DIR"
- *   volume   an array of 4 KiB blocks in a pool, found by its name
+ *   volume   an array of 4 KiB blocks in a pool, found by its name; what it held at a moment
+ *            is a snapshot, "NAME@SNAP"
  *
  * Rules that hold everywhere:
  *   - A call answers 0 or more, or a negative code: an errno where POSIX has the word, else one
@@ -27,6 +28,7 @@
 #include <iomesh/event.h>
 #include <iomesh/io.h>
 #include <iomesh/pool.h>
+#include <iomesh/snapshot.h>
 #include <iomesh/stat.h>
 #include <iomesh/version.h>
 #include <iomesh/volume.h>

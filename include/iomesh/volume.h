@@ -55,7 +55,7 @@ IOMESH_API int iomesh_volume_create_sync(struct iomesh_pool *pool, const char *n
  * through crashes.
  *
  * Returns 0 once accepted, or -EINVAL, -EAGAIN, -EROFS, -ENOMEM; @done may see -ENOENT,
- * -EBUSY (it is open), -EIO, IOMESH_UNKNOWN.
+ * -EBUSY (it is open, or has snapshots), -EIO, IOMESH_UNKNOWN.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.1.
  */
@@ -92,9 +92,17 @@ struct iomesh_volume_info {
     uint64_t bytes;
     uint64_t created_ns;                  /* Since 1970. */
     uint32_t open_count;                  /* Handles on it in this process. */
-    uint32_t flags;                       /* 0: none has a meaning yet. */
+    uint32_t flags;                       /* IOMESH_VOLUME_INCOMPLETE, … */
     char name[IOMESH_NAME_BYTES_MAX + 1]; /* Ends with a zero byte. */
+    /* Since 0.2. */
+    uint64_t parent_id;      /* Of a clone: the volume that it reads from; 0: no clone. */
+    uint32_t snapshot_count; /* That have a name. */
+    char parent[IOMESH_NAME_BYTES_MAX + 1];          /* Its name; "": it was deleted. */
+    char parent_snapshot[IOMESH_NAME_BYTES_MAX + 1]; /* "": hidden. */
 };
+
+#define IOMESH_VOLUME_INCOMPLETE 1u   /* An import of it is not over: <iomesh/snapshot.h>. */
+#define IOMESH_VOLUME_ROLLING_BACK 2u /* A rollback of it is not over. */
 
 /* One volume; borrowed until the callback returns. */
 typedef void iomesh_volume_info_fn(void *context, const struct iomesh_volume_info *info);
@@ -134,10 +142,12 @@ IOMESH_API int iomesh_volume_show_sync(struct iomesh_pool *pool, const char *nam
 
 struct iomesh_volume_options {
     uint32_t size;
-    uint32_t flags; /* IOMESH_VOLUME_READ_ONLY */
+    uint32_t flags; /* IOMESH_VOLUME_READ_ONLY, IOMESH_VOLUME_IMPORT */
 };
 
 #define IOMESH_VOLUME_READ_ONLY 1u
+/* Of a volume that iomesh_import_begin() has marked, which nobody else may open. Since 0.2. */
+#define IOMESH_VOLUME_IMPORT 2u
 
 #define IOMESH_VOLUME_OPTIONS_INIT                        \
     {                                                     \
@@ -151,11 +161,13 @@ typedef void iomesh_volume_opened_fn(void *context, int result, struct iomesh_vo
  * Open a volume for I/O. May be opened several times in one process: all handles see one volume,
  * and a flush through one covers the writes of all.
  *
+ * @name     "NAME"; or since 0.2 "NAME@SNAP": a snapshot, for reading whatever the options say;
+ *           copied
  * @options  NULL: read and write
  * @opened   runs exactly once if 0 is returned, never otherwise
  *
  * Returns 0 once accepted, or -EINVAL, -EAGAIN, -ENOMEM; @opened may see -ENOENT, -EROFS,
- * IOMESH_FENCED, -EIO.
+ * -EBUSY (a rollback or an import of it is not over), IOMESH_FENCED, -EIO.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.1.
  */
@@ -184,7 +196,7 @@ IOMESH_API int iomesh_volume_close_sync(struct iomesh_volume *volume);
 IOMESH_API uint64_t iomesh_volume_bytes(const struct iomesh_volume *volume);
 /** The logical sector of an open volume: 512 or 4096. Thread: the engine's. Since: 0.1. */
 IOMESH_API uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volume);
-/** The name; valid until the handle is closed. Thread: the engine's. Since: 0.1. */
+/** The name, as it was opened; valid until the handle is closed. Thread: the engine's. Since: 0.1. */
 IOMESH_API const char *iomesh_volume_name(const struct iomesh_volume *volume);
 /** Returns 1 if writes are refused, else 0. Thread: the engine's. Since: 0.1. */
 IOMESH_API int iomesh_volume_is_read_only(const struct iomesh_volume *volume);

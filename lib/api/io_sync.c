@@ -74,3 +74,14 @@ int iomesh_block_status_sync(struct iomesh_volume *volume, uint64_t offset, uint
                                                     extents_waiter_done, &waiter));
     return result != 0 ? result : (int)MIN(waiter.count, (uint32_t)INT32_MAX);
 }
+
+int iomesh_changed_sync(struct iomesh_volume *volume, uint64_t since, uint64_t offset,
+                        uint64_t length, struct iomesh_extent *extents, uint32_t extent_max)
+{
+    REFUSE_IN_CALLBACK(engine_of(volume));
+    struct extents_waiter waiter;
+    int result = api_waiter_end(engine_of(volume), &waiter.waiter,
+                                iomesh_changed(volume, since, offset, length, extents, extent_max,
+                                               extents_waiter_done, &waiter));
+    return result != 0 ? result : (int)MIN(waiter.count, (uint32_t)INT32_MAX);
+}
