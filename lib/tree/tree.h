@@ -66,6 +66,9 @@ struct tree_path {
     struct page *page;      /* The map page; NULL: `above` covers it. */
     struct pointer above;   /* Hole or zero, if `page` is NULL. */
     bool open;
+    /* Of tree_path_open_under(): the newest owner here, at any time. Of a path that reads a cut:
+     * whose page it is, VIEW_HEAD if the head's. See views.h. */
+    uint64_t owner;
     void *context; /* The caller's. */
     /* tree's. */
     void (*wake)(struct tree_path *path);
@@ -190,6 +193,7 @@ struct tree_stats {
 };
 void tree_stats(const struct tree *tree, struct tree_stats *ret_stats);
 
+#include "tree/views.h"
 #include "tree/walk.h"
 
 #endif

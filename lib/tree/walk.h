@@ -26,6 +26,7 @@ struct tree_visit {
     struct segment_key key; /* Of the segment; of a table node: the first that it may hold. */
     unsigned level;         /* Of a table node. */
     bool page;              /* It is a page, in memory or on disk, not only a pointer. */
+    bool shared;            /* A block that the owner before shows as well: told there too. */
     uint64_t block;         /* The first that it covers, in the volume. */
     /* The last written version: a page that was made since the last checkpoint has no place. */
     struct pointer pointer;
