@@ -44,8 +44,8 @@ int tree_view_give_up(struct tree_path *path, uint64_t volume, uint32_t mebibyte
 }
 
 int tree_changed_next(struct tree_path *path, uint64_t volume, uint64_t view, uint64_t since,
-                      uint64_t *block)
+                      uint64_t last, uint64_t *block)
 {
-    (void)path, (void)volume, (void)view, (void)since, (void)block;
+    (void)path, (void)volume, (void)view, (void)since, (void)last, (void)block;
     return -ENOENT;
 }

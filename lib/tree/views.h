@@ -51,7 +51,8 @@ int tree_view_before(struct tree_path *path, uint64_t volume, uint32_t mebibyte,
  * The first own page (or zero, or hole) of a view with a cut in [first, last], at *mebibyte or
  * after: 0, *mebibyte and *ret_cut say which; -ENOENT: none; -EAGAIN; or why the table cannot be
  * read. Uses `path` (closed) for waiting only. What it costs grows with the mebibytes that have
- * owners, not with the owners that it passes over.
+ * owners, not with the owners that it passes over; *mebibyte moves on past what is ruled out even
+ * where the answer is -EAGAIN.
  */
 int tree_view_next(struct tree_path *path, uint64_t volume, uint64_t first, uint64_t last,
                    uint32_t *mebibyte, uint64_t *ret_cut);
@@ -81,14 +82,14 @@ int tree_views_drop_newest(struct tree_path *path, uint64_t volume, uint32_t meb
 int tree_view_give_up(struct tree_path *path, uint64_t volume, uint32_t mebibyte, uint64_t cut);
 
 /*
- * The first mebibyte at *block or after in which `view` (VIEW_HEAD or a cut) may show something
- * with a sequence above `since` (0: anything that was ever written). 0: *block is its first block
- * and `path` is open on it, for reading; -ENOENT: no more; -EAGAIN; errors as of tree_path_open(),
- * of the mebibyte of *block. *block moves on past what is ruled out even where the answer is
- * -EAGAIN. It looks only where the head has changed since, by the sequences that table and
- * directories hold: so it is of no use where the head has been deleted.
+ * The first mebibyte at *block or after, up to that of `last`, in which `view` (VIEW_HEAD or a cut)
+ * may show something with a sequence above `since` (0: anything that was ever written). 0: *block
+ * is its first block and `path` is open on it, for reading; -ENOENT: no more; -EAGAIN; errors as of
+ * tree_path_open(), of the mebibyte of *block. *block moves on past what is ruled out even where
+ * the answer is -EAGAIN. It looks only where the head has changed since, by the sequences that
+ * table and directories hold: so it is of no use where the head has been deleted.
  */
 int tree_changed_next(struct tree_path *path, uint64_t volume, uint64_t view, uint64_t since,
-                      uint64_t *block);
+                      uint64_t last, uint64_t *block);
 
 #endif
