@@ -19,7 +19,7 @@ pkg_check_modules(MICROHTTPD REQUIRED IMPORTED_TARGET libmicrohttpd)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 # What a device holds before a pool is made on it.
 pkg_check_modules(BLKID REQUIRED IMPORTED_TARGET blkid)
-# Compression of cold pages.
+# Compression of backup streams; later of cold pages.
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 
 # The control side of the frontends: signals, timers, sockets. Debian ships no .pc file for it.
