@@ -26,8 +26,8 @@
 #include <iomesh/version.h>
 #include <iomesh/volume.h>
 
-#define IOMESH_SNAPSHOTS_MAX 4096u    /* Of a volume. */
-#define IOMESH_GROUP_VOLUMES_MAX 256u /* In a group. */
+#define IOMESH_SNAPSHOTS_MAX 4096u   /* Of a volume. */
+#define IOMESH_GROUP_VOLUMES_MAX 64u /* In a group. */
 #define IOMESH_UUID_BYTES 16u
 
 /* --- Snapshots ----------------------------------------------------------------------------- */
@@ -42,8 +42,8 @@
  * @name  "NAME@SNAP"; copied
  *
  * Returns 0 once accepted, or as said above; @done may see -ENOENT (no such volume), -EEXIST (it
- * has such a snapshot), -EMLINK (IOMESH_SNAPSHOTS_MAX), -EBUSY (an import or a rollback of the
- * volume is not over), -ENOSPC.
+ * has such a snapshot), -EMLINK (IOMESH_SNAPSHOTS_MAX), -EBUSY (an import of the volume is not
+ * over), -ENOSPC.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */
@@ -59,8 +59,8 @@ IOMESH_API int iomesh_snapshot_create_sync(struct iomesh_pool *pool, const char 
  *
  * @name  "NAME@SNAP"; copied
  *
- * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EBUSY (it is open, or it
- * belongs to a group: delete the group).
+ * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EBUSY (it is open, is
+ * being rolled back to, is the base of an import, or belongs to a group: delete the group).
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */
@@ -69,22 +69,22 @@ IOMESH_API int iomesh_snapshot_delete(struct iomesh_pool *pool, const char *name
 /** The same, waiting. Thread: the engine's, not inside a callback. Blocks: yes. Since: 0.2. */
 IOMESH_API int iomesh_snapshot_delete_sync(struct iomesh_pool *pool, const char *name);
 
-/* Allow a rollback that changes the size of the volume. */
+/* The volume gets the size that it had. */
 #define IOMESH_ROLLBACK_FORCE 1u
 
 /**
- * Make a volume again what a snapshot of it shows. The volume is not open, and cannot be opened
- * until @done has run. Snapshots stay, later ones too. What differs is written anew, so space is
- * taken for it. Interrupted by a crash the volume says so (IOMESH_VOLUME_ROLLING_BACK), and this
- * call goes on with it.
+ * Make a volume again what a snapshot of it shows. The volume is not open, and is not opened before
+ * @done has run. Every snapshot stays. What differs is written anew, so space is taken for it. From
+ * the first change on it is finished even if the process ends: the volume says so
+ * (IOMESH_VOLUME_ROLLING_BACK), and it goes on when the pool or the volume is opened next.
  *
  * @name      "NAME@SNAP"; copied
- * @flags     0 or IOMESH_ROLLBACK_FORCE, without which a snapshot of another size is refused
- * @progress  bytes looked at, of the volume's; from turns, before @done; NULL is fine
+ * @flags     0: the size stays, zeros follow the end of a smaller snapshot; IOMESH_ROLLBACK_FORCE
+ * @progress  bytes dealt with, of about so many; from turns, before @done; NULL is fine
  * @context   of both
  *
  * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EBUSY (the volume is open),
- * -EPERM (the size differs, and FORCE is not given), -ENOSPC, IOMESH_CORRUPT.
+ * -EPERM (the snapshot is larger, and FORCE is not given), -ENOSPC, IOMESH_CORRUPT.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */
@@ -232,8 +232,8 @@ IOMESH_API int iomesh_group_list_sync(struct iomesh_pool *pool, iomesh_group_inf
  *          taken that goes with its last clone; copied
  * @name    of the new volume; copied
  *
- * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EEXIST, -EMLINK (as for a
- * snapshot; also a family too deep), -EBUSY (the source is being deleted or imported), -ENOSPC.
+ * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EEXIST, -EMLINK, -EBUSY
+ * and -ENOSPC as for taking the snapshot.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */
@@ -245,14 +245,14 @@ IOMESH_API int iomesh_volume_clone_sync(struct iomesh_pool *pool, const char *so
 
 /**
  * Copy into a clone what it reads from its parent, open or not, while it is used. The tie is cut
- * with it, as soon as no snapshot of the clone that is older needs the parent. Interrupted, what
- * was copied stays; asked for again it goes on there.
+ * with it, or with the last of the snapshots of the clone that are older. Interrupted, what was
+ * copied stays; asked for again it goes on there.
  *
- * @progress  bytes looked at, of the volume's; from turns, before @done; NULL is fine
+ * @progress  bytes dealt with, of about so many; from turns, before @done; NULL is fine
  * @context   of both
  *
- * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EBUSY (it is under way), -ENOSPC,
- * IOMESH_CORRUPT. A volume that is no clone: 0, nothing happens.
+ * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EBUSY (it is under way),
+ * -ENOSPC, IOMESH_CORRUPT, -ECANCELED (the pool is being closed). A volume that is no clone: 0.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */
@@ -300,61 +300,64 @@ struct iomesh_import_options {
     uint32_t size;
     uint32_t sector_bytes; /* As for creation; of an increment: 0, or the volume's. */
     uint64_t bytes;        /* The size afterwards. */
-    const uint8_t *base;   /* IOMESH_UUID_BYTES of them, of a snapshot; NULL: a new volume. */
+    const uint8_t *uuid;   /* IOMESH_UUID_BYTES, of the snapshot that was exported. */
+    const uint8_t *base;   /* Of the one that it was made against; NULL: a new volume. */
     uint32_t flags;        /* 0 */
     uint32_t reserved;
 };
 
-#define IOMESH_IMPORT_OPTIONS_INIT                                    \
-    {                                                                 \
-        (uint32_t)sizeof(struct iomesh_import_options), 0, 0, 0, 0, 0 \
+#define IOMESH_IMPORT_OPTIONS_INIT                                       \
+    {                                                                    \
+        (uint32_t)sizeof(struct iomesh_import_options), 0, 0, 0, 0, 0, 0 \
     }
 
 /**
  * Begin to import: a new volume, or an increment over a snapshot of one that is there.
  *
- * From now on the volume is marked (IOMESH_VOLUME_INCOMPLETE), until iomesh_import_end() or
- * iomesh_import_abandon(), through crashes. Write it through a handle that was opened with
- * IOMESH_VOLUME_IMPORT; no other is given out.
+ * The volume is marked (IOMESH_VOLUME_INCOMPLETE) and open for writing, to this handle only, until
+ * iomesh_import_end(). If that never comes, for a crash or because the handle was closed, only
+ * iomesh_import_abandon() removes the mark.
  *
- * @name  of the volume; copied
+ * @name     "NAME@SNAP": the volume, and the snapshot that the import makes of it; copied
+ * @options  bytes and uuid are needed; copied
+ * @opened   runs exactly once if 0 is returned, never otherwise
  *
- * Returns 0 once accepted, or as said above; @done may see -EEXIST (new, and there is one),
- * -ENOENT (an increment, and there is none), -ESTALE (the volume has no snapshot with the uuid of
- * the base, or was written since), -EBUSY (it is open, or marked already), -ENOSPC.
+ * Returns 0 once accepted, or as said above; @opened may see -EEXIST (new, and there is such a
+ * volume; or there is such a snapshot), -ENOENT (an increment, and there is no such volume, or no
+ * snapshot of it with the uuid of the base), -ESTALE (the volume has changed since its base),
+ * -EBUSY (it is open, or marked already), -EINVAL (sizes that do not fit).
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */
 IOMESH_API int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
                                    const struct iomesh_import_options *options,
-                                   iomesh_done_fn *done, void *context);
+                                   iomesh_volume_opened_fn *opened, void *context);
 /** The same, waiting. Thread: the engine's, not inside a callback. Blocks: yes. Since: 0.2. */
 IOMESH_API int iomesh_import_begin_sync(struct iomesh_pool *pool, const char *name,
-                                        const struct iomesh_import_options *options);
+                                        const struct iomesh_import_options *options,
+                                        struct iomesh_volume **ret_volume);
 
 /**
- * End an import: what was written is flushed, a snapshot of it taken, the mark gone, all at once.
+ * End an import: what was written is flushed, the snapshot is taken, the mark is gone, in one. The
+ * handle stays open, as an ordinary one if @done sees 0.
  *
- * @name  "NAME@SNAP"; copied
- * @uuid  IOMESH_UUID_BYTES of the snapshot that was exported; copied
+ * @volume  as iomesh_import_begin() gave it; its I/O has completed
  *
- * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EINVAL (it is not marked),
- * -EEXIST, -EMLINK, -EBUSY (it is open).
+ * Returns 0 once accepted, or -EINVAL (it is not of an import), -EBUSY (I/O is in flight), -EAGAIN,
+ * -ENOMEM; @done may see -ENOSPC, -EIO, IOMESH_FAILED, IOMESH_UNKNOWN.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */
-IOMESH_API int iomesh_import_end(struct iomesh_pool *pool, const char *name, const uint8_t *uuid,
-                                 iomesh_done_fn *done, void *context);
+IOMESH_API int iomesh_import_end(struct iomesh_volume *volume, iomesh_done_fn *done, void *context);
 /** The same, waiting. Thread: the engine's, not inside a callback. Blocks: yes. Since: 0.2. */
-IOMESH_API int iomesh_import_end_sync(struct iomesh_pool *pool, const char *name,
-                                      const uint8_t *uuid);
+IOMESH_API int iomesh_import_end_sync(struct iomesh_volume *volume);
 
 /**
  * Give up an import, one that a crash interrupted too: a new volume is deleted, one that was there
- * rolled back to the base.
+ * becomes what its base shows. The volume is not open.
  *
  * @name      of the volume; copied
- * @progress  bytes looked at, of the volume's; from turns, before @done; NULL is fine
+ * @progress  bytes dealt with, of about so many; from turns, before @done; NULL is fine
  * @context   of both
  *
  * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EINVAL (it is not marked),

@@ -95,14 +95,19 @@ struct iomesh_volume_info {
     uint32_t flags;                       /* IOMESH_VOLUME_INCOMPLETE, … */
     char name[IOMESH_NAME_BYTES_MAX + 1]; /* Ends with a zero byte. */
     /* Since 0.2. */
-    uint64_t parent_id;      /* Of a clone: the volume that it reads from; 0: no clone. */
-    uint32_t snapshot_count; /* That have a name. */
-    char parent[IOMESH_NAME_BYTES_MAX + 1];          /* Its name; "": it was deleted. */
-    char parent_snapshot[IOMESH_NAME_BYTES_MAX + 1]; /* "": hidden. */
+    uint64_t snapshot_count;                /* Those that have a name. */
+    char parent[IOMESH_NAME_BYTES_MAX + 1]; /* Of a clone: the volume; "": it is none. */
+    char parent_snapshot[IOMESH_NAME_BYTES_MAX + 1];
 };
 
-#define IOMESH_VOLUME_INCOMPLETE 1u   /* An import of it is not over: <iomesh/snapshot.h>. */
-#define IOMESH_VOLUME_ROLLING_BACK 2u /* A rollback of it is not over. */
+/* An import into it is not over: <iomesh/snapshot.h>. */
+#define IOMESH_VOLUME_INCOMPLETE 1u
+/* A rollback of it is not over; it will be before it is opened. */
+#define IOMESH_VOLUME_ROLLING_BACK 2u
+/* Of a clone: flattened. Only snapshots of it read from its parent. */
+#define IOMESH_VOLUME_FLATTENED 4u
+#define IOMESH_VOLUME_PARENT_DELETED 8u /* By its user; kept for its clones. */
+#define IOMESH_VOLUME_PARENT_HIDDEN 16u /* The snapshot that it was made of: deleted, or unnamed. */
 
 /* One volume; borrowed until the callback returns. */
 typedef void iomesh_volume_info_fn(void *context, const struct iomesh_volume_info *info);
@@ -142,12 +147,10 @@ IOMESH_API int iomesh_volume_show_sync(struct iomesh_pool *pool, const char *nam
 
 struct iomesh_volume_options {
     uint32_t size;
-    uint32_t flags; /* IOMESH_VOLUME_READ_ONLY, IOMESH_VOLUME_IMPORT */
+    uint32_t flags; /* IOMESH_VOLUME_READ_ONLY */
 };
 
 #define IOMESH_VOLUME_READ_ONLY 1u
-/* Of a volume that iomesh_import_begin() has marked, which nobody else may open. Since 0.2. */
-#define IOMESH_VOLUME_IMPORT 2u
 
 #define IOMESH_VOLUME_OPTIONS_INIT                        \
     {                                                     \
@@ -167,7 +170,7 @@ typedef void iomesh_volume_opened_fn(void *context, int result, struct iomesh_vo
  * @opened   runs exactly once if 0 is returned, never otherwise
  *
  * Returns 0 once accepted, or -EINVAL, -EAGAIN, -ENOMEM; @opened may see -ENOENT, -EROFS,
- * -EBUSY (a rollback or an import of it is not over), IOMESH_FENCED, -EIO.
+ * -EBUSY (an import into it is not over), IOMESH_FENCED, -EIO.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.1.
  */
@@ -196,7 +199,7 @@ IOMESH_API int iomesh_volume_close_sync(struct iomesh_volume *volume);
 IOMESH_API uint64_t iomesh_volume_bytes(const struct iomesh_volume *volume);
 /** The logical sector of an open volume: 512 or 4096. Thread: the engine's. Since: 0.1. */
 IOMESH_API uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volume);
-/** The name, as it was opened; valid until the handle is closed. Thread: the engine's. Since: 0.1. */
+/** As it was opened; valid until the handle is closed. Thread: the engine's. Since: 0.1. */
 IOMESH_API const char *iomesh_volume_name(const struct iomesh_volume *volume);
 /** Returns 1 if writes are refused, else 0. Thread: the engine's. Since: 0.1. */
 IOMESH_API int iomesh_volume_is_read_only(const struct iomesh_volume *volume);

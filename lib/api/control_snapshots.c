@@ -96,19 +96,13 @@ int iomesh_control_volume_flatten(struct iomesh_control *control, const char *na
 }
 
 int iomesh_control_import_begin(struct iomesh_control *control, const char *name,
-                                const struct iomesh_import_options *options)
+                                const struct iomesh_import_options *options,
+                                struct iomesh_volume **ret_volume)
 {
     (void)control;
     (void)name;
     (void)options;
-    return FAIL(-ENOTSUP, "snapshots are not built yet");
-}
-
-int iomesh_control_import_end(struct iomesh_control *control, const char *name, const uint8_t *uuid)
-{
-    (void)control;
-    (void)name;
-    (void)uuid;
+    (void)ret_volume;
     return FAIL(-ENOTSUP, "snapshots are not built yet");
 }
 

@@ -128,23 +128,20 @@ int iomesh_changed(struct iomesh_volume *volume, uint64_t since, uint64_t offset
 }
 
 int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
-                        const struct iomesh_import_options *options, iomesh_done_fn *done,
-                        void *context)
+                        const struct iomesh_import_options *options,
+                        iomesh_volume_opened_fn *opened, void *context)
 {
     (void)pool;
     (void)name;
     (void)options;
-    (void)done;
+    (void)opened;
     (void)context;
     return FAIL(-ENOTSUP, "snapshots are not built yet");
 }
 
-int iomesh_import_end(struct iomesh_pool *pool, const char *name, const uint8_t *uuid,
-                      iomesh_done_fn *done, void *context)
+int iomesh_import_end(struct iomesh_volume *volume, iomesh_done_fn *done, void *context)
 {
-    (void)pool;
-    (void)name;
-    (void)uuid;
+    (void)volume;
     (void)done;
     (void)context;
     return FAIL(-ENOTSUP, "snapshots are not built yet");

@@ -140,7 +140,7 @@ int iomesh_group_list_sync(struct iomesh_pool *pool, iomesh_group_info_fn *each,
         iomesh_group_list(pool, snapshots_waiter_group, snapshots_waiter_done, &waiter));
 }
 
-/* --- Groups, clones, imports --------------------------------------------------------------- */
+/* --- Groups and clones --------------------------------------------------------------- */
 
 int iomesh_group_create_sync(struct iomesh_pool *pool, const char *group,
                              const char *const *volumes, uint32_t volume_count)
@@ -168,19 +168,38 @@ int iomesh_volume_clone_sync(struct iomesh_pool *pool, const char *source, const
                           iomesh_volume_clone(pool, source, name, api_waiter_done, &waiter));
 }
 
-int iomesh_import_begin_sync(struct iomesh_pool *pool, const char *name,
-                             const struct iomesh_import_options *options)
-{
-    REFUSE_IN_CALLBACK(pool->engine);
+/* --- Imports ------------------------------------------------------------------------------- */
+
+struct volume_waiter {
     struct api_waiter waiter;
-    return api_waiter_end(pool->engine, &waiter,
-                          iomesh_import_begin(pool, name, options, api_waiter_done, &waiter));
+    struct iomesh_volume *volume;
+};
+
+static void volume_waiter_opened(void *context, int result, struct iomesh_volume *volume)
+{
+    struct volume_waiter *waiter = context;
+    waiter->volume = volume;
+    api_waiter_done(&waiter->waiter, result);
 }
 
-int iomesh_import_end_sync(struct iomesh_pool *pool, const char *name, const uint8_t *uuid)
+int iomesh_import_begin_sync(struct iomesh_pool *pool, const char *name,
+                             const struct iomesh_import_options *options,
+                             struct iomesh_volume **ret_volume)
 {
     REFUSE_IN_CALLBACK(pool->engine);
+    struct volume_waiter waiter;
+    int result =
+        api_waiter_end(pool->engine, &waiter.waiter,
+                       iomesh_import_begin(pool, name, options, volume_waiter_opened, &waiter));
+    if (result == 0)
+        *ret_volume = waiter.volume;
+    return result;
+}
+
+int iomesh_import_end_sync(struct iomesh_volume *volume)
+{
+    struct iomesh_engine *engine = volume->shared->pool->engine;
+    REFUSE_IN_CALLBACK(engine);
     struct api_waiter waiter;
-    return api_waiter_end(pool->engine, &waiter,
-                          iomesh_import_end(pool, name, uuid, api_waiter_done, &waiter));
+    return api_waiter_end(engine, &waiter, iomesh_import_end(volume, api_waiter_done, &waiter));
 }

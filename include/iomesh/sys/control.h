@@ -108,12 +108,6 @@ IOMESH_API int iomesh_control_volume_clone(struct iomesh_control *control, const
 IOMESH_API int iomesh_control_volume_flatten(struct iomesh_control *control, const char *name,
                                              iomesh_progress_fn *progress, void *context);
 
-/** Returns as iomesh_import_begin_sync(). Thread: the engine's. Blocks: yes. Since: 0.2. */
-IOMESH_API int iomesh_control_import_begin(struct iomesh_control *control, const char *name,
-                                           const struct iomesh_import_options *options);
-/** Returns as iomesh_import_end_sync(). Thread: the engine's. Blocks: yes. Since: 0.2. */
-IOMESH_API int iomesh_control_import_end(struct iomesh_control *control, const char *name,
-                                         const uint8_t *uuid);
 /** Returns as iomesh_import_abandon_sync(). It goes on in the owner if this process ends.
  * Thread: the engine's. Blocks: yes. Since: 0.2. */
 IOMESH_API int iomesh_control_import_abandon(struct iomesh_control *control, const char *name,
@@ -147,5 +141,10 @@ IOMESH_API int iomesh_control_import_abandon(struct iomesh_control *control, con
 IOMESH_API int iomesh_control_volume_open(struct iomesh_control *control, const char *name,
                                           const struct iomesh_volume_options *options,
                                           struct iomesh_volume **ret_volume);
+/** Begin an import. The handle is one as above, and iomesh_import_end() works on it too. Returns as
+ * iomesh_import_begin_sync(), or -EMFILE. Thread: the engine's. Blocks: yes. Since: 0.2. */
+IOMESH_API int iomesh_control_import_begin(struct iomesh_control *control, const char *name,
+                                           const struct iomesh_import_options *options,
+                                           struct iomesh_volume **ret_volume);
 
 #endif
