@@ -63,7 +63,9 @@ static void io_count(struct iomesh_volume_stats *stats, const struct volume_io *
         stats->zeroes++;
         stats->zeroed_bytes += io->length;
         break;
-    case VOLUME_MAP: break;
+    case VOLUME_MAP:
+    case VOLUME_CHANGED:
+    case VOLUME_COPY: break;
     }
 }
 

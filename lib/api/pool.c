@@ -262,6 +262,8 @@ static unsigned pool_turn(struct engine_hook *hook)
     }
     if (pool->catalog != NULL)
         count += catalog_turn(pool->catalog);
+    if (pool->volume_engine != NULL && volume_engine_turn_needed(pool->volume_engine))
+        count++;
     if (pool->state == POOL_OPEN) {
         pool_watch_space(pool);
         return count;

@@ -196,6 +196,8 @@ static void read_look(struct store_op *op)
     plan->count = plan->again_count = plan->slots_busy = 0;
     plan->single = false;
     for (uint32_t i = 0; i < op->count; i++) {
+        if (op->only != NULL && (op->only[i / 8] >> i % 8 & 1) == 0)
+            continue;
         struct pointer pointer = tree_get(&op->path, index + i);
         op->kinds[i] = (uint8_t)MIN(pointer.kind, POINTER_PREPARED);
         op->places[i] = pointer.place;

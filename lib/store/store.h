@@ -156,8 +156,11 @@ struct store_op {
     uint64_t volume;
     uint64_t view; /* VIEW_HEAD, or a snapshot's cut (STORE_READ, STORE_MAP, STORE_CHANGED). */
     uint64_t block;
-    uint32_t count;    /* 1 .. 256 blocks within one MiB; STORE_ZERO: see store_submit();
+    uint32_t count; /* 1 .. 256 blocks within one MiB; STORE_ZERO: see store_submit();
                         * STORE_CHANGED: 1. */
+    const uint8_t
+        *only;         /* STORE_READ, STORE_MAP: block i if bit i % 8 of byte i / 8; data and kinds
+                          * of the others stay as they are. NULL: all of them. */
     void *data;        /* count * 4096 bytes, 512-byte aligned; borrowed until done. */
     uint64_t sequence; /* STORE_WRITE, STORE_ZERO: newer than any before for this volume. */
     uint64_t epoch;

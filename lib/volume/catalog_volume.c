@@ -164,6 +164,7 @@ static int volume_make(struct catalog_op *op, uint64_t sequence)
         return FAIL(-ENOMEM, "opening volume \"%s\": no memory", op->slot->name);
     struct volume_options options = {
         .id = op->record.id,
+        .view = VIEW_HEAD,
         .bytes = op->record.bytes,
         .sector_bytes = op->record.sector_bytes,
         .epoch = op->record.epoch,

@@ -7,8 +7,40 @@
 
 #define BOUNCE_BYTES 65536u
 #define SEGMENT_BYTES ((uint64_t)SEGMENT_BLOCKS * BLOCK_BYTES)
-/* What one answer about the allocation map looks at, at most. */
-#define MAP_BYTES_MAX (4ull << 30)
+/* Map pages that one answer about what is where looks at, at most: 4 GiB full of data. */
+#define SURVEY_PAGES_MAX 4096u
+
+/* One bit for each block of a map page. */
+#define BLOCK_SET_BYTES (STORE_OP_BLOCKS_MAX / 8)
+
+static inline bool block_set_has(const uint8_t *set, uint32_t index)
+{
+    return (set[index / 8] >> index % 8 & 1) != 0;
+}
+
+static inline void block_set_put(uint8_t *set, uint32_t index, bool in)
+{
+    set[index / 8] = (uint8_t)((set[index / 8] & ~(1u << index % 8)) | (unsigned)in << index % 8);
+}
+
+/* --- family.c ------------------------------------------------------------------------------- */
+
+/* Who is read where there are holes, nearest first. Lives as long as somebody reads by it. */
+struct family {
+    uint32_t references;
+    uint32_t count;
+    struct volume_parent parents[];
+};
+
+/* No parents: NULL, and nothing below costs anything. */
+int family_make(const struct volume_parent *parents, uint32_t count, struct family **ret_family);
+struct family *family_keep(struct family *family);
+void family_drop(struct family *family);
+/* A read or map has ended well: if holes are left of what op->only asked for, it becomes the one of
+ * the next parent, to be submitted again. What it answers then is of each block the nearest that is
+ * no hole. `only`: its memory. `level`: 0 at first. */
+bool family_next(const struct family *family, uint32_t *level, struct store_op *op,
+                 uint8_t only[BLOCK_SET_BYTES]);
 
 /*
  * A piece of a request: what one store operation, or a read and then a write, does.
@@ -27,6 +59,14 @@ struct piece {
     uint64_t offset;
     uint32_t length; /* Bytes of the request in it; 0 for a whole segment of zeros. */
     uint8_t *bounce; /* Or NULL: straight from and to the caller's memory. */
+    bool changes;    /* A hold waits for it. */
+    /* What is read through a family. */
+    struct family *family;
+    uint32_t level; /* Parents asked. */
+    uint8_t only[BLOCK_SET_BYTES];
+    /* Of a survey. */
+    uint64_t found; /* First block of the next map page with anything. */
+    uint32_t pages; /* Looked at. */
 };
 
 struct bounce {
@@ -39,33 +79,107 @@ struct volume_engine {
     struct list free_pieces;
     uint8_t *bounces;
     struct list free_bounces;
-    uint8_t *zeros;    /* 1 MiB of them. */
-    struct list ready; /* struct volume_io.ready: a piece could not start. In order. */
+    uint8_t *zeros;          /* 1 MiB of them. */
+    struct list ready;       /* struct volume_io.ready: a piece could not start. In order. */
+    struct list held;        /* struct volume_hold.node: to be told. */
+    struct list holds_later; /* struct volume.hold_later: released; others wait to hold it. */
+    bool again;              /* Turn without waiting for anything. */
     uint32_t volume_count;
 };
+
+enum hold_state { HOLD_NONE, HOLD_FIRST, HOLD_STOPPING, HOLD_HELD };
 
 struct volume {
     struct volume_engine *engine;
     uint64_t id;
+    uint64_t view;
     uint64_t bytes;
     uint32_t sector_bytes;
     uint64_t epoch;
     uint64_t sequence, sequence_end;
-    uint32_t sequences_promised; /* To pieces that are read before they are written. */
+    uint32_t sequences_promised; /* To pieces that are read before they are written, and a hold. */
     uint64_t sequence_warn;      /* Ask for more from here on. */
     void (*want_sequences)(void *context);
     void *context;
     bool wants_sequences;
+    bool writable;
     int refused;         /* Result of what lacks a sequence; 0: it waits. */
     struct list holding; /* struct volume_io.node: hold their ranges. */
     struct list waiting; /* In order of arrival. */
     uint32_t io_count;
+    uint64_t cut; /* What changes carry. */
+    bool views;
+    struct family *family; /* NULL: none. */
+
+    uint32_t changes;    /* Pieces of changes under way. */
+    struct list stopped; /* struct volume_io.ready: changes that a hold lets begin no piece. */
+    struct list holds;   /* struct volume_hold.node: those that wait. */
+    struct list hold_later;
+    struct volume_hold *holder;
+    uint8_t hold_state;
+    bool cut_taken;
 };
 
-/* piece.c: start pieces of a request until it has enough under way, or something is short. False:
- * short; it is in engine->ready. */
+static inline bool volume_stops(const struct volume *volume)
+{
+    return volume->hold_state >= HOLD_STOPPING;
+}
+
+static inline bool volume_has_sequence(const struct volume *volume)
+{
+    return volume->sequence + volume->sequences_promised < volume->sequence_end;
+}
+
+static inline bool io_changes(const struct volume_io *io)
+{
+    return io->kind == VOLUME_WRITE || io->kind == VOLUME_DISCARD || io->kind == VOLUME_ZERO ||
+           io->kind == VOLUME_COPY;
+}
+
+static inline bool io_surveys(const struct volume_io *io)
+{
+    return io->kind == VOLUME_MAP || io->kind == VOLUME_CHANGED;
+}
+
+/* --- open.c --------------------------------------------------------------------------------- */
+
+/* Asks for more, unless somebody did. */
+void volume_want_sequences(struct volume *volume);
+
+/* --- hold.c --------------------------------------------------------------------------------- */
+
+/* Goes on with whoever is first: there is a sequence, or no change under way any more. */
+void volume_hold_advance(struct volume *volume);
+/* Tells who holds; then, after what waits has begun, lets the next hold begin. */
+void volume_holds_turn(struct volume_engine *engine);
+void volume_holds_later(struct volume_engine *engine);
+
+/* --- piece.c -------------------------------------------------------------------------------- */
+
+/* A free one; NULL: there is none, and the request wants to be in engine->ready. */
+struct piece *piece_take(struct volume_io *io);
+void piece_release(struct piece *piece);
+/* Start pieces of a request until it has enough under way, or something is short. False: short; it
+ * is in engine->ready, or stopped. */
 bool volume_io_advance(struct volume_io *io);
-/* volume.c: a piece has ended. */
+
+/* --- survey.c ------------------------------------------------------------------------------- */
+
+/* Answers what is where, or what changed, from io->next on. */
+void volume_survey(struct volume_io *io);
+
+/* --- copy.c --------------------------------------------------------------------------------- */
+
+/* The range is held: find out what is to be written, then write it. */
+void volume_copy_begin(struct volume_io *io);
+
+/* --- volume.c ------------------------------------------------------------------------------- */
+
+/* A piece has ended. */
 void volume_io_piece_done(struct volume_io *io, int result);
+/* Nothing of it is under way, and nothing is left to do. */
+void volume_io_ended(struct volume_io *io);
+/* The same of one that holds no range. */
+void volume_io_tell(struct volume_io *io);
 
 #endif

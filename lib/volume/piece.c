@@ -4,7 +4,7 @@
 
 #include "volume/inside.h"
 
-static struct piece *piece_take(struct volume_io *io)
+struct piece *piece_take(struct volume_io *io)
 {
     struct list *node = list_pop_front(&io->volume->engine->free_pieces);
     if (node == NULL)
@@ -12,10 +12,12 @@ static struct piece *piece_take(struct volume_io *io)
     struct piece *piece = LIST_ENTRY(node, struct piece, node);
     piece->io = io;
     piece->bounce = NULL;
+    piece->changes = false;
+    piece->family = NULL;
     return piece;
 }
 
-static void piece_release(struct piece *piece)
+void piece_release(struct piece *piece)
 {
     struct volume_engine *engine = piece->io->volume->engine;
     if (piece->bounce != NULL) {
@@ -23,6 +25,8 @@ static void piece_release(struct piece *piece)
         list_push_front(&engine->free_bounces, &bounce->node);
     }
     piece->bounce = NULL;
+    family_drop(piece->family);
+    piece->family = NULL;
     /* The last used is the next: what the processor's caches hold is enough for all that fly. */
     list_push_front(&engine->free_pieces, &piece->node);
 }
@@ -69,7 +73,8 @@ static void piece_submit(struct piece *piece, enum store_op_kind kind, void *dat
     struct store_op *op = &piece->op;
     op->kind = kind;
     op->volume = volume->id;
-    op->view = VIEW_HEAD;
+    op->view = volume->view;
+    op->only = NULL;
     op->block = piece->offset / BLOCK_BYTES;
     if (piece->length == 0)
         op->count = SEGMENT_BLOCKS;
@@ -78,17 +83,26 @@ static void piece_submit(struct piece *piece, enum store_op_kind kind, void *dat
     op->data = data;
     op->epoch = volume->epoch;
     op->context = piece;
-    if (kind == STORE_WRITE || kind == STORE_ZERO)
+    if (kind == STORE_WRITE || kind == STORE_ZERO) {
         op->sequence = volume->sequence++;
+        op->cut = volume->cut;
+        op->views = volume->views;
+        /* A hole would let it shine through. */
+        op->parent = volume->family != NULL && !MUTANT(133);
+    }
     store_submit(volume->engine->store, op);
 }
 
 static void piece_end(struct piece *piece, int result)
 {
     struct volume_io *io = piece->io;
+    struct volume *volume = io->volume;
     if (piece->state == PIECE_FILL)
-        io->volume->sequences_promised--;
+        volume->sequences_promised--;
+    bool last_change = piece->changes && --volume->changes == 0;
     piece_release(piece);
+    if (last_change && volume->holder != NULL)
+        volume_hold_advance(volume);
     volume_io_piece_done(io, result);
 }
 
@@ -108,6 +122,8 @@ static void piece_filled(struct piece *piece)
         memcpy(at, io_data(io, piece->offset), piece->length);
     }
     piece->state = PIECE_GO;
+    family_drop(piece->family);
+    piece->family = NULL;
     io->volume->sequences_promised--;
     piece_submit(piece, STORE_WRITE, piece->bounce);
 }
@@ -116,6 +132,11 @@ static void piece_done(struct store_op *op, int result)
 {
     struct piece *piece = op->context;
     struct volume_io *io = piece->io;
+    if (result == 0 && piece->family != NULL &&
+        family_next(piece->family, &piece->level, op, piece->only)) {
+        store_submit(io->volume->engine->store, op);
+        return;
+    }
     if (result == 0 && piece->state == PIECE_FILL) {
         piece_filled(piece);
         return;
@@ -126,18 +147,25 @@ static void piece_done(struct store_op *op, int result)
     piece_end(piece, result);
 }
 
+/* What it reads is read through the family as it is now. */
+static void piece_read(struct piece *piece, void *data)
+{
+    piece->family = family_keep(piece->io->volume->family);
+    piece->level = 0;
+    piece_submit(piece, STORE_READ, data);
+}
+
 static void piece_start(struct piece *piece)
 {
     struct volume_io *io = piece->io;
     piece->op.done = piece_done;
     piece->state = PIECE_GO;
     if (io->kind == VOLUME_READ) {
-        piece_submit(piece, STORE_READ,
-                     piece->bounce != NULL ? piece->bounce : io_data(io, piece->offset));
+        piece_read(piece, piece->bounce != NULL ? piece->bounce : io_data(io, piece->offset));
     } else if (piece->length != 0 && piece_partial(piece)) {
         piece->state = PIECE_FILL;
         io->volume->sequences_promised++;
-        piece_submit(piece, STORE_READ, piece->bounce);
+        piece_read(piece, piece->bounce);
     } else if (io->kind == VOLUME_WRITE) {
         if (piece->bounce != NULL)
             memcpy(piece->bounce, io_data(io, piece->offset), piece->length);
@@ -163,8 +191,8 @@ static bool io_next_piece(struct volume_io *io)
 {
     struct volume_engine *engine = io->volume->engine;
     struct volume *volume = io->volume;
-    bool changes = io->kind != VOLUME_READ;
-    if (changes && volume->sequence + volume->sequences_promised >= volume->sequence_end)
+    bool changes = io_changes(io);
+    if (changes && (volume_stops(volume) || !volume_has_sequence(volume)))
         return false;
     struct piece *piece = piece_take(io);
     if (piece == NULL)
@@ -183,27 +211,24 @@ static bool io_next_piece(struct volume_io *io)
     }
     io->next += segment ? SEGMENT_BYTES : piece->length;
     io->pieces++;
+    piece->changes = changes;
+    volume->changes += changes ? 1 : 0;
     piece_start(piece);
     return true;
 }
 
-static void sequences_watch(struct volume *volume)
-{
-    if (volume->sequence < volume->sequence_warn || volume->wants_sequences)
-        return;
-    volume->wants_sequences = true;
-    if (volume->want_sequences != NULL)
-        volume->want_sequences(volume->context);
-}
-
 bool volume_io_advance(struct volume_io *io)
 {
+    struct volume *volume = io->volume;
     uint64_t end = io->offset + io->length;
     bool started = true;
     while (started && io->result == 0 && io->next < end && io->pieces < VOLUME_IO_PIECES)
         started = io_next_piece(io);
-    sequences_watch(io->volume);
-    if (!started)
-        list_push_back(&io->volume->engine->ready, &io->ready);
+    if (volume->sequence >= volume->sequence_warn)
+        volume_want_sequences(volume);
+    if (!started && io_changes(io) && volume_stops(volume))
+        list_push_back(&volume->stopped, &io->ready);
+    else if (!started)
+        list_push_back(&volume->engine->ready, &io->ready);
     return started;
 }

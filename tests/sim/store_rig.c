@@ -187,6 +187,7 @@ static bool rig_open_volume(struct rig *rig, struct rig_volume *volume)
 {
     struct volume_options options = {
         .id = volume->id,
+        .view = VIEW_HEAD,
         .bytes = (uint64_t)RIG_SEGMENTS * SEGMENT_BLOCKS * BLOCK_BYTES,
         .sector_bytes = volume->sector_bytes,
         .epoch = ++volume->epoch,
