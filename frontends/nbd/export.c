@@ -37,7 +37,7 @@ static void tell_waiters(struct export *export, int result)
             export->users++;
         else
             connection->export = NULL;
-        handshake_opened(connection, export, result);
+        handshake_opened(connection, result);
     }
 }
 
@@ -126,14 +126,14 @@ void export_open(struct connection *connection, const char *name)
     if (export != NULL && export->state == EXPORT_OPEN) {
         export->users++;
         connection->export = export;
-        handshake_opened(connection, export, 0);
+        handshake_opened(connection, 0);
         return;
     }
     const bool fresh = export == NULL;
     if (fresh) {
         export = calloc(1, sizeof *export);
         if (export == NULL) {
-            handshake_opened(connection, NULL, -ENOMEM);
+            handshake_opened(connection, -ENOMEM);
             return;
         }
         export->server = server;

@@ -6,12 +6,10 @@
 
 #include "nbd/proto.h"
 
-static const char allocation[] = "base:allocation";
-
 enum { ANSWER_HEADER_BYTES = 20 };
 
-static void answer(struct nbd_session *session, uint32_t option, uint32_t type, const void *data,
-                   size_t length)
+void nbd_answer(struct nbd_session *session, uint32_t option, uint32_t type, const void *data,
+                size_t length)
 {
     assert(session->out_bytes + ANSWER_HEADER_BYTES + length <= NBD_OUT_BYTES_MAX);
     uint8_t *to = session->out + session->out_bytes;
@@ -24,16 +22,21 @@ static void answer(struct nbd_session *session, uint32_t option, uint32_t type, 
     session->out_bytes = (uint16_t)(session->out_bytes + ANSWER_HEADER_BYTES + length);
 }
 
-static void refuse(struct nbd_session *session, uint32_t option, uint32_t type,
-                   const char *sentence, struct nbd_event *event)
+bool nbd_answer_fits(const struct nbd_session *session, size_t length)
 {
-    answer(session, option, type, sentence, strlen(sentence));
+    return session->out_bytes + ANSWER_HEADER_BYTES + length <= NBD_OUT_BYTES_MAX;
+}
+
+void nbd_refuse(struct nbd_session *session, uint32_t option, uint32_t type, const char *sentence,
+                struct nbd_event *event)
+{
+    nbd_answer(session, option, type, sentence, strlen(sentence));
     event->kind = NBD_EVENT_SEND;
 }
 
 static void accept_plainly(struct nbd_session *session, uint32_t option, struct nbd_event *event)
 {
-    answer(session, option, NBD_REP_ACK, NULL, 0);
+    nbd_answer(session, option, NBD_REP_ACK, NULL, 0);
     event->kind = NBD_EVENT_SEND;
 }
 
@@ -58,9 +61,8 @@ uint16_t nbd_transmission_flags(const struct nbd_session *session, const struct 
     return (uint16_t)flags;
 }
 
-/* Keeps the name for the caller's lookup; false if no export can be called that. */
-static bool ask(struct nbd_session *session, uint32_t option, const uint8_t *name, size_t length,
-                struct nbd_event *event)
+bool nbd_ask(struct nbd_session *session, uint32_t option, const uint8_t *name, size_t length,
+             struct nbd_event *event)
 {
     if (length > NBD_NAME_BYTES_MAX || memchr(name, '\0', length) != NULL)
         return false;
@@ -81,14 +83,14 @@ static void option_export_name(struct nbd_session *session, const uint8_t *data,
         nbd_broken(session, event, "the server is shutting down");
     else if (session->mode == NBD_EXTENDED)
         nbd_broken(session, event, "EXPORT_NAME cannot follow EXTENDED_HEADERS");
-    else if (!ask(session, NBD_OPT_EXPORT_NAME, data, length, event))
+    else if (!nbd_ask(session, NBD_OPT_EXPORT_NAME, data, length, event))
         nbd_broken(session, event, "EXPORT_NAME with a name that no export can have");
 }
 
 static void option_list(struct nbd_session *session, uint32_t length, struct nbd_event *event)
 {
     if (length != 0) {
-        refuse(session, NBD_OPT_LIST, NBD_REP_ERR_INVALID, "LIST takes no data", event);
+        nbd_refuse(session, NBD_OPT_LIST, NBD_REP_ERR_INVALID, "LIST takes no data", event);
         return;
     }
     session->asking_option = NBD_OPT_LIST;
@@ -100,13 +102,13 @@ static void option_starttls(struct nbd_session *session, uint32_t length, struct
 {
     const uint32_t option = NBD_OPT_STARTTLS;
     if (length != 0)
-        refuse(session, option, NBD_REP_ERR_INVALID, "STARTTLS takes no data", event);
+        nbd_refuse(session, option, NBD_REP_ERR_INVALID, "STARTTLS takes no data", event);
     else if (session->secured)
-        refuse(session, option, NBD_REP_ERR_INVALID, "TLS is already up", event);
+        nbd_refuse(session, option, NBD_REP_ERR_INVALID, "TLS is already up", event);
     else if (!session->tls_offered)
-        refuse(session, option, NBD_REP_ERR_POLICY, "this server is set up without TLS", event);
+        nbd_refuse(session, option, NBD_REP_ERR_POLICY, "this server is set up without TLS", event);
     else {
-        answer(session, option, NBD_REP_ACK, NULL, 0);
+        nbd_answer(session, option, NBD_REP_ACK, NULL, 0);
         event->kind = NBD_EVENT_TLS;
     }
 }
@@ -117,22 +119,22 @@ static void option_info(struct nbd_session *session, uint32_t option, const uint
 {
     const uint32_t name_bytes = length >= 6 ? nbd_get32(data) : 0;
     if (length < 6 || name_bytes > length - 6 || name_bytes > NBD_STRING_BYTES_MAX) {
-        refuse(session, option, NBD_REP_ERR_INVALID, "the name does not fit the option", event);
+        nbd_refuse(session, option, NBD_REP_ERR_INVALID, "the name does not fit the option", event);
         return;
     }
     const uint8_t *items = data + 4 + name_bytes;
     const uint32_t count = nbd_get16(items);
     if (length != 4 + name_bytes + 2 + 2 * count) {
-        refuse(session, option, NBD_REP_ERR_INVALID, "the list of requests does not fit the option",
-               event);
+        nbd_refuse(session, option, NBD_REP_ERR_INVALID,
+                   "the list of requests does not fit the option", event);
         return;
     }
     session->info_name_wanted = false;
     for (uint32_t index = 0; index < count; index++)
         if (nbd_get16(items + 2 + 2 * index) == NBD_INFO_NAME)
             session->info_name_wanted = true;
-    if (!ask(session, option, data + 4, name_bytes, event))
-        refuse(session, option, NBD_REP_ERR_UNKNOWN, "no export can have this name", event);
+    if (!nbd_ask(session, option, data + 4, name_bytes, event))
+        nbd_refuse(session, option, NBD_REP_ERR_UNKNOWN, "no export can have this name", event);
 }
 
 /* Headers for the transmission phase: structured or extended replies. */
@@ -140,77 +142,27 @@ static void option_mode(struct nbd_session *session, uint32_t option, uint32_t l
                         struct nbd_event *event)
 {
     if (length != 0) {
-        refuse(session, option, NBD_REP_ERR_INVALID, "this option takes no data", event);
+        nbd_refuse(session, option, NBD_REP_ERR_INVALID, "this option takes no data", event);
     } else if (option == NBD_OPT_EXTENDED_HEADERS) {
         if (session->mode == NBD_EXTENDED) {
-            refuse(session, option, NBD_REP_ERR_INVALID, "extended headers are already on", event);
+            nbd_refuse(session, option, NBD_REP_ERR_INVALID, "extended headers are already on",
+                       event);
             return;
         }
         session->mode = NBD_EXTENDED;
         accept_plainly(session, option, event);
     } else if (session->mode == NBD_EXTENDED) {
-        refuse(session, option, NBD_REP_ERR_EXT_HEADER_REQD,
-               "extended headers are on and include structured replies", event);
+        nbd_refuse(session, option, NBD_REP_ERR_EXT_HEADER_REQD,
+                   "extended headers are on and include structured replies", event);
     } else {
         session->mode = NBD_STRUCTURED;
         accept_plainly(session, option, event);
     }
 }
 
-static bool query_matches(uint32_t option, const uint8_t *query, uint32_t length)
-{
-    if (length == sizeof allocation - 1 && memcmp(query, allocation, length) == 0)
-        return true;
-    /* "base:" stands for all of base when listing, and for nothing when setting. */
-    return option == NBD_OPT_LIST_META_CONTEXT && length == 5 && memcmp(query, "base:", 5) == 0;
-}
-
-/* u32 count, then count times u32 length and text; false if it does not end with the option. */
-static bool queries_match(uint32_t option, const uint8_t *data, uint32_t length, bool *ret_matched)
-{
-    if (length < 4)
-        return false;
-    const uint32_t count = nbd_get32(data);
-    data += 4;
-    length -= 4;
-    bool matched = count == 0 && option == NBD_OPT_LIST_META_CONTEXT;
-    for (uint32_t index = 0; index < count; index++) {
-        if (length < 4)
-            return false;
-        const uint32_t query_bytes = nbd_get32(data);
-        if (query_bytes > length - 4 || query_bytes > NBD_STRING_BYTES_MAX)
-            return false;
-        matched = matched || query_matches(option, data + 4, query_bytes);
-        data += 4 + query_bytes;
-        length -= 4 + query_bytes;
-    }
-    *ret_matched = matched;
-    return length == 0;
-}
-
-static void option_meta(struct nbd_session *session, uint32_t option, const uint8_t *data,
-                        uint32_t length, struct nbd_event *event)
-{
-    if (option == NBD_OPT_SET_META_CONTEXT)
-        session->context_selected = false; /* Also when this one fails. */
-    if (session->mode == NBD_SIMPLE) {
-        refuse(session, option, NBD_REP_ERR_INVALID, "structured replies come first", event);
-        return;
-    }
-    const uint32_t name_bytes = length >= 8 ? nbd_get32(data) : 0;
-    if (length < 8 || name_bytes > length - 8 || name_bytes > NBD_STRING_BYTES_MAX ||
-        !queries_match(option, data + 4 + name_bytes, length - 4 - name_bytes,
-                       &session->asking_matched)) {
-        refuse(session, option, NBD_REP_ERR_INVALID, "the queries do not fit the option", event);
-        return;
-    }
-    if (!ask(session, option, data + 4, name_bytes, event))
-        refuse(session, option, NBD_REP_ERR_UNKNOWN, "no export can have this name", event);
-}
-
 static void option_abort(struct nbd_session *session, struct nbd_event *event)
 {
-    answer(session, NBD_OPT_ABORT, NBD_REP_ACK, NULL, 0);
+    nbd_answer(session, NBD_OPT_ABORT, NBD_REP_ACK, NULL, 0);
     session->state = NBD_STATE_CLOSED;
     event->kind = NBD_EVENT_END;
 }
@@ -224,11 +176,11 @@ void nbd_option_oversize(struct nbd_session *session, uint32_t option, uint32_t 
     }
     session->skip_bytes = length;
     if (option == NBD_OPT_SET_META_CONTEXT)
-        session->context_selected = false;
+        session->contexts.bits = 0;
     if (session->tls_required && !session->secured)
-        refuse(session, option, NBD_REP_ERR_TLS_REQD, "start TLS first", event);
+        nbd_refuse(session, option, NBD_REP_ERR_TLS_REQD, "start TLS first", event);
     else
-        refuse(session, option, NBD_REP_ERR_TOO_BIG, "the option is too long", event);
+        nbd_refuse(session, option, NBD_REP_ERR_TOO_BIG, "the option is too long", event);
 }
 
 void nbd_option(struct nbd_session *session, uint32_t option, const uint8_t *data, uint32_t length,
@@ -246,11 +198,11 @@ void nbd_option(struct nbd_session *session, uint32_t option, const uint8_t *dat
         if (option == NBD_OPT_EXPORT_NAME)
             nbd_broken(session, event, "this server requires TLS");
         else
-            refuse(session, option, NBD_REP_ERR_TLS_REQD, "start TLS first", event);
+            nbd_refuse(session, option, NBD_REP_ERR_TLS_REQD, "start TLS first", event);
         return;
     }
     if (session->closing && option != NBD_OPT_EXPORT_NAME) {
-        refuse(session, option, NBD_REP_ERR_SHUTDOWN, "the server is shutting down", event);
+        nbd_refuse(session, option, NBD_REP_ERR_SHUTDOWN, "the server is shutting down", event);
         return;
     }
     switch (option) {
@@ -262,57 +214,38 @@ void nbd_option(struct nbd_session *session, uint32_t option, const uint8_t *dat
     case NBD_OPT_STRUCTURED_REPLY:
     case NBD_OPT_EXTENDED_HEADERS: option_mode(session, option, length, event); break;
     case NBD_OPT_LIST_META_CONTEXT:
-    case NBD_OPT_SET_META_CONTEXT: option_meta(session, option, data, length, event); break;
-    default: refuse(session, option, NBD_REP_ERR_UNSUP, "unknown option", event); break;
+    case NBD_OPT_SET_META_CONTEXT: nbd_option_contexts(session, option, data, length, event); break;
+    default: nbd_refuse(session, option, NBD_REP_ERR_UNSUP, "unknown option", event); break;
     }
 }
 
 static void answer_info(struct nbd_session *session, const struct nbd_export *export)
 {
     const uint32_t option = session->asking_option;
-    const bool context =
-        session->context_selected && strcmp(session->context_name, session->name) == 0;
+    const bool context = nbd_contexts_of(session, session->name) != 0;
     uint8_t info[2 + NBD_NAME_BYTES_MAX];
     uint8_t *to = nbd_put16(info, NBD_INFO_EXPORT);
     to = nbd_put64(to, export->size_bytes);
     to = nbd_put16(to, nbd_transmission_flags(session, export, context));
-    answer(session, option, NBD_REP_INFO, info, (size_t)(to - info));
+    nbd_answer(session, option, NBD_REP_INFO, info, (size_t)(to - info));
     /* Our limits are not the defaults, so they are told without being asked for. */
     to = nbd_put16(info, NBD_INFO_BLOCK_SIZE);
     to = nbd_put32(to, export->block_bytes_min);
     to = nbd_put32(to, export->block_bytes_preferred);
     to = nbd_put32(to, export->payload_bytes_max);
-    answer(session, option, NBD_REP_INFO, info, (size_t)(to - info));
+    nbd_answer(session, option, NBD_REP_INFO, info, (size_t)(to - info));
     if (session->info_name_wanted) {
         to = nbd_put16(info, NBD_INFO_NAME);
         memcpy(to, session->name, session->name_bytes);
-        answer(session, option, NBD_REP_INFO, info, 2u + session->name_bytes);
+        nbd_answer(session, option, NBD_REP_INFO, info, 2u + session->name_bytes);
     }
-    answer(session, option, NBD_REP_ACK, NULL, 0);
-}
-
-static void answer_meta(struct nbd_session *session)
-{
-    const bool set = session->asking_option == NBD_OPT_SET_META_CONTEXT;
-    if (session->asking_matched) {
-        uint8_t context[4 + sizeof allocation];
-        nbd_put32(context, set ? NBD_CONTEXT_ALLOCATION : 0);
-        memcpy(context + 4, allocation, sizeof allocation - 1);
-        answer(session, session->asking_option, NBD_REP_META_CONTEXT, context,
-               4 + sizeof allocation - 1);
-        if (set) {
-            session->context_selected = true;
-            memcpy(session->context_name, session->name, session->name_bytes + 1u);
-        }
-    }
-    answer(session, session->asking_option, NBD_REP_ACK, NULL, 0);
+    nbd_answer(session, option, NBD_REP_ACK, NULL, 0);
 }
 
 static void answer_export_name(struct nbd_session *session, const struct nbd_export *export)
 {
     enum { PADDING_BYTES = 124 };
-    const bool context =
-        session->context_selected && strcmp(session->context_name, session->name) == 0;
+    const bool context = nbd_contexts_of(session, session->name) != 0;
     uint8_t *to = nbd_put64(session->out + session->out_bytes, export->size_bytes);
     to = nbd_put16(to, nbd_transmission_flags(session, export, context));
     if (!session->no_zeroes) {
@@ -325,8 +258,7 @@ static void answer_export_name(struct nbd_session *session, const struct nbd_exp
 static void enter_transmission(struct nbd_session *session, const struct nbd_export *export)
 {
     session->export = *export;
-    session->context_active =
-        session->context_selected && strcmp(session->context_name, session->name) == 0;
+    session->contexts_active = nbd_contexts_of(session, session->name);
     session->state = NBD_STATE_REQUESTS;
 }
 
@@ -334,7 +266,6 @@ bool nbd_export_found(struct nbd_session *session, const struct nbd_export *expo
 {
     assert(session->state == NBD_STATE_ASKING && session->asking_option != NBD_OPT_LIST);
     assert(export->payload_bytes_max <= NBD_PAYLOAD_BYTES_MAX);
-    session->state = NBD_STATE_OPTIONS;
     switch (session->asking_option) {
     case NBD_OPT_EXPORT_NAME:
         answer_export_name(session, export);
@@ -344,8 +275,11 @@ bool nbd_export_found(struct nbd_session *session, const struct nbd_export *expo
         answer_info(session, export);
         enter_transmission(session, export);
         break;
-    case NBD_OPT_INFO: answer_info(session, export); break;
-    default: answer_meta(session); break;
+    case NBD_OPT_INFO:
+        answer_info(session, export);
+        session->state = NBD_STATE_OPTIONS;
+        break;
+    default: nbd_context_end(session); break;
     }
     return true;
 }
@@ -360,7 +294,7 @@ bool nbd_export_refused(struct nbd_session *session, uint32_t reply, const char 
     const size_t length = strnlen(sentence, NBD_OUT_BYTES_MAX / 4);
     session->state = NBD_STATE_OPTIONS;
     session->out_bytes = 0; /* A refused LIST forgets the names that were not sent yet. */
-    answer(session, session->asking_option, reply, sentence, length);
+    nbd_answer(session, session->asking_option, reply, sentence, length);
     return true;
 }
 
@@ -368,21 +302,21 @@ bool nbd_list_add(struct nbd_session *session, const char *name)
 {
     assert(session->state == NBD_STATE_ASKING && session->asking_option == NBD_OPT_LIST);
     const size_t length = strnlen(name, NBD_NAME_BYTES_MAX);
-    if (session->out_bytes + ANSWER_HEADER_BYTES + 4u + length > NBD_OUT_BYTES_MAX)
+    if (!nbd_answer_fits(session, 4u + length))
         return false;
     uint8_t entry[4 + NBD_NAME_BYTES_MAX];
     nbd_put32(entry, (uint32_t)length);
     memcpy(entry + 4, name, length);
-    answer(session, NBD_OPT_LIST, NBD_REP_SERVER, entry, 4 + length);
+    nbd_answer(session, NBD_OPT_LIST, NBD_REP_SERVER, entry, 4 + length);
     return true;
 }
 
 bool nbd_list_end(struct nbd_session *session)
 {
     assert(session->state == NBD_STATE_ASKING && session->asking_option == NBD_OPT_LIST);
-    if (session->out_bytes + ANSWER_HEADER_BYTES > NBD_OUT_BYTES_MAX)
+    if (!nbd_answer_fits(session, 0))
         return false;
-    answer(session, NBD_OPT_LIST, NBD_REP_ACK, NULL, 0);
+    nbd_answer(session, NBD_OPT_LIST, NBD_REP_ACK, NULL, 0);
     session->state = NBD_STATE_OPTIONS;
     return true;
 }

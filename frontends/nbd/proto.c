@@ -19,6 +19,7 @@ void nbd_session_init(struct nbd_session *session, bool tls_offered, bool tls_re
     /* The name and out buffers need no clearing: their lengths say that they are empty. */
     memset(session, 0, offsetof(struct nbd_session, name));
     session->name[0] = '\0';
+    session->contexts.bits = 0;
     session->context_name[0] = '\0';
     session->tls_offered = tls_offered;
     session->tls_required = tls_required;
@@ -39,7 +40,7 @@ void nbd_secured(struct nbd_session *session)
     assert(session->state == NBD_STATE_OPTIONS && !session->secured);
     session->secured = true;
     session->mode = NBD_SIMPLE;
-    session->context_selected = false;
+    session->contexts.bits = 0;
 }
 
 static void client_flags(struct nbd_session *session, const uint8_t *from, size_t length,

@@ -42,8 +42,12 @@ enum {
     NBD_STRING_BYTES_MAX = 4096,
     /* The largest payload that must not be taken for an attack, and our largest. */
     NBD_PAYLOAD_BYTES_MAX = 32 << 20,
-    NBD_CONTEXT_ALLOCATION = 1, /* The id of base:allocation. */
-    NBD_REPLY_BYTES_MAX = 192,  /* Room for any one reply without its data. */
+    NBD_REPLY_BYTES_MAX = 192, /* Room for any one reply without its data. */
+    NBD_SNAPSHOT_BYTES_MAX = 128,
+    /* Snapshots that one client may compare with at once. */
+    NBD_SINCE_MAX = 15,
+    NBD_CONTEXTS_MAX = 1 + NBD_SINCE_MAX,
+    NBD_CONTEXT_ALLOCATION = 1, /* The id of base:allocation; see struct nbd_contexts. */
 };
 
 enum nbd_mode { NBD_SIMPLE, NBD_STRUCTURED, NBD_EXTENDED };
@@ -65,6 +69,17 @@ struct nbd_export {
     bool rotational;
 };
 
+/*
+ * Metadata contexts of one export. Bit 0 is base:allocation, bit n is iomesh:changed-since: and
+ * snapshots[n - 1]; the id of a context is the number of its bit plus 1.
+ */
+struct nbd_contexts {
+    uint32_t bits; /* Granted. */
+    uint32_t snapshot_count;
+    uint64_t cuts[NBD_SINCE_MAX]; /* The snapshots' moments, as the caller told them. */
+    char snapshots[NBD_SINCE_MAX][NBD_SNAPSHOT_BYTES_MAX + 1];
+};
+
 struct nbd_request {
     uint16_t type;      /* NBD_CMD_… */
     uint16_t flags;     /* Only ones that are allowed with this type. */
@@ -75,14 +90,18 @@ struct nbd_request {
     uint64_t length; /* Bytes of the export that the request is about. */
     /* Bytes of a WRITE that follow in the stream; the caller takes them before the next step. */
     uint32_t payload_bytes;
+    uint32_t contexts; /* Of a BLOCK_STATUS: bits of struct nbd_contexts; each gets a chunk. */
 };
 
 enum nbd_event_kind {
-    NBD_EVENT_MORE,    /* Not enough bytes: `needed` in one piece, counted after `used`. */
-    NBD_EVENT_SEND,    /* An answer is in `out`. */
-    NBD_EVENT_TLS,     /* Send `out`, start TLS, then nbd_secured(). */
-    NBD_EVENT_LIST,    /* Name the exports: nbd_list_add() for each, then nbd_list_end(). */
-    NBD_EVENT_EXPORT,  /* Look up session->name: nbd_export_found() or nbd_export_refused(). */
+    NBD_EVENT_MORE,   /* Not enough bytes: `needed` in one piece, counted after `used`. */
+    NBD_EVENT_SEND,   /* An answer is in `out`. */
+    NBD_EVENT_TLS,    /* Send `out`, start TLS, then nbd_secured(). */
+    NBD_EVENT_LIST,   /* Name the exports: nbd_list_add() for each, then nbd_list_end(). */
+    NBD_EVENT_EXPORT, /* Look up session->name: nbd_export_found() or nbd_export_refused(). */
+    /* Name the snapshots that session->name can be compared with: nbd_context_add() for each, then
+     * nbd_context_end(); or nbd_export_refused(). */
+    NBD_EVENT_CONTEXTS,
     NBD_EVENT_REQUEST, /* `request` wants a reply. */
     NBD_EVENT_END,     /* The client says goodbye: send `out`, finish what is in flight, close. */
     NBD_EVENT_BROKEN,  /* Close; `reason` says why. */
@@ -106,17 +125,18 @@ struct nbd_session {
     bool closing; /* The server is going away: options and requests get a SHUTDOWN error. */
     bool fixed;
     bool no_zeroes;
-    bool context_selected; /* base:allocation, for the export context_name. */
-    bool context_active;   /* The same, once in transmission. */
+    uint32_t contexts_active; /* Bits of `contexts`, once in transmission. */
     uint32_t options_count;
     uint64_t skip_bytes; /* Input to throw away before anything else. */
 
     /* The question that is open in NBD_STATE_ASKING. */
     uint32_t asking_option;
-    bool asking_matched; /* Some query of a meta context option named base:allocation. */
+    bool asking_every; /* Snapshot: a query of LIST_META_CONTEXT stands for all of them. */
     bool info_name_wanted;
     uint16_t name_bytes;
     char name[NBD_NAME_BYTES_MAX + 1];
+    struct nbd_contexts asking;   /* What the queries of a meta context option named. */
+    struct nbd_contexts contexts; /* What was set, for the export context_name. */
     char context_name[NBD_NAME_BYTES_MAX + 1];
 
     struct nbd_export export; /* Valid in NBD_STATE_REQUESTS. */
@@ -146,9 +166,16 @@ bool nbd_export_refused(struct nbd_session *session, uint32_t reply, const char 
 bool nbd_list_add(struct nbd_session *session, const char *name);
 bool nbd_list_end(struct nbd_session *session);
 
+/* Answers to NBD_EVENT_CONTEXTS; those that were not asked for are passed over. False: `out` is
+ * full, send it and say the same again. */
+bool nbd_context_add(struct nbd_session *session, const char *snapshot, uint64_t cut);
+bool nbd_context_end(struct nbd_session *session);
+
 /* What was or would be advertised for this export. */
 uint16_t nbd_transmission_flags(const struct nbd_session *session, const struct nbd_export *export,
                                 bool context);
+/* The bits of the contexts that were set for this name. */
+uint32_t nbd_contexts_of(const struct nbd_session *session, const char *name);
 
 /* errno (negative, or an IOMESH_… code's errno) to the protocol's few. */
 uint32_t nbd_error_from(int error);
@@ -166,9 +193,10 @@ size_t nbd_put_data(enum nbd_mode mode, uint8_t *to, const struct nbd_request *r
 /* `length` bytes of zeros from `offset`; not in simple mode. */
 size_t nbd_put_hole(enum nbd_mode mode, uint8_t *to, const struct nbd_request *request,
                     uint64_t offset, uint32_t length, bool last);
-/* The head before `count` extents of nbd_extent_bytes(mode) each; not in simple mode. */
+/* The head before `count` extents of nbd_extent_bytes(mode) each, of the context with this id; not
+ * in simple mode. */
 size_t nbd_put_status(enum nbd_mode mode, uint8_t *to, const struct nbd_request *request,
-                      uint32_t count);
+                      uint32_t context, uint32_t count, bool last);
 size_t nbd_extent_bytes(enum nbd_mode mode);
 size_t nbd_put_extent(enum nbd_mode mode, uint8_t *to, uint64_t length, uint32_t flags);
 
@@ -177,6 +205,17 @@ void nbd_option(struct nbd_session *session, uint32_t option, const uint8_t *dat
                 struct nbd_event *event);
 void nbd_option_oversize(struct nbd_session *session, uint32_t option, uint32_t length,
                          struct nbd_event *event);
+void nbd_option_contexts(struct nbd_session *session, uint32_t option, const uint8_t *data,
+                         uint32_t length, struct nbd_event *event);
+/* Puts an answer into `out`; whether it has room is nbd_answer_fits(). */
+void nbd_answer(struct nbd_session *session, uint32_t option, uint32_t type, const void *data,
+                size_t length);
+bool nbd_answer_fits(const struct nbd_session *session, size_t length);
+void nbd_refuse(struct nbd_session *session, uint32_t option, uint32_t type, const char *sentence,
+                struct nbd_event *event);
+/* Keeps the name for the caller's lookup; false if no export can be called that. */
+bool nbd_ask(struct nbd_session *session, uint32_t option, const uint8_t *name, size_t length,
+             struct nbd_event *event);
 void nbd_request_step(struct nbd_session *session, const uint8_t *from, size_t length,
                       struct nbd_event *event);
 void nbd_broken(struct nbd_session *session, struct nbd_event *event, const char *reason);

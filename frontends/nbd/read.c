@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests that answer with more than a status: READ, BLOCK_STATUS; and CACHE, which walks the
- * same map. */
+/* READ: data and holes. */
 #include <assert.h>
 #include <string.h>
 
@@ -13,10 +12,6 @@ enum {
     /* Shorter runs of zeros inside a reply are sent as data: a chunk has its price too. */
     HOLE_BYTES_MIN = 32768,
     CHUNKS_MAX = IO_PARTS_MAX / 2,
-    /* A walk for CACHE: this many extents at a time, this often. */
-    CACHE_EXTENTS = BLOCK_BYTES / sizeof(struct iomesh_extent),
-    CACHE_ROUNDS_MAX = 64,
-    STATUS_BYTES = 65536,
 };
 
 static bool is_zero(const uint8_t *bytes, size_t length)
@@ -132,83 +127,4 @@ void read_submit(struct io *io)
     }
     io_asked(io, iomesh_read(io->connection->export->volume, io->request.offset + io->done_bytes,
                              io->piece_bytes, io->buffer, read_done, io));
-}
-
-uint32_t status_buffer_bytes(const struct io *io)
-{
-    const bool one = (io->request.flags & NBD_CMD_FLAG_REQ_ONE) != 0;
-    return io->request.type == NBD_CMD_CACHE || one ? BLOCK_BYTES : STATUS_BYTES;
-}
-
-static void status_sent(void *context, int result)
-{
-    struct io *io = context;
-    if (io_sent(io, result))
-        io_free(io);
-}
-
-/* Extents become descriptors in place: a descriptor is never longer than an extent. */
-static void status_done(void *context, int result, uint32_t extent_count)
-{
-    struct io *io = context;
-    const enum nbd_mode mode = io->connection->session.mode;
-    if (result != 0) {
-        io_reply(io, result);
-        return;
-    }
-    static_assert(sizeof(struct iomesh_extent) == 16, "descriptors are written over extents");
-    const struct iomesh_extent *extents = io->buffer;
-    uint8_t *to = io->buffer;
-    uint32_t count = 0;
-    bool cut = false;
-    for (uint32_t index = 0; index < extent_count && !cut; index++) {
-        uint64_t bytes = extents[index].bytes;
-        uint32_t flags = extents[index].flags & (IOMESH_EXTENT_HOLE | IOMESH_EXTENT_ZERO);
-        if (mode != NBD_EXTENDED && bytes > UINT32_MAX - (BLOCK_BYTES - 1)) {
-            bytes = UINT32_MAX - (BLOCK_BYTES - 1); /* 32 bits, and still whole blocks. */
-            cut = true;
-        }
-        if (PLANTED("block-status"))
-            flags = 0;
-        to += nbd_put_extent(mode, to, bytes, flags);
-        count++;
-    }
-    io->parts[0] = (struct iovec){io->head, nbd_put_status(mode, io->head, &io->request, count)};
-    io->parts[1] = (struct iovec){io->buffer, (size_t)(to - (uint8_t *)io->buffer)};
-    io_send(io, 2, status_sent);
-}
-
-void status_submit(struct io *io)
-{
-    static_assert((int)IOMESH_EXTENT_HOLE == (int)NBD_STATE_HOLE, "the same bits");
-    static_assert((int)IOMESH_EXTENT_ZERO == (int)NBD_STATE_ZERO, "the same bits");
-    const bool one = (io->request.flags & NBD_CMD_FLAG_REQ_ONE) != 0 && !PLANTED("req-one");
-    const uint32_t extent_max =
-        one ? 1 : status_buffer_bytes(io) / (uint32_t)sizeof(struct iomesh_extent);
-    io_asked(io, iomesh_block_status(io->connection->export->volume, io->request.offset,
-                                     io->request.length, io->buffer, extent_max, status_done, io));
-}
-
-/* CACHE brings in the pages that say where the range lies; data itself is not cached here. */
-static void cache_done(void *context, int result, uint32_t extent_count)
-{
-    struct io *io = context;
-    const struct iomesh_extent *extents = io->buffer;
-    for (uint32_t index = 0; index < extent_count; index++)
-        io->done_bytes += extents[index].bytes;
-    if (result != 0 || io->done_bytes >= io->request.length ||
-        ++io->piece_bytes >= CACHE_ROUNDS_MAX)
-        io_reply(io, result);
-    else if (io->connection->state == CONNECTION_CLOSING)
-        io_free(io);
-    else
-        cache_submit(io);
-}
-
-void cache_submit(struct io *io)
-{
-    io_asked(io, iomesh_block_status(io->connection->export->volume,
-                                     io->request.offset + io->done_bytes,
-                                     io->request.length - io->done_bytes, io->buffer, CACHE_EXTENTS,
-                                     cache_done, io));
 }

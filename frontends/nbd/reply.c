@@ -96,15 +96,15 @@ size_t nbd_put_hole(enum nbd_mode mode, uint8_t *to, const struct nbd_request *r
 }
 
 size_t nbd_put_status(enum nbd_mode mode, uint8_t *to, const struct nbd_request *request,
-                      uint32_t count)
+                      uint32_t context, uint32_t count, bool last)
 {
     assert(count > 0);
     const bool extended = mode == NBD_EXTENDED;
     const uint32_t head = extended ? 8 : 4;
     uint8_t *end = put_chunk(
         mode, to, request, extended ? NBD_REPLY_TYPE_BLOCK_STATUS_EXT : NBD_REPLY_TYPE_BLOCK_STATUS,
-        head + count * (uint32_t)nbd_extent_bytes(mode), true);
-    end = nbd_put32(end, NBD_CONTEXT_ALLOCATION);
+        head + count * (uint32_t)nbd_extent_bytes(mode), last);
+    end = nbd_put32(end, context);
     if (extended)
         end = nbd_put32(end, count);
     return (size_t)(end - to);

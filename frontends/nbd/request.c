@@ -5,7 +5,7 @@
 #include "nbd/plant.h"
 #include "nbd/proto.h"
 
-enum { COMPACT_BYTES = 28, EXTENDED_BYTES = 32, STATUS_PAYLOAD_BYTES = 12 };
+enum { COMPACT_BYTES = 28, EXTENDED_BYTES = 32 };
 
 static void fail(struct nbd_request *request, uint32_t error, const char *reason)
 {
@@ -59,35 +59,54 @@ static void judge(const struct nbd_session *session, struct nbd_request *request
         if (request->offset != 0 || request->length != 0)
             fail(request, NBD_EINVAL, "FLUSH takes neither offset nor length");
     } else if (request->type == NBD_CMD_BLOCK_STATUS &&
-               (!session->context_active || request->length == 0)) {
+               (session->contexts_active == 0 || request->length == 0)) {
         fail(request, NBD_EINVAL,
-             session->context_active ? "BLOCK_STATUS needs a length"
-                                     : "no metadata context was negotiated");
+             session->contexts_active != 0 ? "BLOCK_STATUS needs a length"
+                                           : "no metadata context was negotiated");
     } else {
         judge_range(session, request);
     }
 }
 
+/* The contexts that a list of ids names; 0 if one was not negotiated, or is there twice. */
+static uint32_t contexts_listed(const struct nbd_session *session, const uint8_t *from,
+                                uint32_t count)
+{
+    uint32_t bits = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        const uint32_t id = nbd_get32(from + 4 * index);
+        const uint32_t bit = id >= 1 && id <= NBD_CONTEXTS_MAX ? 1u << (id - 1) : 0;
+        if ((session->contexts_active & bit) == 0 || (bits & bit) != 0)
+            return 0;
+        bits |= bit;
+    }
+    return bits;
+}
+
 /*
- * BLOCK_STATUS with a payload: u64 length, then the contexts that are wanted. We know one, so
- * exactly one form is right. Returns false if its bytes are not all here yet.
+ * BLOCK_STATUS with a payload: u64 length, then the ids of the contexts that are wanted. Returns
+ * false if its bytes are not all here yet.
  */
 static bool status_payload(struct nbd_session *session, const uint8_t *from, size_t length,
                            struct nbd_request *request, struct nbd_event *event)
 {
-    if (request->length != STATUS_PAYLOAD_BYTES) {
-        session->skip_bytes = request->length;
+    const uint32_t bytes = (uint32_t)request->length;
+    if (bytes < 12 || bytes > 8 + 4 * NBD_CONTEXTS_MAX || bytes % 4 != 0) {
+        session->skip_bytes = bytes;
         fail(request, NBD_EINVAL, "a list of contexts that cannot be right");
         return true;
     }
-    if (length < STATUS_PAYLOAD_BYTES) {
-        event->needed = EXTENDED_BYTES + STATUS_PAYLOAD_BYTES;
+    if (length < bytes) {
+        event->needed = EXTENDED_BYTES + bytes;
         return false;
     }
-    event->used += STATUS_PAYLOAD_BYTES;
+    event->used += bytes;
     request->length = nbd_get64(from);
-    if (nbd_get32(from + 8) != NBD_CONTEXT_ALLOCATION && !PLANTED("status-payload"))
-        fail(request, NBD_EINVAL, "a context that was not negotiated");
+    request->contexts = contexts_listed(session, from + 8, (bytes - 8) / 4);
+    if (PLANTED("status-payload"))
+        request->contexts = session->contexts_active;
+    if (request->contexts == 0)
+        fail(request, NBD_EINVAL, "a context that was not negotiated, or one twice");
     else
         judge(session, request);
     return true;
@@ -111,7 +130,7 @@ static void payload_step(struct nbd_session *session, const uint8_t *from, size_
             request->payload_bytes = (uint32_t)request->length;
         else
             session->skip_bytes = request->length;
-    } else if (request->type == NBD_CMD_BLOCK_STATUS && session->context_active) {
+    } else if (request->type == NBD_CMD_BLOCK_STATUS && session->contexts_active != 0) {
         if (!status_payload(session, from + EXTENDED_BYTES, length - EXTENDED_BYTES, request,
                             event)) {
             event->kind = NBD_EVENT_MORE;
@@ -159,6 +178,8 @@ void nbd_request_step(struct nbd_session *session, const uint8_t *from, size_t l
     request->cookie = nbd_get64(from + 8);
     request->offset = nbd_get64(from + 16);
     request->length = extended ? nbd_get64(from + 24) : nbd_get32(from + 24);
+    if (request->type == NBD_CMD_BLOCK_STATUS)
+        request->contexts = session->contexts_active;
     if (request->type == NBD_CMD_DISC) {
         event->used += header_bytes;
         session->state = NBD_STATE_CLOSED;

@@ -6,7 +6,8 @@
  *   server                listeners, limits, timers, the way out
  *   export                a volume opened for its clients: on first use, closed after the last
  *   connection, handshake one client: its bytes through the codec (nbd/proto.h)
- *   io, read              one request: memory, the engine's call, the reply
+ *   names                 which exports, snapshots and contexts there are
+ *   io, read, status      one request: memory, the engine's call, the reply
  *   transport, tls        plain or sealed bytes
  *   metrics               the pages over HTTP
  *
@@ -58,6 +59,9 @@ enum connection_state {
     CONNECTION_CLOSING, /* The stream is being closed; freed when everything came back. */
 };
 
+/* What is being listed, a bufferful at a time. */
+enum names_stage { NAMES_NONE, NAMES_VOLUMES, NAMES_SNAPSHOTS, NAMES_CONTEXTS };
+
 struct connection {
     TAILQ_ENTRY(connection) link;    /* server->connections */
     TAILQ_ENTRY(connection) queue;   /* server->queue */
@@ -71,9 +75,8 @@ struct connection {
     bool filling;    /* A fill or a receive is under way. */
     bool out_flying; /* session.out is being sent. */
     bool asking;     /* A lookup, listing or opening is under way. */
-    bool opening;    /* The lookup is for GO or EXPORT_NAME. */
+    bool comparing;  /* The lookup is for contexts of snapshots. */
     bool tls_next;   /* Start TLS once out is sent. */
-    bool listing;    /* LIST goes on once out is sent. */
     bool end_next;   /* Close once out is sent. */
     bool throttled;  /* At a limit of its own; goes on after a reply. */
     bool queueing;   /* On server->queue. */
@@ -91,7 +94,16 @@ struct connection {
     uint64_t number;
     struct iomesh_send out_send;
     struct iovec out_part;
-    char list_after[IOMESH_NAME_BYTES_MAX + 1];
+    /* names.c: what is being listed or looked up. */
+    enum names_stage stage;  /* Goes on with it once out is sent. */
+    uint64_t list_snapshots; /* That the volume of this name has; 0: on to the next volume. */
+    uint32_t list_index;     /* Snapshots told by the engine in this round. */
+    bool list_full;          /* `out` is. */
+    uint64_t list_cut;       /* Snapshots up to this one have been named. */
+    uint64_t view_cut;       /* Of the snapshot that the export is; UINT64_MAX: none. */
+    uint64_t since_volume;   /* Id of the volume whose snapshots were chosen as contexts. */
+    uint32_t confirmed;      /* Bits of the contexts that are still there. */
+    char list_name[IOMESH_NAME_BYTES_MAX + 1];
     struct nbd_export found; /* Filled in by a lookup. */
 };
 TAILQ_HEAD(connection_list, connection);
@@ -106,7 +118,7 @@ struct export
     struct iomesh_volume *volume;
     uint32_t users;
     struct connection_list waiters;
-    char name[IOMESH_NAME_BYTES_MAX + 1];
+    char name[NBD_NAME_BYTES_MAX + 1]; /* VOLUME or VOLUME@SNAPSHOT. */
 };
 TAILQ_HEAD(export_list, export);
 
@@ -142,7 +154,7 @@ struct server {
     struct tls_context *tls;
     bool read_only;
     bool rotational; /* Every device of the pool turns. */
-    char default_export[IOMESH_NAME_BYTES_MAX + 1];
+    char default_export[NBD_NAME_BYTES_MAX + 1];
     struct server_limits limits;
     struct server_counts counts;
     struct iomesh_listener *listeners[SERVER_LISTENERS_MAX];
@@ -201,7 +213,26 @@ void connection_settle(struct connection *connection);
 bool handshake_event(struct connection *connection, const struct nbd_event *event);
 /* Sends session.out, which is not empty. The connection goes on, or closes, from a turn. */
 void handshake_send(struct connection *connection);
-void handshake_opened(struct connection *connection, struct export *export, int result);
+void handshake_opened(struct connection *connection, int result);
+/* The export is open and what was chosen for it is there: on to transmission. */
+void handshake_go(struct connection *connection);
+/* The codec has an answer or lost its patience. */
+void handshake_answered(struct connection *connection, bool alive, const char *reason);
+void handshake_refuse(struct connection *connection, int error);
+bool handshake_gone(const struct connection *connection);
+void handshake_facts(const struct connection *connection, uint64_t bytes, uint32_t sector_bytes,
+                     bool read_only, struct nbd_export *ret_export);
+
+/* names.c */
+/* The export that the client means. */
+const char *names_wanted(const struct connection *connection);
+void names_list(struct connection *connection);
+/* Facts about an export, which stays closed if it is; and its contexts of snapshots. */
+void names_look_up(struct connection *connection, bool comparing);
+/* A bufferful was sent. */
+void names_go_on(struct connection *connection);
+/* Are the snapshots that were chosen still there, now that the export is held? */
+void names_confirm(struct connection *connection);
 
 /* export.c */
 /* Open a volume or join those who use it: handshake_opened() runs, from a turn or at once. */
@@ -227,6 +258,8 @@ void io_asked(struct io *io, int result);
 
 /* read.c */
 void read_submit(struct io *io);
+
+/* status.c */
 void status_submit(struct io *io);
 void cache_submit(struct io *io);
 /* The memory that a request needs. */

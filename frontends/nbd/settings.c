@@ -114,8 +114,9 @@ static const char *take_mode(struct settings *settings, const char *value)
 
 static const char *take_name(struct settings *settings, const char *value)
 {
-    if (value[0] == '\0' || strlen(value) > IOMESH_NAME_BYTES_MAX)
-        return "is 1 to 128 bytes long";
+    const size_t most = strchr(value, '@') != NULL ? NBD_NAME_BYTES_MAX : IOMESH_NAME_BYTES_MAX;
+    if (value[0] == '\0' || strlen(value) > most)
+        return "is 1 to 128 bytes long, and so is a snapshot's after an @";
     memcpy(settings->default_export, value, strlen(value) + 1);
     return NULL;
 }

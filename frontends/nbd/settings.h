@@ -17,7 +17,7 @@ struct settings {
     enum log_level log_level;
     bool log_json;
     bool read_only;
-    char default_export[IOMESH_NAME_BYTES_MAX + 1];
+    char default_export[NBD_NAME_BYTES_MAX + 1];
     struct server_limits limits;
     uint64_t buffer_bytes;
     uint64_t cache_bytes;

@@ -105,6 +105,8 @@ enum {
 
 /* Status of an extent in base:allocation. */
 enum { NBD_STATE_HOLE = 1 << 0, NBD_STATE_ZERO = 1 << 1 };
+/* Status of an extent in iomesh:changed-since:SNAP; ours, not the specification's. */
+enum { NBD_STATE_CHANGED = 1 << 0 };
 
 enum {
     NBD_EPERM = 1,

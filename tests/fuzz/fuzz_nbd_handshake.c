@@ -37,6 +37,29 @@ static void answer_request(const struct nbd_session *session, const struct nbd_r
     check(bytes >= 16 && bytes <= sizeof reply);
 }
 
+/* The snapshots "a", "b", … up to sixteen, and one of the longest name. */
+static bool name_snapshots(struct nbd_session *session)
+{
+    static char longest[NBD_SNAPSHOT_BYTES_MAX + 1];
+    memset(longest, 'z', NBD_SNAPSHOT_BYTES_MAX);
+    static const char letters[] = "abcdefghijklmnop";
+    for (size_t index = 0; letters[index] != '\0'; index++) {
+        const char name[] = {letters[index], '\0'};
+        check(nbd_context_add(session, name, index));
+    }
+    if (!nbd_context_add(session, longest, 1000)) {
+        nbd_out_taken(session);
+        check(nbd_context_add(session, longest, 1000));
+    }
+    const bool ended = nbd_context_end(session);
+    if (!ended) {
+        nbd_out_taken(session);
+        check(nbd_context_end(session));
+    }
+    check(session->contexts.bits < 1u << NBD_CONTEXTS_MAX);
+    return true;
+}
+
 /* Returns false when the connection is over. */
 static bool answer(struct nbd_session *session, const struct nbd_event *event, bool fail,
                    size_t *payload)
@@ -47,6 +70,10 @@ static bool answer(struct nbd_session *session, const struct nbd_event *event, b
         if (fail)
             return nbd_export_refused(session, NBD_REP_ERR_UNKNOWN, "no such volume");
         return nbd_export_found(session, &fuzz_export);
+    case NBD_EVENT_CONTEXTS:
+        if (fail)
+            return nbd_export_refused(session, NBD_REP_ERR_UNKNOWN, "no such volume");
+        return name_snapshots(session);
     case NBD_EVENT_LIST: check(nbd_list_add(session, "a volume")); return nbd_list_end(session);
     case NBD_EVENT_TLS: nbd_secured(session); return true;
     case NBD_EVENT_REQUEST:

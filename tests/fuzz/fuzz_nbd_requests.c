@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Any bytes from a client that has its export. Byte 0: the mode (0 to 2), 4 a context, 8 a
- * read-only export, 16 4 KiB sectors. What is accepted must lie in the export, be allowed there,
- * and every verdict must have a reply that fits.
+ * Any bytes from a client that has its export. Byte 0: the mode (0 to 2), 4 base:allocation, 8 a
+ * read-only export, 16 4 KiB sectors, 32 two snapshots. What is accepted must lie in the export, be
+ * allowed there, and every verdict must have a reply that fits.
  */
 #include <stdlib.h>
 
@@ -32,6 +32,8 @@ static void look_at(const struct nbd_session *session, const struct nbd_request 
     const bool changes = request->type == NBD_CMD_WRITE || request->type == NBD_CMD_TRIM ||
                          request->type == NBD_CMD_WRITE_ZEROES;
     check(!changes || !export->read_only);
+    check((request->contexts & ~session->contexts_active) == 0);
+    check((request->type == NBD_CMD_BLOCK_STATUS) == (request->contexts != 0));
     if (request->type == NBD_CMD_READ && request->length > 0)
         check(nbd_put_data(session->mode, reply, request, request->offset,
                            (uint32_t)request->length, true) <= sizeof reply);
@@ -47,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     nbd_out_taken(&session);
     session.state = NBD_STATE_REQUESTS;
     session.mode = (enum nbd_mode)((data[0] & 3) % 3);
-    session.context_active = (data[0] & 4) != 0 && session.mode != NBD_SIMPLE;
+    if (session.mode != NBD_SIMPLE)
+        session.contexts_active = ((data[0] & 4) != 0 ? 1 : 0) | ((data[0] & 32) != 0 ? 6 : 0);
     session.export = (struct nbd_export){
         .size_bytes = UINT64_C(1) << 40,
         .block_bytes_min = (data[0] & 16) != 0 ? 4096 : 512,

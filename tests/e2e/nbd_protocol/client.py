@@ -42,6 +42,9 @@ DONE = 1
 
 EPERM, EIO, ENOMEM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP, ESHUTDOWN = 1, 5, 12, 22, 28, 75, 95, 108
 
+# Ours, not the specification's.
+SINCE, CHANGED = "iomesh:changed-since:", 1
+
 SIMPLE, STRUCTURED, EXTENDED = "simple", "structured", "extended"
 
 
@@ -72,7 +75,7 @@ class Reply:
         self.error = 0
         self.sentence = ""
         self.chunks = []  # (type, offset, data or length)
-        self.extents = None  # (length, flags)
+        self.statuses = {}  # (length, flags) of each context, by its id
 
 
 class Client:
@@ -86,7 +89,8 @@ class Client:
         self.cookie = 0
         self.size = self.flags = None
         self.block_sizes = self.name = None
-        self.context = None
+        self.context = None  # The id of base:allocation.
+        self.contexts = {}
         self.zeroes = not flags & NO_ZEROES
         self.lengths = {}  # of READs under way, by cookie
         if greet:
@@ -229,20 +233,23 @@ class Client:
             found[data[4:].decode()] = struct.unpack(">I", data[:4])[0]
         if option == OPT_SET_META_CONTEXT:
             self.context = found.get("base:allocation")
+            self.contexts = found
+            assert len(set(found.values())) == len(found)
         return found
 
     def abort(self):
         assert self.option(OPT_ABORT) == []
         return self.is_closed()
 
-    def open(self, name, mode=SIMPLE, context=False):
-        """From the greeting to transmission."""
+    def open(self, name, mode=SIMPLE, context=False, since=()):
+        """From the greeting to transmission; context: base:allocation, since: snapshots."""
         if mode == STRUCTURED:
             self.structured()
         if mode == EXTENDED:
             self.extended()
-        if context:
-            assert self.meta(OPT_SET_META_CONTEXT, name, "base:allocation")
+        queries = ["base:allocation"] * context + [SINCE + snapshot for snapshot in since]
+        if queries:
+            assert set(self.meta(OPT_SET_META_CONTEXT, name, *queries)) == set(queries)
         return self.go(name)
 
     # --- transmission
@@ -301,19 +308,25 @@ class Client:
             reply.chunks.append((kind, offset, length))
         elif kind == CHUNK_STATUS:
             assert self.mode == STRUCTURED
-            assert struct.unpack(">I", payload[:4])[0] == self.context
-            reply.extents = list(struct.iter_unpack(">II", payload[4:]))
+            self.add_status(reply, struct.unpack(">I", payload[:4])[0],
+                            list(struct.iter_unpack(">II", payload[4:])))
         elif kind == CHUNK_STATUS_EXT:
             assert self.mode == EXTENDED
             context, count = struct.unpack(">II", payload[:8])
-            assert context == self.context
-            reply.extents = list(struct.iter_unpack(">QQ", payload[8:]))
-            assert len(reply.extents) == count
+            self.add_status(reply, context, list(struct.iter_unpack(">QQ", payload[8:])))
+            assert len(reply.statuses[context]) == count
         elif kind & 0x8000:
             reply.error, length = struct.unpack(">IH", payload[:6])
             reply.sentence = payload[6:6 + length].decode()
         else:
             assert kind == CHUNK_NONE and payload == b"", kind
+
+    def add_status(self, reply, context, extents):
+        """Each context once, neighbours that differ."""
+        assert context in self.contexts.values() and context not in reply.statuses, context
+        assert extents and all(length for length, _ in extents)
+        assert all(one[1] != two[1] for one, two in zip(extents, extents[1:])), extents
+        reply.statuses[context] = extents
 
     def replies(self, count):
         """The next `count` replies, by cookie."""
@@ -369,8 +382,32 @@ class Client:
     def write_zeroes(self, offset, length, flags=0):
         self.call(CMD_WRITE_ZEROES, flags, offset, length)
 
+    def statuses(self, offset, length, flags=0, wanted=None):
+        """{context: extents}; wanted: contexts of a payload that filters."""
+        payload = b""
+        if wanted is not None:
+            payload = struct.pack(f">Q{len(wanted)}I", length,
+                                  *(self.contexts[name] for name in wanted))
+        reply = self.call(CMD_BLOCK_STATUS, flags, offset, 0 if payload else length, payload)
+        names = {number: name for name, number in self.contexts.items()}
+        return {names[number]: extents for number, extents in reply.statuses.items()}
+
     def block_status(self, offset, length, flags=0):
-        return self.call(CMD_BLOCK_STATUS, flags, offset, length).extents
+        return self.statuses(offset, length, flags)["base:allocation"]
+
+    def changed(self, offset, length, snapshot, flags=0):
+        """The ranges that were written since a snapshot; as many questions as it takes."""
+        found, end = [], offset + length
+        while offset < end:
+            for size, changed in self.statuses(offset, end - offset, flags)[SINCE + snapshot]:
+                assert changed in (0, CHANGED)
+                if changed and found and sum(found[-1]) == offset:
+                    found[-1] = (found[-1][0], found[-1][1] + size)
+                elif changed:
+                    found.append((offset, size))
+                offset += size
+        assert offset == end
+        return found
 
     def disconnect(self):
         self.request(CMD_DISC)

@@ -175,7 +175,7 @@ def status_payload(server):
         peer.trim(0, 4 * RUN)
         peer.write(RUN, os.urandom(RUN))
         wanted = (2 * RUN).to_bytes(8, "big") + peer.context.to_bytes(4, "big")
-        extents = peer.call(nbd.CMD_BLOCK_STATUS, 0, 0, 0, wanted).extents
+        extents = peer.call(nbd.CMD_BLOCK_STATUS, 0, 0, 0, wanted).statuses[peer.context]
         assert extents == [(RUN, HOLE | ZERO), (RUN, 0)]
         other = (2 * RUN).to_bytes(8, "big") + (peer.context + 1).to_bytes(4, "big")
         fails(nbd.EINVAL, peer.call, nbd.CMD_BLOCK_STATUS, 0, 0, 0, other)

@@ -55,8 +55,12 @@ class Server:
     def client(self, **options):
         return Client(self.socket, **options)
 
-    def open(self, name="disk", mode=SIMPLE, context=False):
-        return self.client().open(name, mode, context)
+    def open(self, name="disk", mode=SIMPLE, context=False, since=()):
+        return self.client().open(name, mode, context, since)
+
+    def snapshot(self, name):
+        """Of a volume, in use or not: name is VOLUME@SNAPSHOT."""
+        self.pool.cli("snapshot", "create", name)
 
     def page(self, path):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}{path}",

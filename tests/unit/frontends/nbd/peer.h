@@ -97,17 +97,30 @@ static inline enum nbd_event_kind peer_info(struct peer *peer, uint32_t option, 
     return peer_option(peer, option, data, (uint32_t)(to - data));
 }
 
-/* A meta context option with one query. */
+/* A meta context option with some queries, the last one NULL. */
+static inline enum nbd_event_kind peer_queries(struct peer *peer, uint32_t option, const char *name,
+                                               const char *const *queries)
+{
+    uint8_t data[NBD_OPTION_BYTES_MAX];
+    uint8_t *to = nbd_put32(data, (uint32_t)strlen(name));
+    memcpy(to, name, strlen(name));
+    uint8_t *count_at = to + strlen(name);
+    to = count_at + 4;
+    uint32_t count = 0;
+    for (; queries[count] != NULL; count++) {
+        to = nbd_put32(to, (uint32_t)strlen(queries[count]));
+        memcpy(to, queries[count], strlen(queries[count]));
+        to += strlen(queries[count]);
+    }
+    nbd_put32(count_at, count);
+    return peer_option(peer, option, data, (uint32_t)(to - data));
+}
+
 static inline enum nbd_event_kind peer_meta(struct peer *peer, uint32_t option, const char *name,
                                             const char *query)
 {
-    uint8_t data[600];
-    uint8_t *to = nbd_put32(data, (uint32_t)strlen(name));
-    memcpy(to, name, strlen(name));
-    to = nbd_put32(to + strlen(name), 1);
-    to = nbd_put32(to, (uint32_t)strlen(query));
-    memcpy(to, query, strlen(query));
-    return peer_option(peer, option, data, (uint32_t)(to - data + (ptrdiff_t)strlen(query)));
+    const char *const queries[] = {query, NULL};
+    return peer_queries(peer, option, name, queries);
 }
 
 /* Transmission in a mode, with or without base:allocation. */

@@ -239,77 +239,6 @@ Test(option, structured_replies_cannot_follow_extended_headers)
     cr_assert_eq(peer_option(&peer, NBD_OPT_EXPORT_NAME, "disk", 4), NBD_EVENT_BROKEN);
 }
 
-Test(option, contexts_need_structured_replies_first)
-{
-    peer_open(&peer, 3, false);
-    peer_meta(&peer, NBD_OPT_SET_META_CONTEXT, "disk", "base:allocation");
-    cr_assert_eq(peer_answer(&peer, 0), NBD_REP_ERR_INVALID);
-}
-
-/* How many contexts a query finds, by its answers. */
-static uint32_t contexts(uint32_t option, const char *query)
-{
-    cr_assert_eq(peer_meta(&peer, option, "disk", query), NBD_EVENT_EXPORT);
-    nbd_export_found(&peer.session, &peer_export);
-    const uint32_t count = peer_answer(&peer, 0) == NBD_REP_META_CONTEXT ? 1 : 0;
-    cr_assert_eq(peer_answer(&peer, count), NBD_REP_ACK);
-    return count;
-}
-
-Test(option, base_alone_lists_all_and_sets_none)
-{
-    peer_open(&peer, 3, false);
-    peer_option(&peer, NBD_OPT_STRUCTURED_REPLY, "", 0);
-    cr_assert_eq(contexts(NBD_OPT_LIST_META_CONTEXT, "base:"), 1);
-    cr_assert_eq(contexts(NBD_OPT_LIST_META_CONTEXT, "base:allocation"), 1);
-    cr_assert_eq(contexts(NBD_OPT_LIST_META_CONTEXT, "base:else"), 0);
-    cr_assert_eq(contexts(NBD_OPT_LIST_META_CONTEXT, "x-other:thing"), 0);
-    cr_assert_eq(contexts(NBD_OPT_SET_META_CONTEXT, "base:"), 0);
-    cr_assert_not(peer.session.context_selected);
-    cr_assert_eq(contexts(NBD_OPT_SET_META_CONTEXT, "base:allocation"), 1);
-    cr_assert(peer.session.context_selected);
-    cr_assert_eq(contexts(NBD_OPT_LIST_META_CONTEXT, "x-other:thing"), 0);
-    cr_assert(peer.session.context_selected, "listing changes nothing");
-    cr_assert_eq(contexts(NBD_OPT_SET_META_CONTEXT, "x-other:thing"), 0);
-    cr_assert_not(peer.session.context_selected, "setting replaces what was set");
-}
-
-Test(option, no_queries_list_everything_and_set_nothing)
-{
-    peer_open(&peer, 3, false);
-    peer_option(&peer, NBD_OPT_STRUCTURED_REPLY, "", 0);
-    peer_option(&peer, NBD_OPT_LIST_META_CONTEXT, "\0\0\0\1d\0\0\0\0", 9);
-    nbd_export_found(&peer.session, &peer_export);
-    cr_assert_eq(peer_answer(&peer, 0), NBD_REP_META_CONTEXT);
-    peer_option(&peer, NBD_OPT_SET_META_CONTEXT, "\0\0\0\1d\0\0\0\0", 9);
-    nbd_export_found(&peer.session, &peer_export);
-    cr_assert_eq(peer_answer(&peer, 0), NBD_REP_ACK);
-}
-
-Test(option, queries_that_run_over_the_option_are_invalid)
-{
-    peer_open(&peer, 3, false);
-    peer_option(&peer, NBD_OPT_STRUCTURED_REPLY, "", 0);
-    peer_option(&peer, NBD_OPT_SET_META_CONTEXT, "\0\0\0\1d\0\0\0\1\0\0\0\5base", 17);
-    cr_assert_eq(peer_answer(&peer, 0), NBD_REP_ERR_INVALID);
-    peer_option(&peer, NBD_OPT_SET_META_CONTEXT, "\0\0\0\1d\377\377\377\377", 9);
-    cr_assert_eq(peer_answer(&peer, 0), NBD_REP_ERR_INVALID);
-    peer_option(&peer, NBD_OPT_SET_META_CONTEXT, "\0\0\0\1d\0\0\0\0x", 10);
-    cr_assert_eq(peer_answer(&peer, 0), NBD_REP_ERR_INVALID);
-}
-
-Test(option, a_context_of_another_export_does_not_count)
-{
-    peer_open(&peer, 3, false);
-    peer_option(&peer, NBD_OPT_STRUCTURED_REPLY, "", 0);
-    peer_meta(&peer, NBD_OPT_SET_META_CONTEXT, "other", "base:allocation");
-    nbd_export_found(&peer.session, &peer_export);
-    nbd_out_taken(&peer.session);
-    peer_info(&peer, NBD_OPT_GO, "disk");
-    nbd_export_found(&peer.session, &peer_export);
-    cr_assert_not(peer.session.context_active);
-}
-
 Test(option, before_tls_everything_but_starttls_and_abort_is_refused)
 {
     peer_open(&peer, 3, true);
@@ -333,14 +262,16 @@ Test(option, tls_forgets_what_was_agreed_in_the_clear)
     peer_put32(&peer, 3);
     peer_step(&peer);
     peer_option(&peer, NBD_OPT_STRUCTURED_REPLY, "", 0);
-    contexts(NBD_OPT_SET_META_CONTEXT, "base:allocation");
+    peer_meta(&peer, NBD_OPT_SET_META_CONTEXT, "disk", "base:allocation");
+    nbd_export_found(&peer.session, &peer_export);
+    cr_assert_eq(nbd_contexts_of(&peer.session, "disk"), 1);
     cr_assert_eq(peer_option(&peer, NBD_OPT_STARTTLS, "x", 1), NBD_EVENT_SEND);
     cr_assert_eq(peer_answer(&peer, 0), NBD_REP_ERR_INVALID);
     cr_assert_eq(peer_option(&peer, NBD_OPT_STARTTLS, "", 0), NBD_EVENT_TLS);
     cr_assert_eq(peer_answer(&peer, 0), NBD_REP_ACK);
     nbd_secured(&peer.session);
     cr_assert_eq(peer.session.mode, NBD_SIMPLE);
-    cr_assert_not(peer.session.context_selected);
+    cr_assert_eq(nbd_contexts_of(&peer.session, "disk"), 0);
     cr_assert_eq(peer_option(&peer, NBD_OPT_STARTTLS, "", 0), NBD_EVENT_SEND);
     cr_assert_eq(peer_answer(&peer, 0), NBD_REP_ERR_INVALID);
 }

@@ -42,7 +42,7 @@ Test(reply, structured_chunks)
            "\x66\x8e\x33\xef\0\1\0\2\1\2\3\4\5\6\7\10\0\0\0\x0c\0\0\0\0\0\0\x13\0\0\0\2\0");
     EXPECT(nbd_put_error(NBD_STRUCTURED, to, &sample, NBD_EPERM, "why"),
            "\x66\x8e\x33\xef\0\1\x80\1\1\2\3\4\5\6\7\10\0\0\0\x09\0\0\0\1\0\3why");
-    EXPECT(nbd_put_status(NBD_STRUCTURED, to, &sample, 2),
+    EXPECT(nbd_put_status(NBD_STRUCTURED, to, &sample, 1, 2, true),
            "\x66\x8e\x33\xef\0\1\0\5\1\2\3\4\5\6\7\10\0\0\0\x14\0\0\0\1");
     EXPECT(nbd_put_extent(NBD_STRUCTURED, to, 0x1000, 3), "\0\0\x10\0\0\0\0\3");
 }
@@ -55,7 +55,7 @@ Test(reply, extended_chunks_repeat_the_offset_of_the_request)
     EXPECT(nbd_put_data(NBD_EXTENDED, to, &sample, 0x1200, 0x100, true),
            "\x6e\x8a\x27\x8c\0\1\0\1\1\2\3\4\5\6\7\10\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\1\x08"
            "\0\0\0\0\0\0\x12\0");
-    EXPECT(nbd_put_status(NBD_EXTENDED, to, &sample, 1),
+    EXPECT(nbd_put_status(NBD_EXTENDED, to, &sample, 1, 1, true),
            "\x6e\x8a\x27\x8c\0\1\0\6\1\2\3\4\5\6\7\10\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\x18"
            "\0\0\0\1\0\0\0\1");
     EXPECT(nbd_put_extent(NBD_EXTENDED, to, UINT64_C(1) << 40, 3),

@@ -169,27 +169,3 @@ Test(request, a_payload_where_none_belongs_is_skipped_and_refused)
                               NBD_PAYLOAD_BYTES_MAX + UINT64_C(1)),
                  NBD_EVENT_BROKEN);
 }
-
-Test(request, block_status_with_a_payload_filters_contexts)
-{
-    peer_go(&peer, NBD_EXTENDED, true, &peer_export);
-    cr_assert(nbd_get16(peer.session.out + 30) & NBD_FLAG_BLOCK_STATUS_PAYLOAD);
-    cr_assert_eq(peer_request(&peer, NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_PAYLOAD_LEN, 4096, 12),
-                 NBD_EVENT_MORE);
-    cr_assert_eq(peer.event.needed, 44);
-    cr_assert_eq(peer.event.used, 0);
-    peer_put64(&peer, 8192);
-    peer_put32(&peer, NBD_CONTEXT_ALLOCATION);
-    cr_assert_eq(peer_step(&peer), NBD_EVENT_REQUEST);
-    cr_assert_eq(peer.event.request.error, 0);
-    cr_assert_eq(peer.event.request.length, 8192);
-    cr_assert_eq(peer.length, 0);
-
-    peer_request(&peer, NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_PAYLOAD_LEN, 4096, 12);
-    peer_put64(&peer, 8192);
-    peer_put32(&peer, 77);
-    cr_assert_eq(peer_step(&peer), NBD_EVENT_REQUEST);
-    cr_assert_eq(peer.event.request.error, NBD_EINVAL);
-    cr_assert_eq(verdict(NBD_CMD_BLOCK_STATUS, NBD_CMD_FLAG_PAYLOAD_LEN, 4096, 16), NBD_EINVAL);
-    cr_assert_eq(peer.session.skip_bytes, 16);
-}
