@@ -275,7 +275,8 @@ IOMESH_API int iomesh_volume_flatten_sync(struct iomesh_pool *pool, const char *
  * what it held before is told too.
  *
  * @since             iomesh_snapshot_info.cut of a snapshot of this volume, older than what the
- *                    handle shows; 0: since the volume began (of a clone: since it was made)
+ *                    handle shows, and kept meanwhile; 0: whatever there is, of a clone what it
+ *                    reads from its parent too
  * @offset, @length   as iomesh_block_status()
  * @extents           filled in order from @offset on, neighbours differ in flags; borrowed
  * @extent_max        1 or more; if the range has more extents the answer ends early

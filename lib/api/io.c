@@ -9,6 +9,7 @@
 _Static_assert(sizeof(struct iomesh_extent) == sizeof(struct volume_extent), "one layout");
 _Static_assert(IOMESH_EXTENT_HOLE == VOLUME_EXTENT_HOLE, "one meaning");
 _Static_assert(IOMESH_EXTENT_ZERO == VOLUME_EXTENT_ZERO, "one meaning");
+_Static_assert(IOMESH_EXTENT_CHANGED == VOLUME_EXTENT_CHANGED, "one meaning");
 
 int api_requests_open(struct api_requests *requests, uint32_t count)
 {
@@ -154,6 +155,7 @@ static int io_start(struct iomesh_volume *volume, const struct volume_io *with,
     io->data = with->data;
     io->extents = with->extents;
     io->extent_max = with->extent_max;
+    io->since = with->since;
     io->done = io_done;
     struct iomesh_volume_stats *stats = &volume->shared->stats;
     stats->in_flight++;
@@ -238,21 +240,38 @@ int iomesh_write_zeroes(struct iomesh_volume *volume, uint64_t offset, uint64_t 
     return io_start(volume, &io, done, NULL, context);
 }
 
+static int io_survey(struct iomesh_volume *volume, const struct volume_io *with,
+                     struct iomesh_extent *extents, iomesh_extents_fn *done, void *context)
+{
+    if (extents == NULL || with->extent_max == 0)
+        return FAIL(-EINVAL, "%s: no room for an answer", volume->name);
+    int result = io_check_range(volume, with->offset, with->length);
+    if (result != 0)
+        return result;
+    struct volume_io io = *with;
+    io.extents = (struct volume_extent *)(void *)extents;
+    return io_start(volume, &io, NULL, done, context);
+}
+
 int iomesh_block_status(struct iomesh_volume *volume, uint64_t offset, uint64_t length,
                         struct iomesh_extent *extents, uint32_t extent_max, iomesh_extents_fn *done,
                         void *context)
 {
-    if (extents == NULL || extent_max == 0)
-        return FAIL(-EINVAL, "%s: no room for an answer", volume->name);
-    int result = io_check_range(volume, offset, length);
-    if (result != 0)
-        return result;
     struct volume_io io = {
-        .kind = VOLUME_MAP,
-        .offset = offset,
-        .length = length,
-        .extents = (struct volume_extent *)(void *)extents,
-        .extent_max = extent_max,
-    };
-    return io_start(volume, &io, NULL, done, context);
+        .kind = VOLUME_MAP, .offset = offset, .length = length, .extent_max = extent_max};
+    return io_survey(volume, &io, extents, done, context);
+}
+
+int iomesh_changed(struct iomesh_volume *volume, uint64_t since, uint64_t offset, uint64_t length,
+                   struct iomesh_extent *extents, uint32_t extent_max, iomesh_extents_fn *done,
+                   void *context)
+{
+    if (since >= volume_view(volume->shared->volume))
+        return FAIL(-EINVAL, "%s: is not newer than what it is compared with", volume->name);
+    struct volume_io io = {.kind = VOLUME_CHANGED,
+                           .offset = offset,
+                           .length = length,
+                           .extent_max = extent_max,
+                           .since = since};
+    return io_survey(volume, &io, extents, done, context);
 }

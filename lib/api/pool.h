@@ -27,6 +27,7 @@ struct iomesh_volume {
     struct catalog_handle *handle;
     const char *name;
     bool read_only;
+    bool import; /* iomesh_import_end() has not ended. */
     uint32_t in_flight;
 };
 

@@ -1,131 +1,77 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Volumes by name: the catalog's operations, counted, and told in the words of the public
- * headers. */
+/* <iomesh/volume.h>: volumes by name, and their handles. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/pool.h"
-
-/* An operation under way: metadata may allocate. */
-struct operation {
-    struct iomesh_pool *pool;
-    iomesh_done_fn *done;
-    iomesh_volume_info_fn *each;
-    iomesh_volume_opened_fn *opened;
-    bool read_only;
-    void *context;
-};
-
-static struct operation *operation_begin(struct iomesh_pool *pool, void *context)
-{
-    struct operation *operation = calloc(1, sizeof *operation);
-    if (operation == NULL) {
-        (void)FAIL(-ENOMEM, "%s: no memory", pool->url);
-        return NULL;
-    }
-    operation->pool = pool;
-    operation->context = context;
-    pool->operations++;
-    /* It may leave work for the next turn. */
-    engine_touch(pool->engine->engine);
-    return operation;
-}
-
-static void operation_end(struct operation *operation)
-{
-    operation->pool->operations--;
-    engine_count(operation->pool->engine->engine);
-    free(operation);
-}
-
-/* What the catalog answered at once: 0, or it is over. */
-static int operation_started(struct operation *operation, int result)
-{
-    if (result != 0)
-        operation_end(operation);
-    return result;
-}
-
-static void operation_done(void *context, int result)
-{
-    struct operation *operation = context;
-    iomesh_done_fn *done = operation->done;
-    void *caller = operation->context;
-    operation_end(operation);
-    done(caller, result);
-}
-
-static int operation_refuse(const struct iomesh_pool *pool, const char *name, bool callback)
-{
-    if (name == NULL)
-        return FAIL(-EINVAL, "%s: no name was given", pool->url);
-    if (!callback)
-        return FAIL(-EINVAL, "%s: an operation needs a callback", pool->url);
-    if (pool->state != POOL_OPEN)
-        return FAIL(-EINVAL, "%s: the pool is not open", pool->url);
-    return 0;
-}
+#include "api/operation.h"
 
 int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
                          const struct iomesh_volume_create_options *given, iomesh_done_fn *done,
                          void *context)
 {
     struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
-    int result = operation_refuse(pool, name, done != NULL);
+    int result = api_operation_refuse(pool, name, done != NULL);
     if (result == 0)
         result = api_options("volume create", given, &options, sizeof options);
     if (result == 0 && options.flags != 0)
         result = FAIL(-EINVAL, "%s: flags %#x are not known", name, options.flags);
     if (result != 0)
         return result;
-    struct operation *operation = operation_begin(pool, context);
+    struct api_operation *operation = api_operation_begin(pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
     struct catalog_create create = {.bytes = options.bytes,
                                     .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes
                                                                               : BLOCK_BYTES};
-    return operation_started(
-        operation, catalog_create(pool->catalog, name, &create, operation_done, operation));
+    return api_operation_started(
+        operation, catalog_create(pool->catalog, name, &create, api_operation_done, operation));
 }
 
 int iomesh_volume_delete(struct iomesh_pool *pool, const char *name, iomesh_done_fn *done,
                          void *context)
 {
-    int result = operation_refuse(pool, name, done != NULL);
+    int result = api_operation_refuse(pool, name, done != NULL);
     if (result != 0)
         return result;
-    struct operation *operation = operation_begin(pool, context);
+    struct api_operation *operation = api_operation_begin(pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
-    return operation_started(operation,
-                             catalog_delete(pool->catalog, name, operation_done, operation));
+    return api_operation_started(
+        operation, catalog_delete(pool->catalog, name, api_operation_done, operation));
 }
 
 int iomesh_volume_resize(struct iomesh_pool *pool, const char *name, uint64_t bytes, uint32_t flags,
                          iomesh_done_fn *done, void *context)
 {
-    int result = operation_refuse(pool, name, done != NULL);
+    int result = api_operation_refuse(pool, name, done != NULL);
     if (result == 0 && flags & ~IOMESH_RESIZE_FORCE)
         result = FAIL(-EINVAL, "%s: flags %#x are not known", name, flags);
     if (result != 0)
         return result;
-    struct operation *operation = operation_begin(pool, context);
+    struct api_operation *operation = api_operation_begin(pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
-    return operation_started(operation,
-                             catalog_resize(pool->catalog, name, bytes, flags & IOMESH_RESIZE_FORCE,
-                                            operation_done, operation));
+    return api_operation_started(operation, catalog_resize(pool->catalog, name, bytes,
+                                                           flags & IOMESH_RESIZE_FORCE,
+                                                           api_operation_done, operation));
 }
+
+/* One meaning for both. */
+_Static_assert(CATALOG_INCOMPLETE == IOMESH_VOLUME_INCOMPLETE, "a flag of a volume");
+_Static_assert(CATALOG_ROLLING_BACK == IOMESH_VOLUME_ROLLING_BACK, "a flag of a volume");
+_Static_assert(CATALOG_FLATTENED == IOMESH_VOLUME_FLATTENED, "a flag of a volume");
+_Static_assert(CATALOG_PARENT_DELETED == IOMESH_VOLUME_PARENT_DELETED, "a flag of a volume");
+_Static_assert(CATALOG_PARENT_HIDDEN == IOMESH_VOLUME_PARENT_HIDDEN, "a flag of a volume");
 
 /* --- What there is ------------------------------------------------------------------------- */
 
 static void operation_each(void *context, const struct catalog_info *from)
 {
-    const struct operation *operation = context;
+    const struct api_operation *operation = context;
     struct iomesh_volume_info info = {
         .size = sizeof info,
         .sector_bytes = from->sector_bytes,
@@ -133,41 +79,49 @@ static void operation_each(void *context, const struct catalog_info *from)
         .bytes = from->bytes,
         .created_ns = from->created_ns,
         .open_count = from->handle_count,
+        .flags = from->flags,
+        .snapshot_count = from->snapshot_count,
     };
     (void)snprintf(info.name, sizeof info.name, "%s", from->name);
+    if (from->parent != NULL)
+        (void)snprintf(info.parent, sizeof info.parent, "%s", from->parent);
+    if (from->parent_snapshot != NULL)
+        (void)snprintf(info.parent_snapshot, sizeof info.parent_snapshot, "%s",
+                       from->parent_snapshot);
     operation->each(operation->context, &info);
 }
 
 int iomesh_volume_list(struct iomesh_pool *pool, const char *after, uint32_t limit,
                        iomesh_volume_info_fn *each, iomesh_done_fn *done, void *context)
 {
-    int result = operation_refuse(pool, "", done != NULL && each != NULL);
+    int result = api_operation_refuse(pool, "", done != NULL && each != NULL);
     if (result == 0 && (limit == 0 || limit > CATALOG_LIST_MAX))
         result = FAIL(-EINVAL, "a page of volumes has 1 to %u, not %u", CATALOG_LIST_MAX, limit);
     if (result != 0)
         return result;
-    struct operation *operation = operation_begin(pool, context);
+    struct api_operation *operation = api_operation_begin(pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
     operation->each = each;
-    return operation_started(operation, catalog_list(pool->catalog, after, limit, operation_each,
-                                                     operation_done, operation));
+    return api_operation_started(
+        operation,
+        catalog_list(pool->catalog, after, limit, operation_each, api_operation_done, operation));
 }
 
 int iomesh_volume_show(struct iomesh_pool *pool, const char *name, iomesh_volume_info_fn *each,
                        iomesh_done_fn *done, void *context)
 {
-    int result = operation_refuse(pool, name, done != NULL && each != NULL);
+    int result = api_operation_refuse(pool, name, done != NULL && each != NULL);
     if (result != 0)
         return result;
-    struct operation *operation = operation_begin(pool, context);
+    struct api_operation *operation = api_operation_begin(pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
     operation->each = each;
-    return operation_started(
-        operation, catalog_show(pool->catalog, name, operation_each, operation_done, operation));
+    return api_operation_started(operation, catalog_show(pool->catalog, name, operation_each,
+                                                         api_operation_done, operation));
 }
 
 /* --- Handles ------------------------------------------------------------------------------- */
@@ -204,17 +158,17 @@ static void volume_unshare(struct api_volume *shared)
 static void handle_dropped(void *context, int result)
 {
     (void)result;
-    struct operation *operation = context;
+    struct api_operation *operation = context;
     iomesh_volume_opened_fn *opened = operation->opened;
     void *caller = operation->context;
-    operation_end(operation);
+    api_operation_end(operation);
     (void)FAIL(-ENOMEM, "no memory for a handle");
     opened(caller, -ENOMEM, NULL);
 }
 
-static void handle_opened(void *context, int result, struct catalog_handle *handle)
+void api_operation_opened(void *context, int result, struct catalog_handle *handle)
 {
-    struct operation *operation = context;
+    struct api_operation *operation = context;
     struct iomesh_volume *volume = NULL;
     if (result == 0) {
         volume = calloc(1, sizeof *volume);
@@ -228,10 +182,11 @@ static void handle_opened(void *context, int result, struct catalog_handle *hand
         volume->handle = handle;
         volume->name = catalog_handle_name(handle);
         volume->read_only = operation->read_only;
+        volume->import = operation->import;
     }
     iomesh_volume_opened_fn *opened = operation->opened;
     void *caller = operation->context;
-    operation_end(operation);
+    api_operation_end(operation);
     opened(caller, result, volume);
 }
 
@@ -240,21 +195,22 @@ int iomesh_volume_open(struct iomesh_pool *pool, const char *name,
                        void *context)
 {
     struct iomesh_volume_options options = IOMESH_VOLUME_OPTIONS_INIT;
-    int result = operation_refuse(pool, name, opened != NULL);
+    int result = api_operation_refuse(pool, name, opened != NULL);
     if (result == 0)
         result = api_options("volume", given, &options, sizeof options);
     if (result == 0 && options.flags & ~IOMESH_VOLUME_READ_ONLY)
         result = FAIL(-EINVAL, "%s: flags %#x are not known", name, options.flags);
     if (result != 0)
         return result;
-    struct operation *operation = operation_begin(pool, context);
+    struct api_operation *operation = api_operation_begin(pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->opened = opened;
-    operation->read_only = options.flags & IOMESH_VOLUME_READ_ONLY;
-    return operation_started(
-        operation,
-        catalog_handle_open(pool->catalog, name, operation->read_only, handle_opened, operation));
+    /* What a snapshot shows never changes. */
+    operation->read_only = options.flags & IOMESH_VOLUME_READ_ONLY || strchr(name, '@') != NULL;
+    return api_operation_started(operation,
+                                 catalog_handle_open(pool->catalog, name, operation->read_only,
+                                                     api_operation_opened, operation));
 }
 
 int iomesh_volume_close(struct iomesh_volume *volume, iomesh_done_fn *done, void *context)
@@ -264,14 +220,14 @@ int iomesh_volume_close(struct iomesh_volume *volume, iomesh_done_fn *done, void
     if (volume->in_flight > 0)
         return FAIL(-EBUSY, "%s: %u requests are in flight: wait for them", volume->name,
                     volume->in_flight);
-    struct operation *operation = operation_begin(volume->shared->pool, context);
+    struct api_operation *operation = api_operation_begin(volume->shared->pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
     struct catalog_handle *handle = volume->handle;
     volume_unshare(volume->shared);
     free(volume);
-    catalog_handle_close(handle, operation_done, operation);
+    catalog_handle_close(handle, api_operation_done, operation);
     return 0;
 }
 

@@ -124,6 +124,11 @@ uint32_t volume_sector_bytes(const struct volume *volume)
     return volume->sector_bytes;
 }
 
+uint64_t volume_view(const struct volume *volume)
+{
+    return volume->view;
+}
+
 uint64_t volume_id(const struct volume *volume)
 {
     return volume->id;

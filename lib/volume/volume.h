@@ -142,6 +142,7 @@ void volume_close(struct volume *volume);
 uint64_t volume_bytes(const struct volume *volume);
 uint32_t volume_sector_bytes(const struct volume *volume);
 uint64_t volume_id(const struct volume *volume);
+uint64_t volume_view(const struct volume *volume);
 /* The first sequence that was not used: what a clean close gives back begins here. */
 uint64_t volume_sequence(const struct volume *volume);
 void volume_extend_sequences(struct volume *volume, uint64_t sequence_end);
