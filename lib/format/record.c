@@ -9,6 +9,7 @@
 #define SEGMENT_BLOCKS_ 65536u
 #define VOLUME_BLOCKS_ (1ull << 34) /* 64 TiB. */
 #define MEBIBYTES_ (VOLUME_BLOCKS_ / MAP_BLOCKS_)
+#define SEGMENT_VIEWS_ 0x80000000u
 #define WRITE_HEAD_BYTES 40u /* Of one that tells of no views. */
 #define DROP_BYTES 24u
 #define DROP_VIEW_BYTES 28u
@@ -179,6 +180,7 @@ int record_decode(const uint8_t *from, uint32_t length, struct record *ret_recor
     ret_record->segment = get32(from + 4);
     ret_record->volume = get64(from + 8);
     ret_record->view = get48(from + 16);
-    bool segment = ret_record->segment < VOLUME_BLOCKS_ / SEGMENT_BLOCKS_;
+    bool segment = ret_record->segment < VOLUME_BLOCKS_ / SEGMENT_BLOCKS_ ||
+                   ret_record->segment - SEGMENT_VIEWS_ < MEBIBYTES_;
     return segment || from[0] != RECORD_DROP_SEGMENT ? 0 : IOMESH_CORRUPT;
 }

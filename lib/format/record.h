@@ -14,8 +14,8 @@
  *       above
  *   40  count u32 (within one MiB, or 65,536: a whole segment)
  * RETIRE (3), DROP_SEGMENT (4), FORGET (5): the steps of deleting a volume
- *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 (< 2^18 if it is dropped) | 8  volume u64
- *   16  view u48 | 22  0 u16
+ *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 (if it is dropped < 2^18; since format 2 also
+ *   2^31 + mebibyte (< 2^26): all views of that MiB) | 8  volume u64 | 16  view u48 | 22  0 u16
  *
  * Since format 2, of volumes that have views in this store, or may have (what is 0 in these is
  * refused if it is not):

@@ -27,7 +27,8 @@ static int block_decode(const uint8_t from[BLOCK_BYTES], uint32_t magic, uint32_
     if (get32(from) != crc32c(from + 4, BLOCK_BYTES - 4))
         return IOMESH_CORRUPT;
     *ret_version = get32(from + 8);
-    return *ret_version == STORE_FORMAT ? 0 : IOMESH_FORMAT;
+    bool known = *ret_version >= STORE_FORMAT_OLDEST && *ret_version <= STORE_FORMAT;
+    return known ? 0 : IOMESH_FORMAT;
 }
 
 void label_encode(uint8_t to[BLOCK_BYTES], const struct label *label)

@@ -13,7 +13,11 @@
 #include "format/pointer.h"
 #include "format/table.h"
 
-#define STORE_FORMAT 1u
+/* What is written. Format 2: volumes may have views in the segment table and in the journal; else
+ * as format 1, which is read, and is format 2 from the first superblock on that is written to it.
+ */
+#define STORE_FORMAT 2u
+#define STORE_FORMAT_OLDEST 1u
 #define STORE_UUID_BYTES 16u
 #define SUPERBLOCK_COPIES 4u
 #define SUPERBLOCK_DEVICES_MAX 64u
@@ -22,10 +26,10 @@
 /* Blocks of every other device that its label takes. */
 #define LABEL_AREA_BLOCKS 8u
 
-/* Format 1:
+/* Formats 1, 2:
  *    0  crc32c         u32
  *    4  magic          u32   "IMDV"
- *    8  version        u32   STORE_FORMAT
+ *    8  version        u32   that it was made in
  *   12  index          u32   0 .. 63, place in the store's table of devices
  *   16  store uuid     16
  *   32  device uuid    16
@@ -50,7 +54,7 @@ struct superblock_device {
     uint32_t class;
 };
 
-/* Format 1:
+/* Formats 1, 2:
  *    0  crc32c            u32
  *    4  magic             u32   "IMSB"
  *    8  version           u32   STORE_FORMAT

@@ -91,10 +91,17 @@ static void apply_write_blocks(struct replay *replay, const struct replay_slot *
     }
 }
 
+/* Views are looked for whatever the record says: one that was in the log before the first of them
+ * may not have been applied, if its map page could not be read. */
+static int apply_open(struct replay *replay, const struct record *record, uint64_t block)
+{
+    return tree_path_open_under(&replay->path, record->volume, block,
+                                MUTANT(143) ? 0 : record->cut);
+}
+
 static int apply_write(struct replay *replay, const struct replay_slot *slot)
 {
-    int error =
-        tree_path_open(&replay->path, slot->record.volume, VIEW_HEAD, slot->record.block, true);
+    int error = apply_open(replay, &slot->record, slot->record.block);
     if (error != 0)
         return error;
     apply_write_blocks(replay, slot);
@@ -115,7 +122,7 @@ static int apply_zero(struct replay *replay, const struct record *record)
     }
     uint32_t count = MIN(record->count - replay->base, MAP_BLOCKS);
     uint64_t block = record->block + replay->base;
-    int error = tree_path_open(&replay->path, record->volume, VIEW_HEAD, block, true);
+    int error = apply_open(replay, record, block);
     if (error != 0)
         return error;
     tree_zero(&replay->path, (unsigned)(block % MAP_BLOCKS), count, record->sequence);
@@ -125,8 +132,31 @@ static int apply_zero(struct replay *replay, const struct record *record)
     return 0;
 }
 
+static int apply_drop_view(struct replay *replay, const struct record *record)
+{
+    struct view_drop *drop = &replay->drop;
+    bool all = record->type == RECORD_DROP_SEGMENT;
+    if (replay->base == 0) {
+        replay->base = 1;
+        *drop = (struct view_drop){
+            .path = &replay->path,
+            .beside = &replay->beside,
+            .volume = record->volume,
+            .mebibyte = all ? record->segment - SEGMENT_VIEWS : record->mebibyte,
+            .all = all,
+            .cut = record->cut,
+            .previous = record->previous,
+        };
+    }
+    int error = MUTANT(142) ? 0 : store_view_drop_step(replay->store, drop);
+    replay->applied = error == 0;
+    return error == -EINPROGRESS ? 0 : error;
+}
+
 static int apply_drop(struct replay *replay, const struct record *record)
 {
+    if (segment_is_view(record->segment))
+        return apply_drop_view(replay, record);
     struct segment_key key = {
         .volume = record->volume, .segment = record->segment, .view = record->view};
     int error = store_drop_step(replay->store, &replay->path, &key, &replay->base);
@@ -159,14 +189,14 @@ static int apply_forget(struct replay *replay, const struct record *record)
 static int apply_record(struct replay *replay, const struct replay_slot *slot)
 {
     switch (slot->record.type) {
-    case RECORD_WRITE: return apply_write(replay, slot);
-    case RECORD_ZERO: return apply_zero(replay, &slot->record);
+    case RECORD_WRITE:
+    case RECORD_WRITE_VIEWS: return apply_write(replay, slot);
+    case RECORD_ZERO:
+    case RECORD_ZERO_VIEWS: return apply_zero(replay, &slot->record);
     case RECORD_RETIRE: return apply_retire(replay, &slot->record);
     case RECORD_DROP_SEGMENT: return apply_drop(replay, &slot->record);
     case RECORD_FORGET: return apply_forget(replay, &slot->record);
-    case RECORD_WRITE_VIEWS:
-    case RECORD_ZERO_VIEWS:
-    case RECORD_DROP_VIEW: break;
+    case RECORD_DROP_VIEW: return apply_drop_view(replay, &slot->record);
     }
     return IOMESH_FORMAT;
 }
@@ -193,7 +223,7 @@ static void apply_read_only(struct replay *replay, const char *what, uint64_t vo
 
 static bool apply_needs_alive(const struct record *record)
 {
-    return record->type == RECORD_WRITE || record->type == RECORD_ZERO;
+    return record_is_write(record) || record_is_zero(record);
 }
 
 /*
@@ -210,7 +240,7 @@ static int apply_give_up(struct replay *replay, const struct record *record)
         return -EBUSY;
     }
     replay->gives_up = true;
-    uint64_t block = record->block + (record->type == RECORD_ZERO ? replay->base : 0);
+    uint64_t block = record->block + (record_is_zero(record) ? replay->base : 0);
     int error = tree_give_up_map(&replay->path, record->volume, VIEW_HEAD, block, true);
     if (error != 0) {
         replay->gives_up = error == -EAGAIN;
@@ -234,7 +264,11 @@ static int apply_lost(struct replay *replay, const struct replay_slot *slot, int
         return error;
     REACH(replay_broken_map);
     tree_path_close(&replay->path);
-    apply_read_only(replay, "the map", slot->record.volume, slot->record.block, error);
+    tree_path_close(&replay->beside);
+    uint64_t block = slot->record.block;
+    if (slot->record.type == RECORD_DROP_VIEW)
+        block = (uint64_t)slot->record.mebibyte * MAP_BLOCKS;
+    apply_read_only(replay, "the map", slot->record.volume, block, error);
     replay->applied = true;
     return 0;
 }
@@ -343,7 +377,8 @@ static bool apply_must_wait(struct replay *replay)
     struct store *store = replay->store;
     if (replay->checkpointing)
         return true;
-    if (!store_must_throttle_pages(store) || replay->result != 0)
+    bool full = store_must_throttle_pages(store) || tree_wants_checkpoint(store->tree);
+    if (!full || replay->result != 0)
         return false;
     if (store->options.read_only) {
         REACH(replay_needs_memory);
@@ -366,6 +401,7 @@ static bool apply_must_wait(struct replay *replay)
 static void apply_discard(struct replay *replay)
 {
     tree_path_close(&replay->path);
+    tree_path_close(&replay->beside);
     while (replay->count > 0) {
         struct replay_slot *slot = &replay->slots[replay->head];
         if (slot->busy)
@@ -400,6 +436,11 @@ static void apply_path_woken(struct tree_path *path)
     CONTAINER_OF(path, struct replay, path)->waits = false;
 }
 
+static void apply_beside_woken(struct tree_path *path)
+{
+    CONTAINER_OF(path, struct replay, beside)->waits = false;
+}
+
 static void apply_waiter_woken(struct page_waiter *waiter)
 {
     CONTAINER_OF(waiter, struct replay, waiter)->waits = false;
@@ -410,4 +451,5 @@ void replay_apply_init(struct replay *replay)
     list_init(&replay->waiter.node);
     replay->waiter.wake = apply_waiter_woken;
     tree_path_init(&replay->path, replay->store->tree, apply_path_woken);
+    tree_path_init(&replay->beside, replay->store->tree, apply_beside_woken);
 }

@@ -5,7 +5,10 @@
  *   fixed areas ──▶ pages of the free map ──▶ walk of the tree (and each block's data) ──▶ compare
  *
  * Everything that is reached sets its bit; a bit set twice is a fault at once. Then each
- * block's bit is compared with the free map. Changes nothing; one bit of memory per block.
+ * block's bit is compared with the free map. Changes nothing; two bits of memory per block.
+ *
+ * What a view's page shows and the page of the view before it too is reached there: told as shared,
+ * it has to be what that page shows; of what a head shares it is enough that it is reached.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,6 +21,13 @@
 
 enum check_state { CHECK_INDEX, CHECK_WALK, CHECK_COMPARE, CHECK_ENDED };
 
+/* What the page of a view shows. */
+struct check_view {
+    struct segment_key key;
+    bool known; /* It could be read. */
+    uint64_t places[MAP_BLOCKS];
+};
+
 struct check {
     struct store *store;
     struct store_check options;
@@ -26,6 +36,9 @@ struct check {
     uint64_t volume; /* The last that was told. */
     int result;
     uint8_t *reached[DEVICES_MAX]; /* One bit per block. */
+    uint8_t *shared[DEVICES_MAX];
+    struct check_view views[2]; /* The page that is walked, and the one before it. */
+    unsigned view;              /* Which is which. */
     struct tree_walk walk;
     struct verify verify;
     bool walked, paused, waits;
@@ -73,6 +86,15 @@ static enum store_fault_kind check_kind(int error)
     return error == IOMESH_FORMAT ? STORE_FAULT_STRUCTURE : STORE_FAULT_UNREADABLE;
 }
 
+/* Both bits of memory per block, or as much of them as there was. */
+static void check_free_bits(struct check *check)
+{
+    for (unsigned i = 0; i < DEVICES_MAX; i++) {
+        free(check->reached[i]);
+        free(check->shared[i]);
+    }
+}
+
 /* --- Bits ----------------------------------------------------------------------------------- */
 
 static void check_reach(struct check *check, uint64_t place, const char *what,
@@ -96,6 +118,62 @@ static void check_reach(struct check *check, uint64_t place, const char *what,
                     "%llu",
                     (unsigned long long)place, what, volume, (unsigned long long)block);
     bits[at / 8] |= (uint8_t)(1u << at % 8);
+}
+
+static const char *visit_name(enum tree_visit_what what)
+{
+    static const char *const names[] = {
+        [TREE_VISIT_TABLE] = "a page of the segment table",
+        [TREE_VISIT_DIRECTORY] = "a directory page",
+        [TREE_VISIT_MAP] = "a map page",
+        [TREE_VISIT_RECORD] = "a record",
+        [TREE_VISIT_BLOCK] = "a block",
+    };
+    return names[what];
+}
+
+/* --- Views ---------------------------------------------------------------------------------- */
+
+static void check_view_begins(struct check *check, const struct tree_visit *visit)
+{
+    check->view = 1 - check->view;
+    struct check_view *view = &check->views[check->view];
+    *view = (struct check_view){.key = visit->key, .known = visit->error == 0};
+}
+
+static void check_shared(struct check *check, const struct tree_visit *visit)
+{
+    const struct check_view *now = &check->views[check->view];
+    const struct check_view *before = &check->views[1 - check->view];
+    unsigned long long volume = visit->key.volume, block = visit->block;
+    uint64_t place = visit->pointer.place;
+    struct device *device = device_at(&check->store->devices, place);
+    bool same = segment_is_view(visit->key.segment) && before->key.volume == now->key.volume &&
+                before->key.segment == now->key.segment;
+    if (device == NULL || (same && before->known && before->places[block % MAP_BLOCKS] != place)) {
+        check_fault(check, STORE_FAULT_STRUCTURE, volume, block,
+                    "volume %llu block %llu is said to be shared with an older view, which does "
+                    "not show place %llu",
+                    volume, block, (unsigned long long)place);
+        return;
+    }
+    uint64_t at = place - device->base;
+    check->shared[device - check->store->devices.devices][at / 8] |= (uint8_t)(1u << at % 8);
+}
+
+static void check_shows(struct check *check, const struct tree_visit *visit)
+{
+    if (visit->what == TREE_VISIT_MAP && segment_is_view(visit->key.segment))
+        check_view_begins(check, visit);
+    if (!pointer_has_place(&visit->pointer))
+        return;
+    if (visit->what == TREE_VISIT_BLOCK && segment_is_view(visit->key.segment))
+        check->views[check->view].places[visit->block % MAP_BLOCKS] = visit->pointer.place;
+    if (visit->shared)
+        check_shared(check, visit);
+    else
+        check_reach(check, visit->pointer.place, visit_name(visit->what), &visit->key,
+                    visit->block);
 }
 
 static void check_fixed(struct check *check)
@@ -175,18 +253,6 @@ static int check_index(struct check *check)
 
 /* --- The tree --------------------------------------------------------------------------------- */
 
-static const char *visit_name(enum tree_visit_what what)
-{
-    static const char *const names[] = {
-        [TREE_VISIT_TABLE] = "a page of the segment table",
-        [TREE_VISIT_DIRECTORY] = "a directory page",
-        [TREE_VISIT_MAP] = "a map page",
-        [TREE_VISIT_RECORD] = "a record",
-        [TREE_VISIT_BLOCK] = "a block",
-    };
-    return names[what];
-}
-
 static void check_bad(struct verify *verify, const struct verify_block *block, int error)
 {
     struct check *check = CONTAINER_OF(verify, struct check, verify);
@@ -223,8 +289,7 @@ static enum tree_walk_answer check_visit(struct tree_walk *walk, const struct tr
     const char *name = visit_name(visit->what);
     check->met++;
     check_count(check, visit);
-    if (pointer_has_place(&visit->pointer))
-        check_reach(check, visit->pointer.place, name, &visit->key, visit->block);
+    check_shows(check, visit);
     if (visit->error != 0)
         check_fault(check, check_kind(visit->error), visit->key.volume, visit->block,
                     "%s of volume %llu block %llu at place %llu cannot be read: %s", name,
@@ -235,7 +300,7 @@ static enum tree_walk_answer check_visit(struct tree_walk *walk, const struct tr
                     "volume %llu block %llu is marked as damaged",
                     (unsigned long long)visit->key.volume, (unsigned long long)visit->block);
     if (check->options.data && visit->what == TREE_VISIT_BLOCK &&
-        visit->pointer.kind == POINTER_RAW &&
+        visit->pointer.kind == POINTER_RAW && !visit->shared &&
         device_holds(&check->store->devices, visit->pointer.place, 1))
         verify_add(&check->verify, visit);
     if (check->met % 4096 == 0 && check->options.progress != NULL)
@@ -288,6 +353,15 @@ static int check_compare_one(struct check *check, uint64_t place, bool reached)
     return 0;
 }
 
+/* What a page said to be shared was to be reached through an older one. */
+static void check_shared_reached(struct check *check, uint64_t place, bool reached, bool shared)
+{
+    if (shared && !reached)
+        check_fault(check, STORE_FAULT_STRUCTURE, 0, place,
+                    "place %llu is said to be shared with an older view, but none shows it",
+                    (unsigned long long)place);
+}
+
 static int check_compare(struct check *check)
 {
     struct device_set *devices = &check->store->devices;
@@ -306,6 +380,8 @@ static int check_compare(struct check *check)
         int error = check_compare_one(check, device->base + check->at, reached);
         if (error != 0)
             return error;
+        bool shared = (check->shared[check->device][check->at / 8] & 1u << check->at % 8) != 0;
+        check_shared_reached(check, device->base + check->at, reached, shared);
         check->at++;
     }
     return 0;
@@ -318,8 +394,7 @@ static void check_end(struct check *check)
     struct store_check options = check->options;
     struct store_checked checked = check->checked;
     int result = check->result;
-    for (unsigned i = 0; i < check->store->devices.count; i++)
-        free(check->reached[i]);
+    check_free_bits(check);
     checked.blocks = check->verify.blocks;
     verify_close(&check->verify);
     check->store->check = NULL;
@@ -382,11 +457,12 @@ int store_check_start(struct store *store, const struct store_check *options)
     bool whole = check != NULL && verify_open(&check->verify, store) == 0;
     for (unsigned i = 0; whole && i < store->devices.count; i++) {
         check->reached[i] = calloc(1, DIV_CEIL(store->devices.devices[i].blocks, 8));
-        whole = check->reached[i] != NULL;
+        check->shared[i] = calloc(1, DIV_CEIL(store->devices.devices[i].blocks, 8));
+        whole = check->reached[i] != NULL && check->shared[i] != NULL;
     }
     if (!whole) {
-        for (unsigned i = 0; check != NULL && i < store->devices.count; i++)
-            free(check->reached[i]);
+        if (check != NULL)
+            check_free_bits(check);
         if (check != NULL)
             verify_close(&check->verify);
         free(check);

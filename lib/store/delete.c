@@ -5,7 +5,8 @@
  *   LOOK ──▶ RETIRE ──▶ NEXT ──▶ DROP ──▶ APPLY ─┐
  *    │ nothing here      ▲ │                     │
  *    ▼                   └─┼─────────────────────┘
- *   (told)                 ▼ nothing left
+ *   (told)                 ├──▶ VIEWS: delete_views.c ──▶ NEXT
+ *                          ▼ nothing left
  *                        SETTLE ──▶ FORGET ──▶ SEAL ──▶ (told)
  *
  * RETIRE comes first in the log: whatever write of the volume a replay still meets, it meets the
@@ -17,7 +18,7 @@
 #include <stdlib.h>
 
 #include "format/volume_record.h"
-#include "store/internal.h"
+#include "store/view_drop.h"
 
 enum deletion_state {
     DELETION_LOOK,
@@ -25,6 +26,7 @@ enum deletion_state {
     DELETION_NEXT,
     DELETION_DROP,
     DELETION_APPLY,
+    DELETION_VIEWS,
     DELETION_SETTLE,
     DELETION_FORGET,
     DELETION_SEAL,
@@ -46,7 +48,8 @@ struct deletion {
     bool appended;
     uint32_t map;
     uint32_t reserved;
-    uint64_t last_batch; /* Of the last record that was applied. */
+    uint64_t last_batch;  /* Of the last record that was applied. */
+    uint64_t views_batch; /* Of the last that dropped views. */
     int result;
     struct segment_key key;
     struct tree_path path;
@@ -229,7 +232,9 @@ static int deletion_next(struct deletion *deletion)
             deletion_end(deletion, 0);
         return 0;
     }
-    if (here && found.segment != SEGMENT_RECORD) {
+    if (here && segment_is_view(found.segment)) {
+        deletion->state = DELETION_VIEWS;
+    } else if (here && found.segment != SEGMENT_RECORD) {
         deletion->key = found;
         deletion->map = 0;
         deletion->state = DELETION_DROP;
@@ -288,6 +293,26 @@ static int deletion_forget(struct deletion *deletion)
     return 0;
 }
 
+static void deletion_views_dropped(void *context, int result)
+{
+    struct deletion *deletion = context;
+    deletion->waits = false;
+    deletion->last_batch = MAX(deletion->last_batch, deletion->views_batch);
+    deletion->state = DELETION_NEXT;
+    if (result != 0)
+        deletion_end(deletion, result);
+}
+
+static int deletion_views(struct deletion *deletion)
+{
+    int error = store_drop_all_views(deletion->store, deletion->volume, &deletion->views_batch,
+                                     deletion_views_dropped, deletion);
+    if (error != 0)
+        return error;
+    deletion->waits = true;
+    return -EAGAIN;
+}
+
 static int deletion_settle(struct deletion *deletion)
 {
     deletion->waits = true;
@@ -319,6 +344,7 @@ static int deletion_step(struct deletion *deletion)
         return error;
     }
     case DELETION_APPLY: return deletion_apply(deletion);
+    case DELETION_VIEWS: return deletion_views(deletion);
     case DELETION_SETTLE: return deletion_settle(deletion);
     case DELETION_FORGET: return deletion_forget(deletion);
     case DELETION_SEAL: return deletion_seal(deletion);

@@ -110,11 +110,15 @@ struct store {
     struct checkpoint checkpoint;
     struct super_write super_write;
 
-    struct list admission; /* Changes that wait until a checkpoint has cleaned pages. */
-    struct list appending; /* Operations whose record found no room in the journal. */
-    struct list finished;  /* To be told in the next turn. */
-    struct list deletions; /* struct deletion. */
-    uint64_t active;       /* Operations accepted and not told yet. */
+    struct list admission;      /* Changes that wait until a checkpoint has cleaned pages. */
+    struct list appending;      /* Operations whose record found no room in the journal. */
+    struct list finished;       /* To be told in the next turn. */
+    struct list deletions;      /* struct deletion. */
+    struct list view_deletions; /* struct view_deletion. */
+    struct list view_counts;    /* struct view_count. */
+    struct list changes;        /* Operations that change something and have not ended. */
+    uint64_t change;            /* The number of the last that was accepted. */
+    uint64_t active;            /* Operations accepted and not told yet. */
     struct scratch scratch;
     struct scrub *scrub;
     struct check *check;
@@ -124,6 +128,12 @@ struct store {
 /* op.c */
 void store_op_finish(struct store_op *op, int result);
 void store_op_retry_admission(struct store *store);
+/* The way to what the operation changes at a block, as the tree's: with what its views keep. */
+int store_op_open(struct store_op *op, uint64_t block);
+/* What STORE_MAP and the like tell of a pointer. */
+uint8_t store_pointer_kind(const struct pointer *pointer);
+/* Every change that was accepted up to this number has ended. */
+bool store_changes_ended(const struct store *store, uint64_t change);
 /* Appends op's record, or queues the op until there is room. False: it queued or failed. */
 void store_op_append(struct store_op *op);
 bool store_must_throttle(const struct store *store);
@@ -182,6 +192,12 @@ void store_super_write(struct store *store, void (*done)(struct super_write *wri
 int store_drop_step(struct store *store, struct tree_path *path, const struct segment_key *key,
                     uint32_t *map);
 void store_deletions_turn(struct store *store);
+/* delete_views.c */
+void store_view_deletions_turn(struct store *store);
+bool store_view_deletions_turn_needed(const struct store *store);
+/* view_space.c */
+void store_view_counts_turn(struct store *store);
+bool store_view_counts_turn_needed(const struct store *store);
 
 /* scrub.c */
 int store_scrub_open(struct store *store);

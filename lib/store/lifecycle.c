@@ -93,6 +93,7 @@ void store_closing_turn(struct store *store)
     }
     if (closing->state == CLOSING_DRAIN) {
         bool drained = store->active == 0 && list_empty(&store->deletions) &&
+                       list_empty(&store->view_deletions) && list_empty(&store->view_counts) &&
                        store_scrub_halt(store) && !store_checkpoint_busy(store) &&
                        !store->flusher.busy && store->check == NULL && journal_idle(store->journal);
         if (!drained)

@@ -54,8 +54,30 @@ void store_op_finish(struct store_op *op, int result)
         space_quarantine_unreserve(op->store->space, op->reserved);
     op->reserved = 0;
     op->result = result;
+    list_remove(&op->change_node);
     list_remove(&op->node);
     list_push_back(&op->store->finished, &op->node);
+}
+
+int store_op_open(struct store_op *op, uint64_t block)
+{
+    if (op->views)
+        return tree_path_open_under(&op->path, op->volume, block, op->cut);
+    return tree_path_open(&op->path, op->volume, VIEW_HEAD, block, true);
+}
+
+uint8_t store_pointer_kind(const struct pointer *pointer)
+{
+    /* A view says so where it shows a hole that the head does not show any more. */
+    if (pointer->kind == POINTER_ZERO && pointer->sequence == 0)
+        return POINTER_HOLE;
+    return (uint8_t)MIN(pointer->kind, POINTER_PREPARED);
+}
+
+bool store_changes_ended(const struct store *store, uint64_t change)
+{
+    const struct list *node = list_first(&store->changes);
+    return node == NULL || LIST_ENTRY(node, struct store_op, change_node)->change > change;
 }
 
 /*
@@ -164,23 +186,27 @@ void store_op_append(struct store_op *op)
     }
 }
 
-static bool op_sane(const struct store_op *op)
-{
-    if (op->count == SEGMENT_BLOCKS)
-        return op->kind == STORE_ZERO && op->block % SEGMENT_BLOCKS == 0;
-    return op->count >= 1 && op->block % MAP_BLOCKS + op->count <= MAP_BLOCKS;
-}
-
 static bool op_changes(const struct store_op *op)
 {
     return op->kind == STORE_WRITE || op->kind == STORE_ZERO;
+}
+
+static bool op_sane(const struct store_op *op)
+{
+    if (op_changes(op) && (op->cut != 0 && (!op->views || op->cut >= op->sequence)))
+        return false;
+    if (op->kind == STORE_CHANGED)
+        return op->block <= op->last;
+    if (op->count == SEGMENT_BLOCKS)
+        return op->kind == STORE_ZERO && op->block % SEGMENT_BLOCKS == 0;
+    return op->count >= 1 && op->block % MAP_BLOCKS + op->count <= MAP_BLOCKS;
 }
 
 static int op_refused(const struct store *store, const struct store_op *op)
 {
     bool changes = op_changes(op);
     switch (store->state) {
-    case STORE_READY: return op->views ? -ENOTSUP : 0;
+    case STORE_READY: return 0;
     case STORE_READ_ONLY: return changes ? -EROFS : 0;
     case STORE_FAILED: return IOMESH_FAILED;
     default: return -ESHUTDOWN;
@@ -202,15 +228,21 @@ void store_submit(struct store *store, struct store_op *op)
     op->extent_count = 0;
     op->path_wanted = op->append_wanted = false;
     list_init(&op->node);
+    list_init(&op->change_node);
     list_init(&op->waiter.node);
     op->waiter.wake = op_waiter_woken;
     tree_path_init(&op->path, store->tree, op_path_woken);
     store->active++;
     int error = op_refused(store, op);
-    if (error != 0)
+    if (error != 0) {
         store_op_finish(op, error);
-    else
-        op_step(op);
+        return;
+    }
+    if (op_changes(op)) {
+        op->change = ++store->change;
+        list_push_back(&store->changes, &op->change_node);
+    }
+    op_step(op);
 }
 
 static void ops_tell(struct store *store)
@@ -245,7 +277,8 @@ bool store_turn_needed(const struct store *store)
         return true;
     if (store->checkpoint.state == CHECKPOINT_PAGES && store->checkpoint.pages.in_flight == 0)
         return true;
-    return store_check_turn_needed(store);
+    return store_check_turn_needed(store) || store_view_deletions_turn_needed(store) ||
+           store_view_counts_turn_needed(store);
 }
 
 /* Order matters for latency only: what has ended is told first, and what the callers then ask for
@@ -269,6 +302,8 @@ void store_turn(struct store *store)
         store_op_retry_admission(store);
     ops_append(store);
     store_deletions_turn(store);
+    store_view_deletions_turn(store);
+    store_view_counts_turn(store);
     store_checkpoint_turn(store);
     if (tree_admission_waits(store->tree) && store_may_change(store))
         tree_admit(store->tree);

@@ -34,6 +34,9 @@ static void store_lists_init(struct store *store)
     list_init(&store->appending);
     list_init(&store->finished);
     list_init(&store->deletions);
+    list_init(&store->view_deletions);
+    list_init(&store->view_counts);
+    list_init(&store->changes);
     list_init(&store->checkpoint.waiting);
     list_init(&store->checkpoint.running);
     device_set_init(&store->devices);
@@ -553,6 +556,7 @@ void opening_again(struct opening *opening)
 {
     struct store *store = opening->store;
     store->options.cache_bytes = 2ull * page_frame_count(store->cache) * BLOCK_BYTES;
+    store->options.segments_max *= 2;
     scratch_close(&store->scratch);
     tree_close(store->tree);
     space_close(store->space);

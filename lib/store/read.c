@@ -199,7 +199,7 @@ static void read_look(struct store_op *op)
         if (op->only != NULL && (op->only[i / 8] >> i % 8 & 1) == 0)
             continue;
         struct pointer pointer = tree_get(&op->path, index + i);
-        op->kinds[i] = (uint8_t)MIN(pointer.kind, POINTER_PREPARED);
+        op->kinds[i] = store_pointer_kind(&pointer);
         op->places[i] = pointer.place;
         op->crcs[i] = pointer.crc;
         if (op->kind == STORE_MAP)

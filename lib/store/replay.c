@@ -72,7 +72,7 @@ static void slot_checked(struct device_io *io, int result)
 /* Reads the next piece of an uncertain write. False: all of it is checked. */
 static bool slot_check_next(struct replay_slot *slot)
 {
-    if (slot->certain || slot->record.type != RECORD_WRITE || slot->checked == slot->record.count)
+    if (slot->certain || !record_is_write(&slot->record) || slot->checked == slot->record.count)
         return false;
     struct store *store = slot->replay->store;
     const struct record_extent *extent = &slot->record.extents[slot->extent];
@@ -96,8 +96,20 @@ static bool slot_may_hold(const struct replay_slot *slot)
 {
     const struct replay *replay = slot->replay;
     uint32_t most = page_frame_count(replay->store->cache) / 32;
+    most = MIN(most, replay->store->options.segments_max / 8);
     uint32_t before = (uint32_t)(slot - replay->slots) + REPLAY_SLOTS - replay->head;
     return before % REPLAY_SLOTS < most;
+}
+
+static int slot_fetch(struct replay_slot *slot)
+{
+    const struct record *record = &slot->record;
+    if (record->type == RECORD_DROP_VIEW)
+        return tree_path_open(&slot->ahead, record->volume, record->cut,
+                              (uint64_t)record->mebibyte * MAP_BLOCKS, false);
+    if (!record_is_write(record) && (!record_is_zero(record) || record->count > MAP_BLOCKS))
+        return 0;
+    return tree_path_open(&slot->ahead, record->volume, VIEW_HEAD, record->block, false);
 }
 
 static void slot_step(struct replay_slot *slot)
@@ -108,12 +120,7 @@ static void slot_step(struct replay_slot *slot)
         slot->state = SLOT_FETCH;
     }
     if (slot->state == SLOT_FETCH) {
-        bool fetches = slot->record.type == RECORD_WRITE ||
-                       (slot->record.type == RECORD_ZERO && slot->record.count <= MAP_BLOCKS);
-        fetches = fetches && slot_may_hold(slot);
-        int error = !fetches ? 0
-                             : tree_path_open(&slot->ahead, slot->record.volume, VIEW_HEAD,
-                                              slot->record.block, false);
+        int error = slot_may_hold(slot) ? slot_fetch(slot) : 0;
         /* An error is met again, and told, when the record is applied. */
         if (error == -EAGAIN)
             return;
@@ -127,7 +134,7 @@ static void slot_step(struct replay_slot *slot)
  * says. */
 static bool record_fits(struct store *store, const struct record *record)
 {
-    for (unsigned i = 0; record->type == RECORD_WRITE && i < record->extent_count; i++) {
+    for (unsigned i = 0; record_is_write(record) && i < record->extent_count; i++) {
         if (!device_holds(&store->devices, record->extents[i].place, record->extents[i].blocks))
             return false;
     }
@@ -192,7 +199,7 @@ static int replay_look(void *context, uint64_t batch, bool certain, const uint8_
     (void)batch;
     (void)certain;
     /* One that is not known ends the replay proper, with a sentence. */
-    if (record_decode(bytes, length, record) != 0 || record->type != RECORD_WRITE)
+    if (record_decode(bytes, length, record) != 0 || !record_is_write(record))
         return 0;
     for (unsigned i = 0; i < record->extent_count; i++) {
         struct extent extent = {.place = record->extents[i].place,
@@ -228,6 +235,7 @@ static void replay_settle(struct replay *replay)
     void *context = replay->context;
     int result = replay->result;
     tree_path_close(&replay->path);
+    tree_path_close(&replay->beside);
     store->replay = NULL;
     space_avoid_over(store->space);
     for (unsigned i = 0; i < REPLAY_SLOTS; i++)

@@ -3,7 +3,7 @@
 #ifndef STORE_REPLAY_H
 #define STORE_REPLAY_H
 
-#include "store/internal.h"
+#include "store/view_drop.h"
 
 #define REPLAY_SLOTS 64u
 #define REPLAY_CHECK_BLOCKS 16u
@@ -56,7 +56,8 @@ struct replay {
     bool broken;   /* A page of its map did not match its checksum once. */
     bool gives_up; /* Nor did it again: no third look while that has to be waited for. */
     uint32_t base; /* Blocks, or map pages, dealt with. */
-    struct tree_path path;
+    struct tree_path path, beside;
+    struct view_drop drop; /* Of a record that drops views. */
     struct page_waiter waiter;
     struct replay_mark marks[REPLAY_MARKS_MAX];
     uint32_t mark_count, mark_done;

@@ -108,6 +108,7 @@ static void scrub_bad(struct verify *verify, const struct verify_block *block, i
     }
     scrub_told(scrub, "a page of its map, as it is written", &block->key, block->block, error);
     bool in_map = block->what == TREE_VISIT_MAP || block->what == TREE_VISIT_DIRECTORY;
+    in_map = in_map && !segment_is_view(block->key.segment); /* Pages of views never change. */
     if (!in_map || scrub->mending || scrub->store->state != STORE_READY)
         return;
     scrub->mending = true;
@@ -142,7 +143,8 @@ static enum tree_walk_answer scrub_visit(struct tree_walk *walk, const struct tr
     struct store *store = scrub->store;
     if (visit->error != 0 && visit->error != IOMESH_FAILED)
         scrub_told(scrub, "a page of its map", &visit->key, visit->block, visit->error);
-    if (visit->error == 0 && visit->pointer.kind == POINTER_RAW &&
+    /* What views share is read once, with the oldest. */
+    if (visit->error == 0 && visit->pointer.kind == POINTER_RAW && !visit->shared &&
         device_holds(&store->devices, visit->pointer.place, 1)) {
         verify_add(&scrub->verify, visit);
         scrub->credit_blocks--;

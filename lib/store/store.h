@@ -28,6 +28,7 @@ struct store;
 #define STORE_OP_BLOCKS_MAX 256u /* One map page's worth; an operation never crosses one (1 MiB). */
 #define STORE_OP_EXTENTS 16u     /* Of one journal record. */
 #define STORE_OP_READS 32u       /* Requests of one read under way at once. */
+#define STORE_OP_SCOUTS 16u      /* Of one STORE_CHANGED: pages that are fetched ahead. */
 
 /* --- Opening ----------------------------------------------------------------------------- */
 
@@ -150,6 +151,13 @@ struct read_plan {
     struct read_span spans[STORE_OP_READS];
 };
 
+/* Looks ahead of a STORE_CHANGED. */
+struct store_scout {
+    struct tree_path path;
+    uint64_t block; /* Where it stands. */
+    bool waits;
+};
+
 struct store_op {
     /* Filled by the caller. */
     enum store_op_kind kind;
@@ -182,7 +190,9 @@ struct store_op {
 
     /* The store's own from here on. */
     struct store *store;
-    struct list node; /* In one of: waiting for admission, for the journal, or finished. */
+    struct list node;        /* In one of: waiting for admission, for the journal, or finished. */
+    struct list change_node; /* Of a change that has not ended, in the order of acceptance. */
+    uint64_t change;         /* Its number. */
     uint8_t state;
     uint8_t purpose;    /* enum space_purpose of what is being taken. */
     bool path_wanted;   /* Its path is still to be opened. */
@@ -196,7 +206,10 @@ struct store_op {
     uint32_t extent_count; /* Of this round. */
     uint64_t ticket;       /* Of a read. */
     struct extent extents[STORE_OP_EXTENTS];
-    struct device_io ios[STORE_OP_READS];
+    union {
+        struct device_io ios[STORE_OP_READS];
+        struct store_scout scouts[STORE_OP_SCOUTS];
+    };
     uint32_t crcs[STORE_OP_BLOCKS_MAX];
     uint64_t places[STORE_OP_BLOCKS_MAX];
     struct read_plan plan;
@@ -321,7 +334,7 @@ struct store_check {
     bool data; /* Read and check every block too. */
 };
 /* Walks the tree, proves that reachable blocks and the free map agree. Needs an idle store that
- * was opened read_only; changes nothing. Allocates one bit per block. */
+ * was opened read_only; changes nothing. Allocates two bits per block. */
 int store_check_start(struct store *store, const struct store_check *check);
 
 /* A pass now, at this rate: one that is under way goes on at it, and so does one that a close or a

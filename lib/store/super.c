@@ -16,6 +16,7 @@ void store_super_write(struct store *store, void (*done)(struct super_write *wri
     struct super_write *write = &store->super_write;
     assert(write->pending == 0);
     store->super.generation++;
+    store->super.version = STORE_FORMAT; /* Whatever was opened. */
     superblock_encode(write->bytes, &store->super);
     write->done = done;
     write->store = store;

@@ -24,7 +24,8 @@ static void write_land(struct store_op *op);
 uint32_t store_write_record(const struct store_op *op, uint8_t *to)
 {
     struct record record;
-    record.type = RECORD_WRITE;
+    record.type = op->views ? RECORD_WRITE_VIEWS : RECORD_WRITE;
+    record.cut = op->cut;
     record.volume = op->volume;
     record.block = op->block + op->base;
     record.count = op->round;
@@ -192,15 +193,22 @@ static int write_take(struct store_op *op)
     return 0;
 }
 
-/* 0: every block of the write has a place that it will give back. */
+/* 0: every block of the write has a place that it will give back. What a view shows too stays. */
 static int write_probe(struct store_op *op)
 {
-    int error = tree_path_open(&op->path, op->volume, VIEW_HEAD, op->block, false);
+    uint64_t owner = 0;
+    int error = 0;
+    if (op->views)
+        error = tree_view_before(&op->path, op->volume, (uint32_t)(op->block / MAP_BLOCKS),
+                                 VIEW_HEAD, &owner);
+    if (error == 0)
+        error = tree_path_open(&op->path, op->volume, VIEW_HEAD, op->block, false);
     if (error != 0)
         return error;
     for (uint32_t i = op->base; i < op->count; i++) {
         struct pointer pointer = tree_get(&op->path, (unsigned)((op->block + i) % MAP_BLOCKS));
-        if (!pointer_has_place(&pointer))
+        bool kept = pointer.sequence <= MAX(owner, op->cut) && !MUTANT(144);
+        if (!pointer_has_place(&pointer) || kept)
             return -ENOSPC;
     }
     tree_path_close(&op->path);
@@ -259,7 +267,7 @@ void store_write_step(struct store_op *op)
         }
     }
     if (op->state == WRITE_FLY && op->path_wanted) {
-        error = tree_path_open(&op->path, op->volume, VIEW_HEAD, op->block + op->base, true);
+        error = store_op_open(op, op->block + op->base);
         if (error == -EAGAIN)
             return;
         op->path_wanted = false;

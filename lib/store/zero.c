@@ -2,43 +2,66 @@
 /*
  * Zeros over up to 256 blocks within one map page, or over a whole segment. No data is written.
  *
- *   ADMIT ──▶ LOG ──▶ APPLY ──▶ finished
- *     │        ▲      ▲   │         ▲
- *     ▼        │      └───┘         │
- *   PROBE ─────┴────────────────────┘
+ *   ADMIT ──▶ LOG ──▶ WHOLE ──▶ RESERVE ──▶ APPLY ──▶ finished
+ *     │        ▲                   ▲          │         ▲
+ *     ▼        │                   └──────────┘         │
+ *   PROBE ─────┴────────────────────────────────────────┘
  *
  * PROBE: no space for pages that would only say that nothing is there. Where that is so already, it
  * is all that was asked for; elsewhere there are pages, and blocks to be given back.
  * APPLY goes map page by map page for a segment that has pages; one step if it has none. It may be
  * cut short by a crash: replay does it again, and what is zero already stays as it is.
+ *
+ * In a volume that has views each map page is a round of its own, with its own record, for each may
+ * take space and give none back:
+ *
+ *   ADMIT ──▶ LOOK ──▶ LOG ──▶ RESERVE ──▶ APPLY ──▶ ADMIT ... finished
+ *     ▲        │ nothing to do
+ *     └────────┘
  */
 #include "store/internal.h"
 
-enum zero_state { ZERO_ADMIT, ZERO_PROBE, ZERO_LOG, ZERO_WHOLE, ZERO_RESERVE, ZERO_APPLY };
+enum zero_state {
+    ZERO_ADMIT,
+    ZERO_PROBE,
+    ZERO_LOOK,
+    ZERO_LOG,
+    ZERO_WHOLE,
+    ZERO_RESERVE,
+    ZERO_APPLY,
+};
 
 /* What zeros over nothing may make: a directory and a map page, or an entry of the table; and what
  * the table may need to take in the entry. */
 #define ZERO_PAGES 3u
+/* And a page of a view, with what the table may need for that. */
+#define ZERO_VIEW_PAGES 5u
 
 uint32_t store_zero_record(const struct store_op *op, uint8_t *to)
 {
     struct record record;
-    record.type = RECORD_ZERO;
+    record.type = op->views ? RECORD_ZERO_VIEWS : RECORD_ZERO;
     record.volume = op->volume;
-    record.block = op->block;
-    record.count = op->count;
+    record.block = op->block + op->base;
+    record.count = op->round;
     record.sequence = op->sequence;
     record.watermark = op->watermark;
     record.epoch = op->epoch;
     record.generation = op->generation;
+    record.cut = op->cut;
     return record_encode(to, &record);
+}
+
+static void zero_unpromise(struct store_op *op)
+{
+    space_unpromise_pages(op->store->space, op->promised);
+    op->promised = 0;
 }
 
 static void zero_end(struct store_op *op, int result)
 {
     struct store *store = op->store;
-    space_unpromise_pages(store->space, op->promised);
-    op->promised = 0;
+    zero_unpromise(op);
     if (result == 0) {
         store->stats.zeroes++;
         store->stats.zeroed_blocks += op->count;
@@ -46,14 +69,20 @@ static void zero_end(struct store_op *op, int result)
     store_op_finish(op, result);
 }
 
-static void zero_done(struct store_op *op, int result)
+/* What a record said is done, or cannot be. */
+static void zero_round_end(struct store_op *op)
 {
-    struct store *store = op->store;
-    journal_applied(store->journal, &op->entry);
+    journal_applied(op->store->journal, &op->entry);
     tree_path_close(&op->path);
     if (op->reserved > 0)
-        space_quarantine_unreserve(store->space, op->reserved);
+        space_quarantine_unreserve(op->store->space, op->reserved);
     op->reserved = 0;
+    zero_unpromise(op);
+}
+
+static void zero_done(struct store_op *op, int result)
+{
+    zero_round_end(op);
     zero_end(op, result);
 }
 
@@ -64,7 +93,7 @@ void store_zero_logged(struct store_op *op, int result)
         zero_end(op, result);
         return;
     }
-    op->state = op->count == SEGMENT_BLOCKS ? ZERO_WHOLE : ZERO_RESERVE;
+    op->state = op->round == SEGMENT_BLOCKS ? ZERO_WHOLE : ZERO_RESERVE;
     store_zero_step(op);
 }
 
@@ -87,7 +116,7 @@ static int zero_page(struct store_op *op)
             return error;
         op->state = ZERO_APPLY;
     }
-    int error = tree_path_open(&op->path, op->volume, VIEW_HEAD, block, true);
+    int error = store_op_open(op, block);
     if (error != 0)
         return error;
     store->applying_batch = op->entry.batch;
@@ -122,21 +151,144 @@ static void zero_log(struct store_op *op)
     store_op_append(op);
 }
 
+/* --- Rounds --------------------------------------------------------------------------------- */
+
+/* Some block of this round has a place that no view shows: what was taken for the change of the map
+ * page that shows it comes back. */
+static bool zero_gives_back(const struct store_op *op, uint64_t owner)
+{
+    unsigned index = (unsigned)((op->block + op->base) % MAP_BLOCKS);
+    if (op->path.page == NULL || owner < op->cut)
+        return false;
+    for (uint32_t i = 0; i < op->round; i++) {
+        struct pointer pointer = tree_get(&op->path, index + i);
+        if (pointer_has_place(&pointer) && pointer.sequence > owner)
+            return true;
+    }
+    return false;
+}
+
+/* 0: this round is to be logged; -ENOENT: it has nothing to do; -ENOSPC. */
+static int zero_look(struct store_op *op)
+{
+    uint64_t block = op->block + op->base;
+    uint64_t owner = 0;
+    op->round = MIN(op->count - op->base, MAP_BLOCKS);
+    int error =
+        tree_view_before(&op->path, op->volume, (uint32_t)(block / MAP_BLOCKS), VIEW_HEAD, &owner);
+    if (error == 0)
+        error = tree_path_open(&op->path, op->volume, VIEW_HEAD, block, false);
+    if (error == -EAGAIN)
+        return error;
+    if (error != 0)
+        return 0; /* It is met again. */
+    enum pointer_kind above = op->path.above.kind;
+    bool shown = op->path.page != NULL || (above != POINTER_ZERO && above != POINTER_HOLE);
+    if (!shown && (above == POINTER_ZERO || !op->parent)) {
+        /* Without a directory all of the segment is like that. */
+        if (op->path.directory == NULL)
+            op->round = op->count - op->base;
+        error = -ENOENT;
+    } else if (space_promise_pages(op->store->space, ZERO_VIEW_PAGES)) {
+        op->promised = ZERO_VIEW_PAGES;
+    } else if (!zero_gives_back(op, owner)) {
+        REACH(zero_view_without_space);
+        error = -ENOSPC;
+    }
+    tree_path_close(&op->path);
+    return error;
+}
+
+/* One round after the other, as far as they go without waiting. True: one is to be admitted. */
+static bool zero_rounds(struct store_op *op)
+{
+    int error = 0;
+    if (op->state == ZERO_LOOK) {
+        error = zero_look(op);
+        if (error == -EAGAIN)
+            return false;
+        if (error == 0) {
+            zero_log(op);
+            return false;
+        }
+        if (error != -ENOENT) {
+            zero_end(op, error);
+            return false;
+        }
+        op->base += op->round;
+    } else {
+        error = zero_page(op);
+        if (error == -EAGAIN)
+            return false;
+        if (error != 0) {
+            zero_done(op, error);
+            return false;
+        }
+        zero_round_end(op);
+    }
+    if (op->base == op->count) {
+        zero_end(op, 0);
+        return false;
+    }
+    op->state = ZERO_ADMIT;
+    return true;
+}
+
+/* --- Steps ---------------------------------------------------------------------------------- */
+
+/* True: it is admitted. */
+static bool zero_admit(struct store_op *op)
+{
+    if (op->store->devices.failed != 0) {
+        zero_end(op, IOMESH_FAILED);
+        return false;
+    }
+    if (!store_must_throttle(op->store))
+        return true;
+    list_push_back(&op->store->admission, &op->node);
+    return false;
+}
+
+static void zero_views_step(struct store_op *op)
+{
+    do {
+        if (op->state == ZERO_LOG)
+            return;
+        if (op->state == ZERO_ADMIT) {
+            if (!zero_admit(op))
+                return;
+            op->state = ZERO_LOOK;
+        }
+    } while (zero_rounds(op));
+}
+
+static void zero_pages(struct store_op *op)
+{
+    while (op->base < op->count) {
+        int error = zero_page(op);
+        if (error == -EAGAIN)
+            return;
+        if (error != 0) {
+            zero_done(op, error);
+            return;
+        }
+    }
+    zero_done(op, 0);
+}
+
 void store_zero_step(struct store_op *op)
 {
-    struct store *store = op->store;
     int error = 0;
+    if (op->views) {
+        zero_views_step(op);
+        return;
+    }
     switch ((enum zero_state)op->state) {
     case ZERO_ADMIT:
-        if (store->devices.failed != 0) {
-            store_op_finish(op, IOMESH_FAILED);
+        if (!zero_admit(op))
             return;
-        }
-        if (store_must_throttle(store)) {
-            list_push_back(&store->admission, &op->node);
-            return;
-        }
-        if (space_promise_pages(store->space, ZERO_PAGES)) {
+        op->round = op->count;
+        if (space_promise_pages(op->store->space, ZERO_PAGES)) {
             op->promised = ZERO_PAGES;
             zero_log(op);
             return;
@@ -160,19 +312,11 @@ void store_zero_step(struct store_op *op)
             return;
         }
         op->state = ZERO_RESERVE;
-        break;
+        zero_pages(op);
+        return;
     case ZERO_RESERVE:
-    case ZERO_APPLY: break;
+    case ZERO_APPLY: zero_pages(op); return;
+    case ZERO_LOOK:
     case ZERO_LOG: return;
     }
-    while (op->base < op->count) {
-        error = zero_page(op);
-        if (error == -EAGAIN)
-            return;
-        if (error != 0) {
-            zero_done(op, error);
-            return;
-        }
-    }
-    zero_done(op, 0);
 }

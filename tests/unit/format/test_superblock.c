@@ -127,6 +127,27 @@ Test(superblock, a_newer_version_is_named)
     cr_assert_eq(label.version, STORE_FORMAT + 42);
 }
 
+Test(superblock, every_format_from_the_oldest_on_is_read)
+{
+    static struct superblock super, decoded;
+    uint8_t bytes[BLOCK_BYTES];
+    struct label label;
+    for (uint32_t version = STORE_FORMAT_OLDEST; version <= STORE_FORMAT; version++) {
+        super = super_of(1);
+        super.version = version;
+        superblock_encode(bytes, &super);
+        cr_assert_eq(superblock_decode(bytes, &decoded), 0);
+        cr_assert_eq(decoded.version, version);
+        label_make(bytes);
+        put32(bytes + 8, version);
+        sum_right(bytes);
+        cr_assert_eq(label_decode(bytes, &label), 0);
+    }
+    put32(bytes + 8, STORE_FORMAT_OLDEST - 1);
+    sum_right(bytes);
+    cr_assert_eq(label_decode(bytes, &label), IOMESH_FORMAT);
+}
+
 Test(superblock, what_is_not_ours_has_no_version)
 {
     uint8_t bytes[BLOCK_BYTES] = {0};
