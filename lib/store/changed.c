@@ -27,6 +27,8 @@ static void changed_end(struct store_op *op, int result)
 {
     for (unsigned i = 0; i < STORE_OP_SCOUTS; i++)
         tree_path_close(&op->scouts[i].path);
+    /* Whatever the operation does next finds its requests idle. */
+    memset(op->ios, 0, sizeof op->ios);
     store_op_finish(op, result);
 }
 
