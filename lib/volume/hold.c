@@ -13,6 +13,7 @@
 
 static void hold_tell(struct volume *volume, struct volume_hold *hold, int result)
 {
+    assert(hold != NULL);
     hold->result = result;
     list_push_back(&volume->engine->held, &hold->node);
 }

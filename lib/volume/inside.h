@@ -10,6 +10,9 @@
 /* Map pages that one answer about what is where looks at, at most: 4 GiB full of data. */
 #define SURVEY_PAGES_MAX 4096u
 
+/* Of a seek: no block. */
+#define NOWHERE UINT64_MAX
+
 /* One bit for each block of a map page. */
 #define BLOCK_SET_BYTES (STORE_OP_BLOCKS_MAX / 8)
 
@@ -172,6 +175,11 @@ void volume_survey(struct volume_io *io);
 
 /* The range is held: find out what is to be written, then write it. */
 void volume_copy_begin(struct volume_io *io);
+/* The next offset from `offset` on where something is to be written, or the end. */
+uint64_t volume_copy_next(const struct volume_io *io, uint64_t offset);
+/* What is written from there on with one operation. */
+uint32_t volume_copy_length(const struct volume_io *io, uint64_t offset);
+enum store_op_kind volume_copy_kind(const struct volume_io *io, uint64_t offset);
 
 /* --- volume.c ------------------------------------------------------------------------------- */
 

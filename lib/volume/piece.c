@@ -34,6 +34,8 @@ void piece_release(struct piece *piece)
 /* The part of a request from `offset` on that begins and ends with a block, or is less than one. */
 static uint32_t piece_length(const struct volume_io *io, uint64_t offset)
 {
+    if (io->kind == VOLUME_COPY)
+        return volume_copy_length(io, offset);
     uint64_t end = io->offset + io->length;
     uint64_t head = offset % BLOCK_BYTES;
     if (head != 0)
@@ -171,6 +173,8 @@ static void piece_start(struct piece *piece)
             memcpy(piece->bounce, io_data(io, piece->offset), piece->length);
         piece_submit(piece, STORE_WRITE,
                      piece->bounce != NULL ? piece->bounce : io_data(io, piece->offset));
+    } else if (io->kind == VOLUME_COPY) {
+        piece_submit(piece, volume_copy_kind(io, piece->offset), io_data(io, piece->offset));
     } else if ((io->flags & VOLUME_NO_HOLE) != 0) {
         piece_submit(piece, STORE_WRITE, io->volume->engine->zeros);
     } else {
@@ -210,6 +214,8 @@ static bool io_next_piece(struct volume_io *io)
         piece->length = MIN(piece->length, BOUNCE_BYTES);
     }
     io->next += segment ? SEGMENT_BYTES : piece->length;
+    if (io->kind == VOLUME_COPY)
+        io->next = volume_copy_next(io, io->next);
     io->pieces++;
     piece->changes = changes;
     volume->changes += changes ? 1 : 0;

@@ -15,8 +15,6 @@
  */
 #include "volume/inside.h"
 
-#define NOWHERE UINT64_MAX
-
 static uint32_t survey_flags(unsigned kind)
 {
     switch (kind) {

@@ -105,7 +105,9 @@ void volume_io_piece_done(struct volume_io *io, int result)
 static void io_run(struct volume_io *io)
 {
     io->state = IO_RUNNING;
-    if (!list_empty(&io->volume->engine->ready))
+    if (io->kind == VOLUME_COPY)
+        volume_copy_begin(io);
+    else if (!list_empty(&io->volume->engine->ready))
         list_push_back(&io->volume->engine->ready,
                        &io->ready); /* Behind those that lack a piece. */
     else if (io_surveys(io))

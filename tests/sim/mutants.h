@@ -105,6 +105,14 @@
     X(109, "creation does not look whether the name is taken")                   \
     X(110, "a session that ran out while the pool opened is the end of it")
 
+/* 130 .. 139: cuts, families and jobs of volumes; 130 is "a write that slips under the drain". */
+#define VOLUME_MUTANTS(X)                                                 \
+    X(130, "a cut is taken while writes from before it are under way")    \
+    X(131, "rollback leaves the blocks that it should write anew")        \
+    X(132, "a family is read no farther than its first parent")           \
+    X(133, "zeros over a hole of a clone leave a hole: the parent shows") \
+    X(134, "flatten does not wait for the range: it overwrites newer writes")
+
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \
     X(120, "acknowledge before the commit is known") \

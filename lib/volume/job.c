@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Jobs: a walk over the MiB of a volume in which there may be something to do.
+ *
+ *   seek ──▶ copy ─┐  several copies at once (copy.c)      flush ──▶ told
+ *    ▲─────────────┘  ──▶ nothing is left, or it failed ────┘
+ *
+ * Something is always under way until it is told: a seek, a copy or the flush. So stopping is a
+ * mark, and nothing is told inside a call.
+ */
+#include <stdlib.h>
+
+#include "volume/job.h"
+
+static void work_step(struct volume_work *work);
+
+/* --- Ends ----------------------------------------------------------------------------------- */
+
+static void work_free(struct volume_work *work)
+{
+    for (uint32_t i = 0; i < JOB_COPIES; i++)
+        free(work->copies[i].buffer);
+    family_drop(work->family);
+    free(work);
+}
+
+static void work_tell(struct volume_work *work, int result)
+{
+    struct volume_job *job = work->job;
+    work->volume->io_count--;
+    work_free(work);
+    job->work = NULL;
+    job->done(job, result);
+}
+
+static void work_flushed(struct store_flush *flush, int result)
+{
+    work_tell(CONTAINER_OF(flush, struct volume_work, flush), result);
+}
+
+static void work_end(struct volume_work *work)
+{
+    if (work->result != 0) {
+        work_tell(work, work->result);
+    } else if (!work->over) {
+        work_tell(work, -ECANCELED);
+    } else {
+        work->flush.done = work_flushed;
+        store_flush(work->volume->engine->store, &work->flush);
+    }
+}
+
+/* --- Copies --------------------------------------------------------------------------------- */
+
+static void work_copied(struct volume_io *io, int result)
+{
+    struct volume_copy *copy = CONTAINER_OF(io, struct volume_copy, io);
+    struct volume_work *work = copy->work;
+    copy->busy = false;
+    work->busy--;
+    if (work->result == 0)
+        work->result = result;
+    if (work->job->progress != NULL)
+        work->job->progress(work->job, MIN(work->next * BLOCK_BYTES, work->bytes), work->bytes);
+    work_step(work);
+}
+
+static void work_copy(struct volume_work *work)
+{
+    struct volume_copy *copy = work->copies;
+    while (copy->busy)
+        copy++;
+    struct volume_io *io = &copy->io;
+    io->kind = VOLUME_COPY;
+    io->offset = work->found * BLOCK_BYTES;
+    io->length = MIN((uint64_t)MAP_BLOCKS * BLOCK_BYTES, work->bytes - io->offset);
+    io->data = copy->buffer;
+    io->done = work_copied;
+    copy->busy = true;
+    work->busy++;
+    work->next = work->found + MAP_BLOCKS;
+    volume_submit(work->volume, io);
+}
+
+/* --- Seeking -------------------------------------------------------------------------------- */
+
+static void work_seek(struct volume_work *work)
+{
+    struct store_op *op = &work->seek;
+    op->block = work->next;
+    op->last = work->found == NOWHERE ? (work->bytes - 1) / BLOCK_BYTES : work->found - 1;
+    work->seeking = true;
+    store_submit(work->volume->engine->store, op);
+}
+
+/* The next of the family looks no farther than what was found. */
+static bool work_seek_parent(struct volume_work *work)
+{
+    if (work->rolls_back || work->level == work->family->count || work->found <= work->next)
+        return false;
+    const struct volume_parent *parent = &work->family->parents[work->level++];
+    work->seek.volume = parent->volume;
+    work->seek.view = parent->view;
+    work_seek(work);
+    return true;
+}
+
+static void work_sought(struct store_op *op, int result)
+{
+    struct volume_work *work = op->context;
+    work->seeking = false;
+    if (result == 0)
+        work->found = op->found;
+    else if (result != -ENOENT && work->result == 0)
+        work->result = result;
+    if (work->result == 0 && work_seek_parent(work))
+        return;
+    work->over = work->result == 0 && work->found == NOWHERE;
+    if (work->result == 0 && !work->over && !work->stopped)
+        work_copy(work);
+    work_step(work);
+}
+
+static void work_seek_first(struct volume_work *work)
+{
+    struct store_op *op = &work->seek;
+    op->kind = STORE_CHANGED;
+    op->count = 1;
+    op->since = work->rolls_back ? work->cut : 0;
+    op->done = work_sought;
+    op->context = work;
+    work->found = NOWHERE;
+    work->level = 0;
+    if (work->rolls_back) {
+        op->volume = work->volume->id;
+        op->view = VIEW_HEAD;
+        work_seek(work);
+    } else {
+        (void)work_seek_parent(work);
+    }
+}
+
+static void work_step(struct volume_work *work)
+{
+    if (work->seeking)
+        return;
+    if (work->next * BLOCK_BYTES >= work->bytes || (!work->rolls_back && work->family == NULL))
+        work->over = work->result == 0;
+    bool ends = work->result != 0 || work->over || work->stopped;
+    if (!ends && work->busy < JOB_COPIES)
+        work_seek_first(work);
+    else if (ends && work->busy == 0)
+        work_end(work);
+}
+
+/* --- Asking for it -------------------------------------------------------------------------- */
+
+static int work_start(struct volume *volume, const struct volume_work *what, struct volume_job *job)
+{
+    assert(volume->view == VIEW_HEAD && job->done != NULL);
+    struct volume_work *work = calloc(1, sizeof *work);
+    bool memory = work != NULL;
+    for (uint32_t i = 0; memory && i < JOB_COPIES; i++) {
+        work->copies[i].work = work;
+        work->copies[i].buffer = aligned_alloc(BLOCK_BYTES, (size_t)MAP_BLOCKS * BLOCK_BYTES);
+        memory = work->copies[i].buffer != NULL;
+    }
+    if (!memory) {
+        if (work != NULL)
+            work_free(work);
+        return FAIL(-ENOMEM, "working through volume %llu: no memory",
+                    (unsigned long long)volume->id);
+    }
+    work->volume = volume;
+    work->job = job;
+    work->rolls_back = what->rolls_back;
+    work->cut = what->cut;
+    work->from = what->from;
+    work->family = family_keep(what->family);
+    work->bytes = volume->bytes;
+    volume->io_count++;
+    job->work = work;
+    work_step(work);
+    return 0;
+}
+
+int volume_flatten_start(struct volume *volume, struct volume_job *job)
+{
+    struct volume_work what = {.family = volume->family};
+    return work_start(volume, &what, job);
+}
+
+int volume_rollback_start(struct volume *volume, const struct volume_rollback *rollback,
+                          struct volume_job *job)
+{
+    struct family *family;
+    int result = family_make(rollback->parents, rollback->parent_count, &family);
+    if (result != 0)
+        return result;
+    struct volume_work what = {
+        .rolls_back = true, .cut = rollback->cut, .from = rollback->from, .family = family};
+    result = work_start(volume, &what, job);
+    family_drop(family);
+    return result;
+}
+
+void volume_job_stop(struct volume_job *job)
+{
+    if (job->work != NULL)
+        job->work->stopped = true;
+}
