@@ -102,6 +102,11 @@ int table_decode(const uint8_t from[BLOCK_BYTES], struct table_node *ret_node)
     return 0;
 }
 
+struct table_node table_node_of(const uint8_t from[BLOCK_BYTES])
+{
+    return (struct table_node){.bytes = from, .level = from[4], .count = get16(from + 6)};
+}
+
 unsigned table_search(const struct table_node *node, const struct segment_key *key)
 {
     unsigned low = 0, high = node->count;

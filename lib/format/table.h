@@ -51,6 +51,8 @@ void table_encode(uint8_t to[BLOCK_BYTES], unsigned level, const struct table_en
                   unsigned count);
 /* Total: 0, or IOMESH_CORRUPT. Everything below may then be asked of the node. */
 int table_decode(const uint8_t from[BLOCK_BYTES], struct table_node *ret_node);
+/* Of bytes that table_decode() took before, and that have not changed since. */
+struct table_node table_node_of(const uint8_t from[BLOCK_BYTES]);
 struct table_entry table_entry(const struct table_node *node, unsigned index);
 struct segment_key table_key(const struct table_node *node, unsigned index);
 /* The first entry whose key is `key` or greater; node->count if there is none. */

@@ -47,6 +47,7 @@ struct page {
     uint8_t level;
     uint8_t state;
     bool bytes;       /* Holds bytes, not pointers. */
+    bool proven;      /* By place: who reads such pages found it sound. */
     bool written;     /* Has a place. */
     bool hot;         /* Came back after a time away from attention. */
     bool queued;      /* May be evicted: in a queue. */

@@ -153,6 +153,48 @@ struct page *page_create_root(struct page_cache *cache, struct page_root *root,
     return page_born(cache, root, NULL, 0, fill);
 }
 
+struct page *page_copy_root(struct page_cache *cache, struct page_root *root,
+                            const struct page *from)
+{
+    struct page *page = page_create_root(cache, root, NULL);
+    memcpy(page->live, from->live, BLOCK_BYTES);
+    return page;
+}
+
+struct pointer page_disown(struct page *page)
+{
+    struct page *parent = page->parent;
+    assert(page->state == PAGE_READY && page->written && !page_changed(page) && parent != NULL);
+    struct pointer given = page_slot(parent, page->slot);
+    struct pointer hole = {.kind = POINTER_HOLE};
+    assert(given.kind == POINTER_RAW && given.place == page->place);
+    page->written = false;
+    (void)page_change(page);
+    pointer_put(parent->live + page->slot * POINTER_BYTES, &hole);
+    return given;
+}
+
+void page_move_root(struct page_cache *cache, struct page_root *from, struct page_root *to)
+{
+    struct page *page = from->page;
+    assert(to->page == NULL && to->pointer.kind != POINTER_RAW);
+    assert(from->level == 0 && to->level == 0);
+    to->pointer = from->pointer;
+    from->pointer = (struct pointer){.kind = POINTER_HOLE};
+    root_dirty(cache, from);
+    root_dirty(cache, to);
+    if (page == NULL)
+        return;
+    assert(!page_is_frozen(page));
+    to->page = page;
+    from->page = NULL;
+    page->root = to;
+    if (page_is_dirty(page)) {
+        from->dirty_pages--;
+        to->dirty_pages++;
+    }
+}
+
 /* The frozen version is still to be written, for the checkpoint's parent to point to. */
 static void page_become_ghost(struct page *page)
 {

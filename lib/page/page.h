@@ -106,6 +106,13 @@ struct page *page_cached(struct page *parent, unsigned slot);
 struct page *page_cached_root(const struct page_root *root);
 /* The last written version of a page: a hole if there is none. Its sequence is not filled in. */
 struct pointer page_pointer(const struct page *page);
+/* Dirty, or not written yet as it was at the freeze: what its pointer says of sequences is old. */
+bool page_changed(const struct page *page);
+/* Its version at the freeze is still to be written. */
+bool page_frozen(const struct page *page);
+/* A note of whoever opens pages by place: what is in it was looked at, and found sound. */
+bool page_proven(const struct page *page);
+void page_prove(struct page *page);
 /* Lets a clean, unpinned tree leave the cache, so that its root may go. 0; -EBUSY: something is
  * pinned or dirty; -EAGAIN: a page is being read, woken later. */
 int page_release_root(struct page_cache *cache, struct page_root *root, struct page_waiter *waiter);
@@ -146,6 +153,19 @@ struct page *page_create(struct page_cache *cache, struct page *parent, unsigned
                          const struct pointer *fill);
 struct page *page_create_root(struct page_cache *cache, struct page_root *root,
                               const struct pointer *fill);
+
+/* The same, as a copy of another page as it is now. */
+struct page *page_copy_root(struct page_cache *cache, struct page_root *root,
+                            const struct page *from);
+/*
+ * Give the written version of a page away: its pointer, the caller's from now on. The page itself,
+ * pinned, not a root and not changed since it was written, stays where it is, dirty and as if it
+ * had never been written. Needs a reservation as page_change() does.
+ */
+struct pointer page_disown(struct page *page);
+/* What one root leads to becomes another's, that has nothing; a hole is left. In the cache or not,
+ * pinned or not, but not frozen (page_frozen()); of one page, without children. */
+void page_move_root(struct page_cache *cache, struct page_root *from, struct page_root *to);
 
 /*
  * Take a page, pinned once by the caller and without children in the cache, out of its tree: its

@@ -213,6 +213,26 @@ void page_unpin(struct page *page)
     page_settle(page);
 }
 
+bool page_changed(const struct page *page)
+{
+    return page_is_dirty(page) || page_is_frozen(page);
+}
+
+bool page_frozen(const struct page *page)
+{
+    return page_is_frozen(page);
+}
+
+bool page_proven(const struct page *page)
+{
+    return page->proven;
+}
+
+void page_prove(struct page *page)
+{
+    page->proven = true;
+}
+
 uint32_t page_pins(const struct page *page)
 {
     return page->pins;

@@ -27,6 +27,16 @@ void tree_path_init(struct tree_path *path, struct tree *tree, void (*wake)(stru
     path->waiter.wake = path_woken;
 }
 
+static void path_unreserve(struct tree_path *path)
+{
+    if (path->reserved == 0)
+        return;
+    page_unreserve(path->tree->cache, path->reserved);
+    path->tree->changing--;
+    path->tree->copying -= path->reserved == VIEW_FRAMES;
+    path->reserved = 0;
+}
+
 void tree_path_close(struct tree_path *path)
 {
     page_waiter_cancel(&path->waiter);
@@ -37,17 +47,14 @@ void tree_path_close(struct tree_path *path)
         page_unpin(path->directory);
     path->page = NULL;
     path->directory = NULL;
-    if (path->reserved > 0) {
-        page_unreserve(path->tree->cache, path->reserved);
-        path->tree->changing--;
-    }
-    path->reserved = 0;
+    path_unreserve(path);
     segment_release(path);
     path->open = false;
     path->change = false;
 }
 
-static bool is_record(const struct segment *segment)
+/* Its root is what others have two levels below: a record, or a view's own page. */
+static bool is_leaf(const struct segment *segment)
 {
     return segment->root.level == 0;
 }
@@ -64,8 +71,11 @@ static void path_look(struct tree_path *path)
 {
     struct segment *segment = path->segment;
     struct page *root = page_cached_root(&segment->root);
-    if (is_record(segment)) {
+    if (is_leaf(segment)) {
         path_pin(&path->page, root);
+        path->above = segment->root.pointer;
+        if (path->above.sequence == 0) /* The table holds no holes: such a zero is one. */
+            path->above = (struct pointer){.kind = POINTER_HOLE};
         return;
     }
     path_pin(&path->directory, root);
@@ -101,12 +111,36 @@ bool path_detach_others(struct tree_path *path, struct page *page)
     return page_pins(page) == 1;
 }
 
-/* Directory and map page, as far as they exist. */
-static int path_open_pages(struct tree_path *path)
+void path_strand(struct tree_path *path)
+{
+    if (path->page != NULL)
+        page_unpin(path->page);
+    if (path->directory != NULL)
+        page_unpin(path->directory);
+    path->page = NULL;
+    path->directory = NULL;
+    path->above = (struct pointer){.kind = POINTER_HOLE};
+}
+
+void path_move(struct tree_path *path, struct segment *segment)
+{
+    struct segment *from = path->segment;
+    path_strand(path);
+    list_remove(&path->node);
+    segment_keep(path->tree, segment);
+    path->segment = segment;
+    path->key = segment->key;
+    path->owner = segment->key.view;
+    segment_let_go(path->tree, from);
+    list_push_back(&segment->paths, &path->node);
+    path_look(path);
+}
+
+int path_open_pages(struct tree_path *path)
 {
     struct page_cache *cache = path->tree->cache;
     struct page_root *root = &path->segment->root;
-    struct page **first = is_record(path->segment) ? &path->page : &path->directory;
+    struct page **first = is_leaf(path->segment) ? &path->page : &path->directory;
     int result = page_open_root(cache, root, &path->waiter, first);
     if (result == 0 && path->directory != NULL)
         result = page_open(cache, path->directory, path->map, &path->waiter, &path->page);
@@ -118,26 +152,44 @@ static int path_open_pages(struct tree_path *path)
     return result;
 }
 
-static int path_reserve(struct tree_path *path)
+int path_reserve(struct tree_path *path, uint8_t frames)
 {
+    struct tree *tree = path->tree;
+    if (path->reserved == frames)
+        return 0;
+    path_unreserve(path);
+    tree->views |= frames == VIEW_FRAMES;
     int result = tree_ask_admission(path);
     if (result == 0)
-        result = page_reserve_patiently(path->tree->cache, PATH_FRAMES, &path->waiter);
+        result = page_reserve_patiently(tree->cache, frames, &path->waiter);
     if (result != 0)
         return result;
-    path->reserved = PATH_FRAMES;
-    path->tree->changing++;
+    path->reserved = frames;
+    tree->changing++;
+    tree->copying += frames == VIEW_FRAMES;
     return 0;
 }
 
-static int path_open(struct tree_path *path, const struct segment_key *key, bool change)
+int path_hold(struct tree_path *path, const struct segment_key *key,
+              const struct segment_key *beside)
 {
-    assert(!path->open);
     if (path->segment != NULL && segment_key_compare(&path->segment->key, key) != 0)
         tree_path_close(path);
-    int result = segment_hold(path, key);
-    if (result == 0 && change && path->reserved == 0)
-        result = path_reserve(path);
+    if (path->beside != NULL &&
+        (beside == NULL || segment_key_compare(&path->beside->key, beside) != 0)) {
+        segment_let_go(path->tree, path->beside);
+        path->beside = NULL;
+    }
+    return beside != NULL ? segment_hold_both(path, key, beside) : segment_hold(path, key);
+}
+
+int path_open(struct tree_path *path, const struct segment_key *key,
+              const struct segment_key *beside, bool change)
+{
+    assert(!path->open);
+    int result = path_hold(path, key, beside);
+    if (result == 0 && change)
+        result = path_reserve(path, beside != NULL ? VIEW_FRAMES : PATH_FRAMES);
     if (result == 0)
         result = path_open_pages(path);
     if (result == -EAGAIN)
@@ -154,20 +206,59 @@ static int path_open(struct tree_path *path, const struct segment_key *key, bool
     return 0;
 }
 
+static uint32_t path_aim(struct tree_path *path, uint64_t block, uint64_t view)
+{
+    assert(block / SEGMENT_BLOCKS < SEGMENTS_PER_VOLUME);
+    path->map = (uint32_t)(block % SEGMENT_BLOCKS / MAP_BLOCKS);
+    path->view = view;
+    path->cut = 0;
+    return (uint32_t)(block / MAP_BLOCKS);
+}
+
 int tree_path_open(struct tree_path *path, uint64_t volume, uint64_t view, uint64_t block,
                    bool change)
 {
-    assert(block / SEGMENT_BLOCKS < SEGMENTS_PER_VOLUME);
-    struct segment_key key = {
-        .volume = volume, .segment = (uint32_t)(block / SEGMENT_BLOCKS), .view = view};
-    path->map = (uint32_t)(block % SEGMENT_BLOCKS / MAP_BLOCKS);
-    return path_open(path, &key, change);
+    uint32_t mebibyte = path_aim(path, block, view);
+    struct segment_key key = head_key(volume, block);
+    struct owner owner = {.cut = VIEW_HEAD};
+    /* Each time anew: while we waited a change may have given the view a page. */
+    if (view != VIEW_HEAD) {
+        int result = owner_from(path->tree, volume, mebibyte, view, &path->waiter, &owner);
+        if (result == 0) {
+            key = view_key(volume, mebibyte, owner.cut);
+        } else if (result != -ENOENT) {
+            if (result != -EAGAIN)
+                tree_path_close(path);
+            return result;
+        }
+    }
+    path->owner = view == VIEW_HEAD && change ? 0 : owner.cut;
+    return path_open(path, &key, NULL, change);
+}
+
+int tree_path_open_under(struct tree_path *path, uint64_t volume, uint64_t block, uint64_t cut)
+{
+    uint32_t mebibyte = path_aim(path, block, VIEW_HEAD);
+    struct segment_key key = head_key(volume, block), beside = view_key(volume, mebibyte, cut);
+    struct owner owner = {.cut = 0};
+    int result = owner_before(path->tree, volume, mebibyte, VIEW_HEAD, &path->waiter, &owner);
+    if (result != 0 && result != -ENOENT) {
+        if (result != -EAGAIN)
+            tree_path_close(path);
+        return result;
+    }
+    path->owner = owner.cut;
+    path->cut = cut > owner.cut ? cut : 0;
+    path->tree->views = true;
+    return path_open(path, &key, path->cut != 0 ? &beside : NULL, true);
 }
 
 int tree_record_open(struct tree_path *path, uint64_t volume, bool change)
 {
     struct segment_key key = {.volume = volume, .segment = SEGMENT_RECORD, .view = 0};
-    int result = path_open(path, &key, change);
+    path->view = 0;
+    path->cut = 0;
+    int result = path_open(path, &key, NULL, change);
     if (result != 0 || path->page != NULL)
         return result;
     if (!change) {
@@ -182,7 +273,7 @@ int tree_record_open(struct tree_path *path, uint64_t volume, bool change)
 
 void tree_record_drop(struct tree_path *path)
 {
-    assert(path->open && path->change && path->page != NULL && is_record(path->segment));
+    assert(path->open && path->change && path->page != NULL && is_leaf(path->segment));
     bool alone = path_detach_others(path, path->page);
     assert(alone);
     struct pointer hole = {.kind = POINTER_HOLE};
@@ -271,9 +362,9 @@ int tree_drop_segment(struct tree_path *path, const struct segment_key *key)
 /* The segment, and frames to change what is above a page. */
 static int give_up_begin(struct tree_path *path, const struct segment_key *key)
 {
-    assert(!path->open && key->segment != SEGMENT_RECORD);
+    assert(!path->open && key->segment < SEGMENTS_PER_VOLUME);
     int result = segment_hold(path, key);
-    return result != 0 || path->reserved > 0 ? result : path_reserve(path);
+    return result != 0 ? result : path_reserve(path, PATH_FRAMES);
 }
 
 static int give_up_end(struct tree_path *path, int result)

@@ -52,14 +52,31 @@ static bool run_is_listed(const struct pointer *olds, unsigned count, const stru
     return false;
 }
 
-/* Frees what `olds` showed and `page` (NULL: gone) shows no more. */
+/* Who else may show what a page showed. */
+struct kept {
+    uint64_t before;          /* The owner before: what is as old as it or older is in its page. */
+    const struct page *after; /* The page of the owner after; NULL: none, or it shows no block. */
+};
+
+/* Every place is shown at one index of its mebibyte. */
+static bool is_kept(const struct kept *kept, const struct pointer *old, unsigned index)
+{
+    if (old->sequence <= kept->before && !MUTANT(52))
+        return true;
+    if (kept->after == NULL || MUTANT(53))
+        return false;
+    struct pointer after = page_slot(kept->after, index);
+    return pointer_has_place(&after) && after.place == old->place;
+}
+
+/* Frees what `olds`, from `index` on, showed and `page` (NULL: gone) and others show no more. */
 static void free_olds(struct tree *tree, const struct page *page, const struct pointer *olds,
-                      unsigned count)
+                      unsigned index, unsigned count, const struct kept *kept)
 {
     struct run run = {.tree = tree};
     for (unsigned i = 0; i < count; i++) {
         const struct pointer *old = &olds[i];
-        if (!pointer_has_place(old))
+        if (!pointer_has_place(old) || is_kept(kept, old, index + i))
             continue;
         if (!is_run(old))
             run_add(&run, old->place, 1);
@@ -73,6 +90,14 @@ struct pointer tree_get(const struct tree_path *path, unsigned index)
 {
     assert(path->open && index < MAP_BLOCKS);
     return path->page != NULL ? page_slot(path->page, index) : path->above;
+}
+
+/* What a cut shows stays as it is. */
+static void change_begins(struct tree_path *path)
+{
+    assert(path->open && path->change && path->view == VIEW_HEAD);
+    if (path->cut > path->owner && !MUTANT(54))
+        view_make_owner(path);
 }
 
 static void make_directory(struct tree_path *path)
@@ -99,10 +124,12 @@ static void make_page(struct tree_path *path)
 void tree_replace(struct tree_path *path, unsigned index, const struct pointer *pointer)
 {
     assert(index < MAP_BLOCKS);
+    change_begins(path);
     make_page(path);
     struct pointer old = page_slot(path->page, index);
+    struct kept kept = {.before = path->owner};
     page_set_slot(path->page, index, pointer);
-    free_olds(path->tree, path->page, &old, 1);
+    free_olds(path->tree, path->page, &old, index, 1, &kept);
 }
 
 bool tree_set(struct tree_path *path, unsigned index, const struct pointer *pointer)
@@ -122,19 +149,26 @@ static void set_above(struct tree_path *path, const struct pointer *above)
     path_refresh(path->segment);
 }
 
-/* What the page shows is freed, the page itself is dropped. False: somebody else holds it. */
-static bool drop_page(struct tree_path *path, const struct pointer *instead)
+void page_drop_shown(struct tree_path *path, const struct pointer *instead, uint64_t before,
+                     const struct page *after)
 {
-    if (!path_detach_others(path, path->page))
-        return false;
     struct pointer olds[MAP_BLOCKS];
+    struct kept kept = {.before = before, .after = after};
     for (unsigned i = 0; i < MAP_BLOCKS; i++)
         olds[i] = page_slot(path->page, i);
     page_drop(path->page, instead);
     path->page = NULL;
     path->tree->pages--;
     path_refresh(path->segment);
-    free_olds(path->tree, NULL, olds, MAP_BLOCKS);
+    free_olds(path->tree, NULL, olds, 0, MAP_BLOCKS, &kept);
+}
+
+/* What the page shows is freed, the page itself is dropped. False: somebody else holds it. */
+static bool drop_page(struct tree_path *path, const struct pointer *instead)
+{
+    if (!path_detach_others(path, path->page))
+        return false;
+    page_drop_shown(path, instead, path->owner, NULL);
     return true;
 }
 
@@ -161,16 +195,27 @@ static bool zero_collapses(const struct tree_path *path, unsigned index, unsigne
 static void zero_slots(struct tree_path *path, unsigned index, unsigned count, uint64_t sequence)
 {
     struct pointer olds[MAP_BLOCKS];
-    unsigned old_count = 0;
+    struct kept kept = {.before = path->owner};
     struct pointer zero = pointer_zero(sequence);
-    for (unsigned i = index; i < index + count; i++) {
-        struct pointer old = page_slot(path->page, i);
+    for (unsigned i = 0; i < count; i++) {
+        struct pointer old = page_slot(path->page, index + i);
+        olds[i] = (struct pointer){.kind = POINTER_HOLE};
         if (old.sequence >= sequence)
             continue;
-        olds[old_count++] = old;
-        page_set_slot(path->page, i, &zero);
+        olds[i] = old;
+        page_set_slot(path->page, index + i, &zero);
     }
-    free_olds(path->tree, path->page, olds, old_count);
+    free_olds(path->tree, path->page, olds, index, count, &kept);
+}
+
+static bool zero_is_newer(const struct tree_path *path, unsigned index, unsigned count,
+                          uint64_t sequence)
+{
+    for (unsigned i = index; i < index + count; i++) {
+        if (tree_get(path, i).sequence < sequence)
+            return true;
+    }
+    return false;
 }
 
 void tree_zero(struct tree_path *path, unsigned index, unsigned count, uint64_t sequence)
@@ -178,6 +223,8 @@ void tree_zero(struct tree_path *path, unsigned index, unsigned count, uint64_t 
     assert(path->open && path->change);
     assert(count > 0 && index < MAP_BLOCKS && count <= MAP_BLOCKS - index && sequence > 0);
     struct pointer zero = pointer_zero(sequence);
+    if (zero_is_newer(path, index, count, sequence))
+        change_begins(path);
     if (path->page == NULL) {
         if (path->above.sequence >= sequence)
             return;
@@ -199,9 +246,11 @@ void tree_drop_map(struct tree_path *path)
     assert(path->open && path->change);
     struct pointer hole = {.kind = POINTER_HOLE};
     if (path->page != NULL) {
+        change_begins(path);
         bool dropped = drop_page(path, &hole);
         assert(dropped);
     } else if (path->directory != NULL && path->above.kind != POINTER_HOLE) {
+        change_begins(path);
         set_above(path, &hole);
     }
 }

@@ -52,6 +52,7 @@ static void segment_forget(struct tree *tree, struct segment *segment)
         link = &(*link)->hash_next;
     *link = segment->hash_next;
     list_remove(&segment->node);
+    order_remove(tree, segment);
     segment->queued = false;
     segment->used = false;
     tree->used--;
@@ -97,52 +98,94 @@ static int segment_make(struct tree *tree, const struct segment_key *key,
     struct list *node = list_pop_front(&tree->segments_free);
     struct segment *segment = LIST_ENTRY(node, struct segment, node);
     bool record = key->segment == SEGMENT_RECORD;
+    bool leaf = record || segment_is_view(key->segment);
     segment->key = *key;
     segment->root = (struct page_root){
-        .pointer = *pointer, .level = record ? 0 : 1, .leaf_is_bytes = record, .owner = segment};
+        .pointer = *pointer, .level = leaf ? 0 : 1, .leaf_is_bytes = record, .owner = segment};
     segment->used = true;
     segment->refs = 0;
     struct segment **bucket = &tree->hash[hash_of(tree, key)];
     segment->hash_next = *bucket;
     *bucket = segment;
+    order_add(tree, segment);
     tree->used++;
     tree->touched = MAX(tree->touched, (uint32_t)(segment - tree->segments) + 1);
     *ret_segment = segment;
     return 0;
 }
 
-int segment_hold(struct tree_path *path, const struct segment_key *key)
+void segment_keep(struct tree *tree, struct segment *segment)
 {
-    struct tree *tree = path->tree;
-    if (path->segment != NULL) {
-        assert(segment_key_compare(&path->segment->key, key) == 0);
+    segment->refs++;
+    segment_settle(tree, segment);
+}
+
+void segment_let_go(struct tree *tree, struct segment *segment)
+{
+    assert(segment->refs > 0);
+    segment->refs--;
+    segment_settle(tree, segment);
+}
+
+static int segment_get(struct tree *tree, const struct segment_key *key, struct page_waiter *waiter,
+                       struct segment **slot)
+{
+    if (*slot != NULL)
         return 0;
-    }
     struct segment *segment = segment_find(tree, key);
     if (segment == NULL) {
         struct pointer pointer = {.kind = POINTER_HOLE};
-        int result = table_find(tree, key, &path->waiter, &pointer);
+        int result = table_find(tree, key, waiter, &pointer);
         if (result != 0 && result != -ENOENT)
             return result;
-        result = segment_make(tree, key, &pointer, &path->waiter, &segment);
+        result = segment_make(tree, key, &pointer, waiter, &segment);
         if (result != 0)
             return result;
     }
-    segment->refs++;
-    segment_settle(tree, segment);
-    path->segment = segment;
+    segment_keep(tree, segment);
+    *slot = segment;
     return 0;
+}
+
+int segment_hold(struct tree_path *path, const struct segment_key *key)
+{
+    assert(path->segment == NULL || segment_key_compare(&path->segment->key, key) == 0);
+    return segment_get(path->tree, key, &path->waiter, &path->segment);
+}
+
+int segment_hold_both(struct tree_path *path, const struct segment_key *key,
+                      const struct segment_key *beside)
+{
+    struct tree *tree = path->tree;
+    for (;;) {
+        uint32_t need = segment_find(tree, key) == NULL ? 1 : 0;
+        need += segment_find(tree, beside) == NULL ? 1 : 0;
+        if (tree->segments_max - tree->used >= need)
+            break;
+        if (path->segment != NULL || path->beside != NULL) {
+            REACH(tree_segment_let_go);
+            tree_path_close(path);
+            continue;
+        }
+        int result = segment_recycle(tree, &path->waiter);
+        if (result != 0)
+            return result;
+    }
+    int result = segment_get(tree, key, &path->waiter, &path->segment);
+    if (result == 0)
+        result = segment_get(tree, beside, &path->waiter, &path->beside);
+    return result;
 }
 
 void segment_release(struct tree_path *path)
 {
-    struct segment *segment = path->segment;
-    if (segment == NULL)
-        return;
+    struct segment *segment = path->segment, *beside = path->beside;
     path->segment = NULL;
-    assert(segment->refs > 0);
-    segment->refs--;
-    segment_settle(path->tree, segment);
+    path->beside = NULL;
+    if (segment != NULL)
+        segment_let_go(path->tree, segment);
+    if (beside != NULL)
+        segment_let_go(path->tree, beside);
 }
 
 bool segment_has_anything(const struct segment *segment)

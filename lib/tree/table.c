@@ -2,6 +2,9 @@
 /* Reading the segment table. Nothing is held between two calls: who waited begins at the root. */
 #include "tree/internal.h"
 
+/* What one search may look at before others have their turn. */
+#define SEEK_LEAVES_PER_TURN 64u
+
 static int node_open(struct tree *tree, const struct pointer *pointer, struct page_waiter *waiter,
                      struct page **ret_page, struct table_node *ret_node)
 {
@@ -9,13 +12,17 @@ static int node_open(struct tree *tree, const struct pointer *pointer, struct pa
     int result = page_open_place(tree->cache, pointer, waiter, &page);
     if (result != 0)
         return result;
-    result = table_decode(page_bytes(page), ret_node);
-    if (result != 0) {
-        page_unpin(page);
-        return result;
-    }
     *ret_page = page;
-    return 0;
+    if (page_proven(page)) {
+        *ret_node = table_node_of(page_bytes(page));
+        return 0;
+    }
+    result = table_decode(page_bytes(page), ret_node);
+    if (result != 0)
+        page_unpin(page);
+    else
+        page_prove(page); /* Once while it is in memory: to look at each entry takes a while. */
+    return result;
 }
 
 /* The entry of a node above the leaves that covers a key. */
@@ -58,6 +65,10 @@ static int spot_down(struct tree *tree, const struct segment_key *key, struct pa
     spot->pointer = entry.pointer;
     spot->level = above.level - 1;
     spot->sibling = index + 1 < above.count;
+    if (index > 0) {
+        spot->floor = entry.key;
+        spot->floored = true;
+    }
     if (spot->sibling) {
         spot->bound = table_key(&above, index + 1);
         spot->bounded = true;
@@ -112,27 +123,79 @@ int table_find(struct tree *tree, const struct segment_key *key, struct page_wai
     return result;
 }
 
-int table_next(struct tree *tree, const struct segment_key *key, bool skip,
-               struct page_waiter *waiter, struct table_entry *ret_entry)
+/* The key before this one; false if there is none. */
+static bool key_retreat(struct segment_key *key)
 {
-    struct segment_key from = *key;
-    while (tree->table.kind != POINTER_HOLE) {
+    if (key->view-- > 0)
+        return true;
+    key->view = SEQUENCE_MAX;
+    if (key->segment-- > 0)
+        return true;
+    return key->volume-- > 0;
+}
+
+int table_before(struct tree *tree, const struct segment_key *key, struct page_waiter *waiter,
+                 struct table_entry *ret_entry)
+{
+    struct segment_key last = *key;
+    /* Twice at most: a node begins with the key that its parent has for it. */
+    while (tree->table.kind != POINTER_HOLE && key_retreat(&last)) {
         struct table_spot spot;
-        int result = table_descend(tree, &from, 0, waiter, &spot);
-        if (result == -EAGAIN || (result != 0 && !skip))
+        int result = table_descend(tree, &last, 0, waiter, &spot);
+        if (result != 0)
+            return result;
+        unsigned index = table_search(&spot.node, key);
+        if (index > 0)
+            *ret_entry = table_entry(&spot.node, index - 1);
+        table_leave(&spot);
+        if (index > 0)
+            return 0;
+        if (!spot.floored)
+            break;
+        last = spot.floor;
+    }
+    return -ENOENT;
+}
+
+/* Within one leaf. TABLE_PASS: nothing in it was taken. */
+static enum table_verdict seek_leaf(struct table_seek *seek, const struct table_node *leaf)
+{
+    unsigned index;
+    while ((index = table_search(leaf, &seek->from)) < leaf->count) {
+        struct table_entry entry = table_entry(leaf, index);
+        enum table_verdict verdict = TABLE_TAKE;
+        if (seek->judge != NULL)
+            verdict = seek->judge(seek->context, &entry, &seek->from);
+        if (verdict == TABLE_TAKE)
+            seek->entry = entry;
+        if (verdict != TABLE_PASS)
+            return verdict;
+        assert(segment_key_compare(&seek->from, &entry.key) > 0);
+    }
+    return TABLE_PASS;
+}
+
+int table_seek(struct tree *tree, struct table_seek *seek, struct page_waiter *waiter)
+{
+    for (unsigned leaves = 0; tree->table.kind != POINTER_HOLE; leaves++) {
+        if (leaves == SEEK_LEAVES_PER_TURN && seek->yields) {
+            page_wake(tree->cache, waiter);
+            return -EAGAIN;
+        }
+        struct table_spot spot;
+        int result = table_descend(tree, &seek->from, 0, waiter, &spot);
+        if (result == -EAGAIN || (result != 0 && !seek->skip))
             return result;
         if (result == 0) {
-            unsigned index = table_search(&spot.node, &from);
-            bool found = index < spot.node.count;
-            if (found)
-                *ret_entry = table_entry(&spot.node, index);
+            enum table_verdict verdict = seek_leaf(seek, &spot.node);
             table_leave(&spot);
-            if (found)
-                return 0;
+            if (verdict != TABLE_PASS)
+                return verdict == TABLE_TAKE ? 0 : -ENOENT;
         }
         if (!spot.bounded)
             break;
-        from = spot.bound; /* The next leaf; a node is never empty. */
+        if (segment_key_compare(&seek->from, &spot.bound) < 0)
+            seek->from = spot.bound; /* The next leaf; a node is never empty. */
     }
     return -ENOENT;
 }

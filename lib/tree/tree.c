@@ -48,21 +48,6 @@ bool tree_wants_checkpoint(const struct tree *tree)
     return page_dirty_roots(tree->cache) >= tree->segments_max / 2;
 }
 
-/* The first in memory at or after a key that has anything, or NULL. */
-static const struct segment *next_in_memory(const struct tree *tree, const struct segment_key *key)
-{
-    const struct segment *first = NULL;
-    for (uint32_t i = 0; i < tree->touched; i++) {
-        const struct segment *segment = &tree->segments[i];
-        if (!segment->used || segment_key_compare(&segment->key, key) < 0 ||
-            !segment_has_anything(segment))
-            continue;
-        if (first == NULL || segment_key_compare(&segment->key, &first->key) < 0)
-            first = segment;
-    }
-    return first;
-}
-
 bool segment_key_advance(struct segment_key *key)
 {
     if (key->view < SEQUENCE_MAX) {
@@ -75,41 +60,37 @@ bool segment_key_advance(struct segment_key *key)
     return ++key->volume != 0;
 }
 
-/* The first in the table at or after a key that no segment in memory hides. */
-static int next_in_table(struct tree_path *path, const struct segment_key *key, bool skip,
-                         struct segment_key *ret_key)
+/* The table's entries that memory does not hide, before the first that memory has. */
+struct next {
+    struct tree *tree;
+    const struct segment *memory;
+};
+
+static enum table_verdict judge_next(void *context, const struct table_entry *entry,
+                                     struct segment_key *from)
 {
-    struct segment_key from = *key;
-    do {
-        struct table_entry entry;
-        int result = table_next(path->tree, &from, skip, &path->waiter, &entry);
-        if (result != 0)
-            return result;
-        from = entry.key;
-        if (segment_find(path->tree, &from) == NULL) {
-            *ret_key = from;
-            return 0;
-        }
-    } while (segment_key_advance(&from));
-    return -ENOENT;
+    const struct next *next = context;
+    if (next->memory != NULL && segment_key_compare(&entry->key, &next->memory->key) >= 0)
+        return TABLE_STOP;
+    if (segment_find(next->tree, &entry->key) == NULL)
+        return TABLE_TAKE;
+    *from = entry->key;
+    return segment_key_advance(from) ? TABLE_PASS : TABLE_STOP;
 }
 
 int segment_next(struct tree_path *path, const struct segment_key *key, bool skip,
                  struct segment_key *ret_key)
 {
     assert(!path->open);
-    struct segment_key found;
-    int result = next_in_table(path, key, skip, &found);
-    if (result != 0 && result != -ENOENT)
-        return result;
-    const struct segment *memory = next_in_memory(path->tree, key);
-    if (memory != NULL && (result == -ENOENT || segment_key_compare(&memory->key, &found) < 0)) {
-        found = memory->key;
-        result = 0;
-    }
+    struct next next = {.tree = path->tree, .memory = order_from(path->tree, key)};
+    struct table_seek seek = {.from = *key, .skip = skip, .judge = judge_next, .context = &next};
+    int result = table_seek(path->tree, &seek, &path->waiter);
     if (result == 0)
-        *ret_key = found;
-    return result;
+        *ret_key = seek.entry.key;
+    if (result != -ENOENT || next.memory == NULL)
+        return result;
+    *ret_key = next.memory->key;
+    return 0;
 }
 
 int tree_next_segment(struct tree_path *path, const struct segment_key *key,
@@ -165,8 +146,10 @@ uint32_t tree_table_pages_max(const struct tree *tree)
 uint32_t tree_pages_to_come(const struct tree *tree, uint32_t more)
 {
     uint64_t changing = (uint64_t)tree->changing + more;
-    uint64_t table = table_pages_max(tree, page_dirty_roots(tree->cache) + changing);
-    return (uint32_t)MIN(PATH_FRAMES * changing + table, UINT32_MAX);
+    uint64_t copying = tree->copying + (tree->views ? more : 0);
+    uint64_t table = table_pages_max(tree, page_dirty_roots(tree->cache) + changing + copying);
+    uint64_t pages = PATH_FRAMES * changing + (VIEW_FRAMES - PATH_FRAMES) * copying;
+    return (uint32_t)MIN(pages + table, UINT32_MAX);
 }
 
 uint32_t tree_changes(const struct tree *tree)

@@ -72,8 +72,11 @@ struct tree_path {
     void *context; /* The caller's. */
     /* tree's. */
     void (*wake)(struct tree_path *path);
-    struct list node; /* In segment->paths. */
-    uint8_t reserved; /* Frames. */
+    struct list node;       /* In segment->paths. */
+    struct segment *beside; /* Of the view that a change makes an owner. */
+    uint64_t view;          /* What was asked for. */
+    uint64_t cut;           /* Newer than the owner: becomes one with the first change. */
+    uint8_t reserved;       /* Frames. */
 };
 
 /* `wake` runs when a call that said -EAGAIN should be tried again. */

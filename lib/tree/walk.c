@@ -107,7 +107,7 @@ static enum walk_step step_segment(struct tree_walk *walk)
     }
     if (segment_key_compare(&walk->key, &from) != 0)
         walk->from = 0;
-    walk->map = walk->from / MAP_BLOCKS;
+    walk->map = segment_is_view(walk->key.segment) ? 0 : walk->from / MAP_BLOCKS;
     walk->index = walk->from % MAP_BLOCKS;
     walk->from = 0;
     walk->root_told = false;
@@ -131,6 +131,8 @@ static uint64_t walk_block(const struct tree_walk *walk)
 {
     if (walk->key.segment == SEGMENT_RECORD)
         return 0;
+    if (segment_is_view(walk->key.segment))
+        return (uint64_t)(walk->key.segment - SEGMENT_VIEWS) * MAP_BLOCKS + walk->index;
     return (uint64_t)walk->key.segment * SEGMENT_BLOCKS + walk->map * MAP_BLOCKS + walk->index;
 }
 
@@ -143,6 +145,7 @@ static enum walk_step tell(struct tree_walk *walk, enum tree_visit_what what,
         .block = walk_block(walk),
         .pointer = *pointer,
         .page = what != TREE_VISIT_BLOCK && result != -ENOENT,
+        .shared = what == TREE_VISIT_BLOCK && pointer->sequence <= walk->before,
         .error = result == -ENOENT ? 0 : result,
     };
     return walk_tell(walk, &visit);
@@ -171,6 +174,33 @@ static enum walk_step tell_blocks(struct tree_walk *walk, struct page *page)
     return WALK_MORE;
 }
 
+/* Who shows blocks of this map page as well. False: what it takes is being read. */
+static bool find_before(struct tree_walk *walk)
+{
+    struct owner owner = {.cut = 0};
+    uint64_t cut = segment_is_view(walk->key.segment) ? walk->key.view : VIEW_HEAD;
+    int result =
+        owner_before(walk->path.tree, walk->key.volume, (uint32_t)(walk_block(walk) / MAP_BLOCKS),
+                     cut, &walk->path.waiter, &owner);
+    walk->before = result == 0 ? owner.cut : 0;
+    return result != -EAGAIN;
+}
+
+/* A map page, from what came of opening it: pinned here if it was. */
+static enum walk_step walk_page(struct tree_walk *walk, const struct pointer *pointer,
+                                struct page *page, int result)
+{
+    enum walk_step step = WALK_MORE;
+    if (!walk->page_told && (result != -ENOENT || pointer->kind != POINTER_HOLE))
+        step = tell(walk, TREE_VISIT_MAP, pointer, result);
+    walk->page_told = true;
+    if (result != 0)
+        map_over(walk);
+    else if (step == WALK_MORE)
+        step = tell_blocks(walk, page);
+    return step;
+}
+
 /* One map page beneath a pinned directory. */
 static enum walk_step walk_map(struct tree_walk *walk, struct page *directory)
 {
@@ -179,14 +209,26 @@ static enum walk_step walk_map(struct tree_walk *walk, struct page *directory)
     int result = page_open(walk->path.tree->cache, directory, walk->map, &walk->path.waiter, &page);
     if (result == -EAGAIN)
         return WALK_LATER;
-    enum walk_step step = WALK_MORE;
-    if (!walk->page_told && (result != -ENOENT || pointer.kind != POINTER_HOLE))
-        step = tell(walk, TREE_VISIT_MAP, &pointer, result);
-    walk->page_told = true;
-    if (result != 0)
-        map_over(walk);
-    else if (step == WALK_MORE)
-        step = tell_blocks(walk, page);
+    enum walk_step step = WALK_LATER;
+    if (result != 0 || find_before(walk))
+        step = walk_page(walk, &pointer, page, result);
+    if (page != NULL)
+        page_unpin(page);
+    return step;
+}
+
+/* A view's own page: no more than that is in its segment. */
+static enum walk_step walk_view(struct tree_walk *walk, struct segment *segment)
+{
+    struct page *page = NULL;
+    int result = page_open_root(walk->path.tree->cache, &segment->root, &walk->path.waiter, &page);
+    if (result == -EAGAIN)
+        return WALK_LATER;
+    enum walk_step step = WALK_LATER;
+    if (result != 0 || find_before(walk))
+        step = walk_page(walk, &segment->root.pointer, page, result);
+    if (walk->map > 0)
+        walk->map = POINTERS_PER_PAGE;
     if (page != NULL)
         page_unpin(page);
     return step;
@@ -221,7 +263,9 @@ static enum walk_step step_pages(struct tree_walk *walk)
         return WALK_LATER;
     if (result != 0) /* The table is broken there, and that was told. */
         return segment_over(walk);
-    enum walk_step step = walk_segment(walk, walk->path.segment);
+    bool view = segment_is_view(walk->key.segment);
+    enum walk_step step =
+        view ? walk_view(walk, walk->path.segment) : walk_segment(walk, walk->path.segment);
     if (step == WALK_LATER && !walk->paused)
         return step; /* Waiting: the segment stays. */
     segment_release(&walk->path);

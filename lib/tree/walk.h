@@ -4,9 +4,10 @@
  * scrub, which reads it.
  *
  * First the nodes of the table, level by level; then, segment by segment in key order, its root,
- * each map page and what that shows. Every page is read and verified on the way; one that is broken
- * is told with its error, and the walk goes on behind it. A walk holds no page between two
- * visits, so it disturbs nobody; what changes while it walks may be told as it was or as it is.
+ * each map page and what that shows; a view's own page is told as a map page, with the view's key.
+ * Every page is read and verified on the way; one that is broken is told with its error, and the
+ * walk goes on behind it. A walk holds no page between two visits, so it disturbs nobody; what
+ * changes while it walks may be told as it was or as it is.
  */
 #ifndef TREE_WALK_H
 #define TREE_WALK_H
@@ -46,6 +47,7 @@ struct tree_walk {
     struct tree_path path;
     struct segment_key key;
     unsigned level, map, index, from;
+    uint64_t before; /* The owner before that of the map page. */
     uint8_t phase;
     bool root_told, page_told, paused;
 };

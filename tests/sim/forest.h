@@ -56,7 +56,7 @@ struct forest {
     bool in_checkpoint[FOREST_BLOCKS]; /* Of the one being written. */
     bool in_durable[FOREST_BLOCKS];
     uint64_t freed_calls;
-    struct tree_path path;
+    struct tree_path path, beside;
     void *context;
 };
 
@@ -147,6 +147,7 @@ static inline void forest_tree_open(struct forest *forest)
     };
     REQUIRE(tree_open(&options, &forest->tree) == 0);
     tree_path_init(&forest->path, forest->tree, forest_woken);
+    tree_path_init(&forest->beside, forest->tree, forest_woken);
     forest->phase = FOREST_IDLE;
     forest->write.active = false;
 }
@@ -334,6 +335,52 @@ static inline struct pointer forest_get(struct forest *forest, uint64_t volume, 
     return pointer;
 }
 
+/* The same in a volume that may have views: `cut` is the newest that is kept. */
+static inline struct tree_path *forest_under(struct forest *forest, uint64_t volume, uint64_t block,
+                                             uint64_t cut)
+{
+    int result;
+    while ((result = tree_path_open_under(&forest->path, volume, block, cut)) == -EAGAIN)
+        forest_turn(forest);
+    REQUIRE(result == 0);
+    return &forest->path;
+}
+
+static inline bool forest_set_under(struct forest *forest, uint64_t volume, uint64_t block,
+                                    uint64_t sequence, uint64_t cut)
+{
+    struct tree_path *path = forest_under(forest, volume, block, cut);
+    struct pointer pointer = forest_raw(forest_take(forest), sequence);
+    bool set = tree_set(path, (unsigned)(block % MAP_BLOCKS), &pointer);
+    if (!set)
+        forest_give_back(forest, pointer.place);
+    tree_path_close(path);
+    return set;
+}
+
+static inline struct pointer forest_get_view(struct forest *forest, uint64_t volume, uint64_t view,
+                                             uint64_t block)
+{
+    struct tree_path *path = &forest->path;
+    int result;
+    while ((result = tree_path_open(path, volume, view, block, false)) == -EAGAIN)
+        forest_turn(forest);
+    REQUIRE(result == 0);
+    struct pointer pointer = tree_get(path, (unsigned)(block % MAP_BLOCKS));
+    tree_path_close(path);
+    return pointer;
+}
+
+static inline int forest_drop_view(struct forest *forest, uint64_t volume, uint32_t mebibyte,
+                                   uint64_t cut, uint64_t previous)
+{
+    int result;
+    while ((result = tree_view_drop(&forest->path, &forest->beside, volume, mebibyte, cut,
+                                    previous)) == -EAGAIN)
+        forest_turn(forest);
+    return result;
+}
+
 static inline void forest_zero(struct forest *forest, uint64_t volume, uint64_t block,
                                unsigned count, uint64_t sequence)
 {
@@ -365,6 +412,7 @@ struct survey {
     struct tree_walk walk;
     bool over;
     bool reached[FOREST_BLOCKS];
+    bool shared[FOREST_BLOCKS]; /* Said to be reached by an older view. */
     bool page_at[FOREST_BLOCKS];
     uint64_t pages, blocks, zeros, errors, visits;
     unsigned pause_every;
@@ -380,7 +428,9 @@ static inline enum tree_walk_answer survey_visit(struct tree_walk *walk,
     survey->pages += visit->page;
     survey->blocks += visit->what == TREE_VISIT_BLOCK;
     survey->errors += visit->error != 0;
-    if (pointer_has_place(&visit->pointer)) {
+    if (pointer_has_place(&visit->pointer) && visit->shared) {
+        survey->shared[visit->pointer.place] = true;
+    } else if (pointer_has_place(&visit->pointer)) {
         REQUIRE(!survey->reached[visit->pointer.place]);
         survey->reached[visit->pointer.place] = true;
         survey->page_at[visit->pointer.place] = visit->page;
@@ -416,6 +466,7 @@ static inline void survey_check(const struct survey *survey, const struct forest
     for (uint32_t i = 0; i < FOREST_BLOCKS; i++) {
         bool out = forest->state[i] == PLACE_OUT;
         REQUIRE(out == survey->reached[i]);
+        REQUIRE(survey->reached[i] || !survey->shared[i]);
     }
     REQUIRE(survey->errors == 0);
     REQUIRE(survey->pages == forest_pages_used(forest));
