@@ -110,7 +110,8 @@ int store_drop_step(struct store *store, struct tree_path *path, const struct se
         return drop_without(store, path, key, map);
     while (*map < POINTERS_PER_PAGE) {
         uint64_t block = (uint64_t)key->segment * SEGMENT_BLOCKS + (uint64_t)*map * MAP_BLOCKS;
-        int error = tree_path_open(path, key->volume, key->view, block, true);
+        /* What views show too goes with them. */
+        int error = tree_path_open_under(path, key->volume, block, 0);
         if (error == IOMESH_CORRUPT) {
             *map |= DROP_WITHOUT;
             return drop_without(store, path, key, map);
