@@ -58,7 +58,6 @@ static void survey_end(struct piece *piece, int result)
 }
 
 static void survey_seek(struct piece *piece);
-static void survey_look(struct piece *piece);
 
 static void survey_start(struct piece *piece)
 {
@@ -70,11 +69,6 @@ static void survey_start(struct piece *piece)
     piece->op.volume = volume->id;
     piece->op.view = volume->view;
     piece->op.context = piece;
-    if (piece->io->kind == VOLUME_MAP) {
-        piece->found = piece->io->next / BLOCK_BYTES / MAP_BLOCKS * MAP_BLOCKS;
-        survey_look(piece);
-        return;
-    }
     survey_seek(piece);
 }
 

@@ -87,13 +87,48 @@ void bench_open_small(void)
     open_blocks(2200);
 }
 
+static void store_stop(void)
+{
+    bench.waiting = true;
+    store_close(bench.store, note_ended, NULL);
+    (void)wait_ended();
+}
+
+static void check_done(void *context, int result, const struct store_checked *checked)
+{
+    cr_assert_eq(checked->faults, 0);
+    note_ended(context, result);
+}
+
+static void check_fault(void *context, const struct store_fault *fault)
+{
+    (void)context;
+    cr_assert_fail("%s", fault->text);
+}
+
+/* Every block is reachable once, or free. */
+static void store_prove(void)
+{
+    struct store_options options = bench.options;
+    options.read_only = true;
+    bench.waiting = true;
+    cr_assert_eq(store_open(&options, &bench.store, note_ended, NULL), 0);
+    cr_assert_eq(wait_ended(), 0);
+    struct store_check check = {.fault = check_fault, .done = check_done, .data = true};
+    bench.waiting = true;
+    cr_assert_eq(store_check_start(bench.store, &check), 0);
+    cr_assert_eq(wait_ended(), 0);
+    store_stop();
+}
+
 void bench_close(void)
 {
     volume_engine_close(bench.engine);
     bench.engine = NULL;
-    bench.waiting = true;
-    store_close(bench.store, note_ended, NULL);
-    (void)wait_ended();
+    bool failed = store_state(bench.store) == STORE_FAILED;
+    store_stop();
+    if (!failed)
+        store_prove();
     world_close(&bench.world);
 }
 
