@@ -29,8 +29,8 @@
 
 #define META_KEY_BYTES_MAX 512u
 #define META_VALUE_BYTES_MAX (512u << 10)
-#define META_COMPARES_MAX 128u             /* Per transaction. */
-#define META_OPS_MAX 128u                  /* Per branch of a transaction. */
+#define META_COMPARES_MAX 256u             /* Per transaction. */
+#define META_OPS_MAX 256u                  /* Per branch of a transaction. */
 #define META_REQUEST_BYTES_MAX (1u << 20)  /* Keys and values of one transaction together. */
 #define META_RESPONSE_BYTES_MAX (4u << 20) /* A list stops before it and says `more`. */
 #define META_LIST_ENTRIES_MAX 1000u        /* Per page. */

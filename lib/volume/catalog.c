@@ -29,8 +29,8 @@ static void catalog_free(struct catalog *catalog)
 
 void catalog_abandon(struct catalog *catalog)
 {
+    catalog_chores_abandon(catalog);
     catalog_ops_abandon(catalog);
-    catalog_deletions_abandon(catalog);
     catalog_free(catalog);
 }
 
@@ -50,8 +50,8 @@ static struct catalog *catalog_new(const struct catalog_options *options)
     list_init(&catalog->ops);
     list_init(&catalog->later);
     list_init(&catalog->lots_later);
-    list_init(&catalog->deletions);
-    list_init(&catalog->deletions_later);
+    list_init(&catalog->chores);
+    list_init(&catalog->chores_ready);
     list_init(&catalog->ids.waiting);
     return catalog;
 }
@@ -213,8 +213,8 @@ static void close_revoked(struct meta_request *request, int result)
 /* True: the catalog may be gone. */
 static bool close_step(struct catalog *catalog)
 {
-    catalog_deletions_leave(catalog);
-    if (!list_empty(&catalog->ops) || !list_empty(&catalog->deletions) || catalog->ids.flying ||
+    catalog_chores_leave(catalog);
+    if (!list_empty(&catalog->ops) || !list_empty(&catalog->chores) || catalog->ids.flying ||
         catalog->scan.flying || catalog->session.flying || catalog->request.flying)
         return false;
     int result = catalog->options.read_only
@@ -235,7 +235,8 @@ unsigned catalog_turn(struct catalog *catalog)
     catalog_ids_turn(catalog);
     unsigned ran = catalog_ops_turn(catalog);
     catalog_lots_turn(catalog);
-    catalog_deletions_turn(catalog);
+    catalog_scan_turn(catalog);
+    ran += catalog_chores_turn(catalog);
     if (catalog->state == CATALOG_CLOSING && close_step(catalog))
         return ran + 1;
     return ran;
@@ -247,7 +248,7 @@ void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_co
         .operations = catalog->op_count,
         .volumes_open = catalog->volume_count,
         .handles = catalog->handle_count,
-        .deletions = catalog->deletion_count,
+        .deletions = catalog->chore_count,
         .looked =
             catalog->state != CATALOG_OPENING && !catalog->scan.flying && !catalog->scan.again,
     };

@@ -1,219 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Deleting, and what goes on behind it.
+ * Deleting a volume.
  *
- *   name and record there ──▶ no name, record `deleting` ──▶ (the store frees) ──▶ no record
- *           │                                                                        ▲
+ *   name and record there ──▶ no name, record `deleting` ──▶ (catalog_chore.c) ──▶ no record
+ *           │  └── clones need snapshots of it: `kept` ──▶ (until none does) ──┘      ▲
  *           └── never opened for writing: the store has nothing of it ────────────────┘
- *
- * Each arrow between records is one transaction. Whoever opens the pool looks for records that are
- * `deleting` and goes on. The store may be asked any number of times, also for what it never had.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "volume/catalog_inside.h"
-
-/* --- In the background ---------------------------------------------------------------------- */
-
-static void deletion_end(struct catalog_deletion *deletion)
-{
-    if (deletion->catalog != NULL)
-        deletion->catalog->deletion_count--;
-    list_remove(&deletion->node);
-    list_remove(&deletion->later);
-    meta_request_done(&deletion->request);
-    free(deletion);
-}
-
-static void deletion_stopped(struct catalog_deletion *deletion, int result)
-{
-    if (deletion->catalog->state == CATALOG_READY)
-        catalog_tell(deletion->catalog, STORE_WARNING, deletion->id, 0,
-                     "the space of deleted volume %llu comes back when the pool is opened next: %s",
-                     (unsigned long long)deletion->id, base_error_text(result));
-    deletion_end(deletion);
-}
-
-static void deletion_forgotten(struct meta_request *request, int result)
-{
-    struct catalog_deletion *deletion = CONTAINER_OF(request, struct catalog_deletion, request);
-    deletion->flying = false;
-    if (result != 0) {
-        deletion_stopped(deletion, result);
-        return;
-    }
-    catalog_tell(deletion->catalog, STORE_DEBUG, deletion->id, 0,
-                 "the space of deleted volume %llu has come back",
-                 (unsigned long long)deletion->id);
-    deletion_end(deletion);
-}
-
-static void deletion_forget(struct catalog_deletion *deletion)
-{
-    struct metadata_key key = metadata_volume_key(deletion->id);
-    meta_request_reset(&deletion->request);
-    meta_delete(&deletion->request, META_SLICE(key));
-    struct catalog *catalog = deletion->catalog;
-    if (meta_commit(catalog->options.meta, &deletion->request, deletion_forgotten) == 0)
-        deletion->flying = true;
-    else
-        list_push_back(&catalog->deletions_later, &deletion->later);
-}
-
-/* The store has nothing of it any more, or gives up for now. */
-static void deletion_gone(void *context, int result)
-{
-    struct catalog_deletion *deletion = context;
-    if (deletion->catalog == NULL)
-        deletion_end(deletion);
-    else if (result != 0)
-        deletion_stopped(deletion, result);
-    else
-        deletion_forget(deletion);
-}
-
-/* Asked for since the pool was opened, while the scan was on its way: those are in front. */
-static bool deletion_runs(const struct catalog *catalog, uint64_t id)
-{
-    LIST_EACH (&catalog->deletions, node) {
-        const struct catalog_deletion *deletion = LIST_ENTRY(node, struct catalog_deletion, node);
-        if (deletion->found)
-            return false;
-        if (deletion->id == id)
-            return true;
-    }
-    return false;
-}
-
-static void deletion_start(struct catalog *catalog, uint64_t id, bool found)
-{
-    struct catalog_deletion *deletion = calloc(1, sizeof *deletion);
-    int result = deletion == NULL ? -ENOMEM : 0;
-    if (result == 0 && !MUTANT(106))
-        result = store_delete_volume(catalog->options.store, id, deletion_gone, deletion);
-    if (result != 0) {
-        catalog_tell(catalog, STORE_WARNING, id, 0,
-                     "the space of deleted volume %llu comes back when the pool is opened next: %s",
-                     (unsigned long long)id, base_error_text(result));
-        free(deletion);
-        return;
-    }
-    deletion->catalog = catalog;
-    deletion->id = id;
-    deletion->found = found;
-    list_init(&deletion->later);
-    if (found)
-        list_push_back(&catalog->deletions, &deletion->node);
-    else
-        list_push_front(&catalog->deletions, &deletion->node);
-    catalog->deletion_count++;
-    if (MUTANT(106))
-        deletion_forget(deletion);
-}
-
-void catalog_deletions_leave(struct catalog *catalog)
-{
-    LIST_EACH_SAFE (&catalog->deletions, node, after) {
-        struct catalog_deletion *deletion = LIST_ENTRY(node, struct catalog_deletion, node);
-        if (deletion->flying)
-            continue;
-        if (!list_empty(&deletion->later)) {
-            deletion_end(deletion);
-            continue;
-        }
-        list_remove(node);
-        deletion->catalog = NULL;
-        catalog->deletion_count--;
-    }
-}
-
-void catalog_deletions_abandon(struct catalog *catalog)
-{
-    for (struct list *node; (node = list_first(&catalog->deletions)) != NULL;)
-        deletion_end(LIST_ENTRY(node, struct catalog_deletion, node));
-}
-
-/* --- What was interrupted ------------------------------------------------------------------- */
-
-static void scan_next(struct catalog *catalog);
-
-static void scan_entry(struct catalog *catalog, const struct meta_entry *entry)
-{
-    struct metadata_volume record = {0};
-    int result = metadata_volume_decode(entry->value.data, entry->value.length, &record);
-    if (result != 0) {
-        catalog_tell(catalog, STORE_ERROR, 0, 0, "the record \"%.*s\" in the metadata: %s",
-                     (int)entry->key.length, (const char *)entry->key.data,
-                     base_error_text(result));
-        return;
-    }
-    if (record.state == METADATA_VOLUME_DELETING && !deletion_runs(catalog, record.id) &&
-        !MUTANT(107)) {
-        REACH(catalog_deletion_resumed);
-        deletion_start(catalog, record.id, true);
-    }
-    metadata_volume_done(&record);
-}
-
-static void scan_read(struct meta_request *request, int result)
-{
-    struct catalog *catalog = CONTAINER_OF(request, struct catalog, scan.request);
-    catalog->scan.flying = false;
-    if (catalog->state != CATALOG_READY)
-        return;
-    if (result != 0) {
-        catalog_tell(catalog, STORE_WARNING, 0, 0,
-                     "deletions that were interrupted cannot be looked for: %s",
-                     base_error_text(result));
-        return;
-    }
-    const struct meta_response *response = &request->responses[0];
-    for (uint32_t i = 0; i < response->entry_count; i++)
-        scan_entry(catalog, &response->entries[i]);
-    if (!response->more || response->entry_count == 0)
-        return;
-    const struct meta_slice *last = &response->entries[response->entry_count - 1].key;
-    if (last->length > sizeof catalog->scan.after.bytes) {
-        catalog_tell(catalog, STORE_ERROR, 0, 0,
-                     "deletions that were interrupted cannot be looked for behind a key of %zu "
-                     "bytes in the metadata, which is not ours",
-                     last->length);
-        return;
-    }
-    memcpy(catalog->scan.after.bytes, last->data, last->length);
-    catalog->scan.after.length = last->length;
-    scan_next(catalog);
-}
-
-static void scan_next(struct catalog *catalog)
-{
-    struct catalog_scan *scan = &catalog->scan;
-    struct metadata_key prefix = metadata_prefix(METADATA_VOLUME);
-    meta_request_reset(&scan->request);
-    meta_list(&scan->request, META_SLICE(prefix), META_SLICE(scan->after), META_LIST_ENTRIES_MAX);
-    int error = meta_commit(catalog->options.meta, &scan->request, scan_read);
-    scan->flying = error == 0;
-    scan->again = error != 0;
-}
-
-void catalog_scan_start(struct catalog *catalog)
-{
-    scan_next(catalog);
-}
-
-void catalog_deletions_turn(struct catalog *catalog)
-{
-    struct list later;
-    list_init(&later);
-    list_splice_back(&later, &catalog->deletions_later);
-    for (struct list *node; (node = list_pop_front(&later)) != NULL;)
-        deletion_forget(LIST_ENTRY(node, struct catalog_deletion, later));
-    if (catalog->scan.again && catalog->state == CATALOG_READY)
-        scan_next(catalog);
-}
-
-/* --- By name -------------------------------------------------------------------------------- */
 
 static void delete_end(struct catalog_op *op, int result)
 {
@@ -230,40 +26,79 @@ static void delete_committed(struct catalog_op *op, int result)
     struct catalog *catalog = op->catalog;
     catalog_tell(catalog, STORE_INFO, op->record.id, op->record.bytes, "volume \"%s\": deleted",
                  op->slot->name);
-    if (op->record.state == METADATA_VOLUME_DELETING)
-        deletion_start(catalog, op->record.id, false);
+    if (op->record.state != METADATA_VOLUME_LIVE)
+        catalog_chore_wake(catalog, op->record.id);
     catalog_op_end(op, 0);
 }
 
-static void delete_loaded(struct catalog_op *op, int result)
+/* The name goes; the record goes too, or says what is to be done about it. */
+static int delete_build(struct catalog_op *op, uint32_t kept)
 {
+    struct metadata_volume *record = &op->record;
     struct metadata_key name = metadata_name_key(op->slot->name, strlen(op->slot->name));
-    struct metadata_key key = metadata_volume_key(op->record.id);
+    struct metadata_key key = metadata_volume_key(record->id);
     meta_request_reset(&op->request);
     meta_delete(&op->request, META_SLICE(name));
-    if (op->record.epoch == 0 || MUTANT(100)) {
+    if ((record->epoch == 0 && op->cuts.count == 0 && record->parent_volume == 0) || MUTANT(100)) {
         meta_if_modified(&op->request, META_SLICE(key), op->revision);
         meta_delete(&op->request, META_SLICE(key));
-    } else {
-        op->record.state = METADATA_VOLUME_DELETING;
-        result = catalog_put_record(&op->request, &op->record, op->revision);
+        return 0;
     }
+    int result = 0;
+    record->state = METADATA_VOLUME_DELETING;
+    record->rollback_cut = 0;
+    if (kept > 0) {
+        REACH(catalog_volume_kept);
+        record->state = METADATA_VOLUME_KEPT;
+        result = catalog_put_sweep_unclean(&op->request, record, catalog_cuts_newest(&op->cuts),
+                                           &op->swept);
+        record->unclean = false;
+    }
+    return result != 0 ? result : catalog_put_record(&op->request, record, op->revision);
+}
+
+static void delete_listed(struct catalog_op *op, int result)
+{
+    uint32_t visible = 0;
+    uint32_t kept = catalog_cuts_kept(&op->cuts);
+    for (uint32_t i = 0; i < op->cuts.count; i++)
+        visible += op->cuts.items[i].record.state == METADATA_SNAPSHOT_LIVE ? 1 : 0;
+    if (visible > 0) {
+        catalog_op_end(op, FAIL(-EBUSY, "volume \"%s\" has %u snapshot%s: delete %s first",
+                                op->slot->name, visible, visible == 1 ? "" : "s",
+                                visible == 1 ? "it" : "them"));
+        return;
+    }
+    result = delete_build(op, kept);
     if (result == 0)
         catalog_op_commit(op, delete_committed);
     else
         catalog_op_later(op, result, delete_committed);
 }
 
+static void delete_loaded(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_op_list(op, op->record.id, delete_listed);
+}
+
 static void delete_busy(struct catalog_op *op, int result)
 {
     (void)result;
-    catalog_op_end(op, FAIL(-EBUSY, "volume \"%s\" is open", op->slot->name));
+    const struct catalog_volume *open = op->slot->open;
+    if (open != NULL && open->flatten != NULL)
+        FAIL(-EBUSY, "volume \"%s\" is being flattened", op->slot->name);
+    else if (open != NULL)
+        FAIL(-EBUSY, "volume \"%s\" is open", op->slot->name);
+    else
+        FAIL(-EBUSY, "a snapshot of volume \"%s\" is open", op->slot->name);
+    catalog_op_end(op, -EBUSY);
 }
 
 static void delete_begin(struct catalog_op *op, int result)
 {
     (void)result;
-    if (op->slot->open != NULL)
+    if (op->slot->open != NULL || !list_empty(&op->slot->views))
         catalog_op_later(op, 0, delete_busy);
     else
         catalog_op_load(op, delete_loaded);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Handles: what opening gives out. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "volume/catalog_inside.h"
 
@@ -25,7 +26,7 @@ static void open_opened(struct catalog_op *op, int result)
 {
     struct catalog_handle *handle = handle_of(op);
     assert(result == 0);
-    handle->volume = op->slot->open;
+    handle->volume = handle->snapshot[0] != '\0' ? op->view : op->slot->open;
     list_push_back(&handle->volume->handles, &handle->node);
     op->catalog->handle_count++;
     catalog_op_end(op, 0);
@@ -33,24 +34,53 @@ static void open_opened(struct catalog_op *op, int result)
 
 static void open_refused(struct catalog_op *op, int result)
 {
+    const struct catalog_handle *handle = handle_of(op);
     (void)result;
-    catalog_op_end(
-        op, FAIL(-EROFS, "volume \"%s\": the pool is open for reading only", op->slot->name));
+    if (handle->snapshot[0] != '\0')
+        FAIL(-EROFS, "\"%s@%s\" is a snapshot: it can be opened for reading only; clone it",
+             op->slot->name, handle->snapshot);
+    else
+        FAIL(-EROFS, "volume \"%s\": the pool is open for reading only", op->slot->name);
+    catalog_op_end(op, -EROFS);
 }
 
 static void open_begin(struct catalog_op *op, int result)
 {
+    struct catalog_handle *handle = handle_of(op);
     (void)result;
-    if (op->writes && op->catalog->options.read_only)
+    if (op->writes && (op->catalog->options.read_only || handle->snapshot[0] != '\0'))
         catalog_op_later(op, 0, open_refused);
+    else if (handle->snapshot[0] != '\0')
+        catalog_op_open_view(op, handle->snapshot, open_opened);
     else
         catalog_op_open_volume(op, open_opened);
+}
+
+/* NAME, or NAME@SNAPSHOT. */
+static int open_parse(const char *name, char volume[CATALOG_NAME_BYTES_MAX + 1],
+                      char snapshot[CATALOG_NAME_BYTES_MAX + 1])
+{
+    const char *at = strchr(name, '@');
+    size_t length = at != NULL ? (size_t)(at - name) : strlen(name);
+    int error = name_check("volume", name, length);
+    if (error == 0 && at != NULL)
+        error = name_check("snapshot", at + 1, strlen(at + 1));
+    if (error != 0)
+        return error;
+    memcpy(volume, name, length);
+    volume[length] = '\0';
+    memcpy(snapshot, at != NULL ? at + 1 : "", at != NULL ? strlen(at + 1) + 1 : 1);
+    return 0;
 }
 
 int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
                         catalog_opened_fn *opened, void *context)
 {
-    int error = catalog_may_start(catalog, name, false);
+    char volume[CATALOG_NAME_BYTES_MAX + 1];
+    char snapshot[CATALOG_NAME_BYTES_MAX + 1];
+    int error = open_parse(name, volume, snapshot);
+    if (error == 0)
+        error = catalog_may_start(catalog, volume, false);
     if (error != 0)
         return error;
     struct catalog_handle *handle = calloc(1, sizeof *handle);
@@ -60,7 +90,8 @@ int catalog_handle_open(struct catalog *catalog, const char *name, bool read_onl
     handle->opened = opened;
     handle->op.writes = !read_only;
     handle->op.context = context;
-    error = catalog_op_start(&handle->op, catalog, name, open_begin, open_end);
+    memcpy(handle->snapshot, snapshot, sizeof snapshot);
+    error = catalog_op_start(&handle->op, catalog, volume, open_begin, open_end);
     if (error != 0)
         free(handle);
     return error;
@@ -88,7 +119,15 @@ static void close_begin(struct catalog_op *op, int result)
     (void)result;
     list_remove(&handle->node);
     op->catalog->handle_count--;
-    catalog_op_close_volume(op, close_closed);
+    if (handle->volume->view == VIEW_HEAD) {
+        catalog_op_close_volume(op, close_closed);
+        return;
+    }
+    if (list_empty(&handle->volume->handles)) {
+        volume_close(handle->volume->volume);
+        catalog_volume_free(handle->volume);
+    }
+    catalog_op_later(op, 0, close_closed);
 }
 
 void catalog_handle_close(struct catalog_handle *handle, catalog_done_fn *done, void *context)
@@ -113,5 +152,5 @@ bool catalog_handle_read_only(const struct catalog_handle *handle)
 
 const char *catalog_handle_name(const struct catalog_handle *handle)
 {
-    return handle->volume->slot->name;
+    return handle->volume->shown_name;
 }

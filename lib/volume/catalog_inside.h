@@ -5,7 +5,15 @@
  *   catalog_call() ──▶ slot: one queue per name in use ──▶ begin ──▶ steps ──▶ end ──▶ the next
  *
  * An operation is a chain of steps; each waits for one transaction, or for catalog_turn(). A name
- * has a slot while an operation on it runs or waits, or while its volume is open.
+ * has a slot while an operation on it runs or waits, or while its volume is open, or a snapshot of
+ * it. What is about several names is a gang: an operation of its own for each, in order of names.
+ *
+ * Who may change a record:
+ *   - of a volume with a name: an operation that has its slot; of an open one, who holds the record
+ *     (catalog_op_hold_record());
+ *   - of a volume without a name (kept, deleting): the chore of its number;
+ *   - of a snapshot of a volume with a name: an operation that has the slot; but `clones` falls,
+ *     and what is `deleting` goes, by chores. Each change compares what it read.
  */
 #ifndef VOLUME_CATALOG_INSIDE_H
 #define VOLUME_CATALOG_INSIDE_H
@@ -22,11 +30,24 @@ struct catalog_op;
 struct catalog_volume;
 typedef void catalog_step_fn(struct catalog_op *op, int result);
 
+/* A snapshot as it was read. */
+struct catalog_cut {
+    struct metadata_snapshot record;
+    uint64_t revision;
+};
+
+/* All of a volume, oldest first. At most CATALOG_SNAPSHOTS_MAX, and what is being deleted. */
+struct catalog_cuts {
+    struct catalog_cut *items;
+    uint32_t count, capacity;
+};
+
 struct catalog_slot {
     struct list node; /* In its bucket. */
     struct list ops;  /* struct catalog_op.node that wait. At most operations_max and handles. */
     bool running;     /* One that is not among them any more. */
     struct catalog_volume *open;
+    struct list views; /* struct catalog_volume.node: snapshots that are open. */
     char name[CATALOG_NAME_BYTES_MAX + 1];
 };
 
@@ -34,24 +55,39 @@ struct catalog_slot {
 struct catalog_op {
     struct catalog *catalog;
     struct catalog_slot *slot; /* NULL: of no name. */
+    const char *name;          /* Without a slot, of what is loaded; the operation has it. */
     struct list all;           /* In catalog->ops. */
     struct list node;          /* In slot->ops. */
     struct list later;         /* In catalog->later, or among those that wait for a number. */
     catalog_step_fn *begin;
-    catalog_step_fn *next;   /* After what is waited for. */
-    catalog_step_fn *loaded; /* After catalog_op_load(). */
-    catalog_step_fn *opened; /* After catalog_op_open_volume(). */
-    catalog_step_fn *closed; /* After catalog_op_close_volume(). */
-    catalog_step_fn *held;   /* After catalog_op_hold_record(). */
+    catalog_step_fn *next;     /* After what is waited for. */
+    catalog_step_fn *loaded;   /* After catalog_op_load(). */
+    catalog_step_fn *read;     /* After catalog_op_read(). */
+    catalog_step_fn *opened;   /* After catalog_op_open_volume(). */
+    catalog_step_fn *closed;   /* After catalog_op_close_volume(). */
+    catalog_step_fn *held;     /* After catalog_op_hold_record(). */
+    catalog_step_fn *listed;   /* After catalog_op_list(). */
+    catalog_step_fn *resolved; /* After catalog_op_resolve(). */
     /* Tells, and frees the operation. */
     void (*end)(struct catalog_op *op, int result);
     int result; /* For `next`, if it comes from catalog_turn(). */
     bool writes;
+    bool inside;          /* It may open what is incomplete, or being rolled back. */
+    bool swept;           /* catalog_op_open_volume(): a record says what the store is to drop. */
+    const char *snapshot; /* Of catalog_op_open_view(). */
+    struct catalog_volume *view; /* What that opened. */
     struct meta_request request;
     struct metadata_volume record; /* Of the volume, once loaded. */
     uint64_t revision;             /* Of the record; 0: none is loaded. */
     bool record_lent;              /* It is the open volume's: its memory is not ours. */
-    uint64_t id;                   /* From catalog_op_take_id(). */
+    struct catalog_cuts cuts;      /* From catalog_op_list(). */
+    uint64_t cuts_volume;
+    struct metadata_snapshot tie; /* From catalog_op_read_tie(). */
+    uint64_t tie_revision;        /* 0: there is none. */
+    struct store_view_space *space;
+    struct volume_parent *parents; /* From catalog_op_resolve(), nearest first. */
+    uint32_t parent_count, parent_capacity;
+    uint64_t id; /* From catalog_op_take_id(). */
     catalog_done_fn *done;
     void *context;
 };
@@ -64,7 +100,22 @@ struct catalog_volume {
     struct metadata_volume record; /* As committed. */
     uint64_t revision;
     struct list handles;
-    bool writable; /* It has an epoch and sequences. */
+    bool writable;    /* It has an epoch and sequences. */
+    char *shown_name; /* NAME or NAME@SNAPSHOT. */
+
+    /* VIEW_HEAD; or the cut of a snapshot: nothing of what follows is used, the record is what the
+     * volume's was. */
+    uint64_t view;
+    struct list node; /* In slot->views. */
+
+    /* What writes carry: `riding` was taken and is on its way into the metadata; else `cut`, the
+     * newest that is kept there. Cuts that did not get there are being dropped, all within
+     * orphan_first .. orphan_last (0: none). */
+    uint64_t cut, riding;
+    bool views; /* The store may have some. */
+    uint64_t orphan_first, orphan_last;
+    struct volume_hold *hold;        /* Of a gang: it waits for it, or has it. */
+    struct catalog_flatten *flatten; /* Under way. */
 
     /* One transaction at a time changes the record. */
     bool changing;
@@ -84,6 +135,7 @@ struct catalog_handle {
     struct catalog_volume *volume;
     bool read_only;
     catalog_opened_fn *opened;
+    char snapshot[CATALOG_NAME_BYTES_MAX + 1]; /* "": the volume itself. */
 };
 
 struct catalog_ids {
@@ -96,15 +148,65 @@ struct catalog_ids {
     struct meta_request request;
 };
 
-/* A volume whose space is coming back. As many as were deleted: at most the volumes of a pool. */
-struct catalog_deletion {
-    struct list node;        /* In catalog->deletions. */
-    struct list later;       /* In catalog->deletions_later. */
+/*
+ * What is left to be done for a volume behind its user's back: catalog_chore.c. At most one for
+ * each number, and as many as were asked for: at most the volumes of a pool.
+ */
+struct catalog_chore {
+    struct catalog_op op; /* While it reads and changes the metadata. First: see its abandoning. */
+    struct list node;     /* In catalog->chores. */
+    struct list ready;    /* In catalog->chores_ready: to be begun. */
     struct catalog *catalog; /* NULL: it was closed; the store may still tell. */
     uint64_t id;
-    bool found; /* By the scan at opening. */
-    bool flying;
-    struct meta_request request;
+    bool running; /* Its operation is under way. */
+    bool storing; /* The store has something of it. */
+    bool again;   /* Something happened since it looked. */
+    /* What the store was asked to drop: first .. last of the cuts; the volume, if last is 0. */
+    uint64_t first, last;
+    bool orphans;        /* They have no record. */
+    uint64_t previous;   /* The newest cut below that is kept. */
+    uint64_t tie_volume; /* To which a tie is being cut. */
+};
+
+/*
+ * An operation on several names at once. Each member has the slot of one; the slots are taken in
+ * the order of the names, so that two gangs never wait for each other. The leader has none, holds
+ * the transaction, and tells.
+ */
+#define CATALOG_GANG_MAX CATALOG_GROUP_VOLUMES_MAX
+
+struct catalog_gang;
+
+struct catalog_member {
+    struct catalog_op op;
+    struct catalog_gang *gang; /* NULL: it is ending. */
+    uint32_t index;
+    char name[CATALOG_NAME_BYTES_MAX + 1];
+    bool bare; /* The name alone is wanted: nothing is loaded. */
+
+    /* The snapshot that is being taken: catalog_take.c. uuid, name, group, state and clones are
+     * given, the rest is filled in. */
+    struct metadata_snapshot snapshot;
+    bool holding;  /* Waits for, or has, the hold. */
+    bool riding;   /* Its cut is on writes. */
+    bool changing; /* Has the open volume's record. */
+    bool swept;    /* A record says what the store is to drop. */
+    struct volume_hold hold;
+};
+
+struct catalog_gang {
+    struct catalog_op op; /* The leader's. */
+    struct catalog_member *members[CATALOG_GANG_MAX];
+    uint32_t count;
+    uint32_t at; /* The next to be begun, loaded, ... */
+    catalog_step_fn *ready;
+    void (*end)(struct catalog_op *op, int result); /* Of the leader: tells, and frees it. */
+    /* Of catalog_take.c. */
+    uint32_t waiting; /* Holds that were not told. */
+    int take_result;
+    int (*build)(struct catalog_gang *gang); /* What else the transaction has. NULL is fine. */
+    catalog_step_fn *taken;
+    struct store_flush flush;
 };
 
 struct catalog_session {
@@ -116,6 +218,7 @@ struct catalog_session {
 
 struct catalog_scan {
     bool flying, again;
+    bool snapshots; /* After the volumes. */
     struct metadata_key after;
     struct meta_request request;
 };
@@ -125,13 +228,13 @@ enum catalog_state { CATALOG_OPENING, CATALOG_READY, CATALOG_CLOSING };
 struct catalog {
     struct catalog_options options;
     enum catalog_state state;
-    uint32_t op_count, volume_count, handle_count, deletion_count;
+    uint32_t op_count, volume_count, handle_count, chore_count;
     struct list buckets[CATALOG_BUCKETS];
     struct list ops;
     struct list later;
     struct list lots_later;
-    struct list deletions;
-    struct list deletions_later;
+    struct list chores;
+    struct list chores_ready;
     struct catalog_ids ids;
     struct catalog_session session;
     struct catalog_scan scan;
@@ -155,7 +258,11 @@ void catalog_op_later(struct catalog_op *op, int result, catalog_step_fn *next);
 void catalog_op_commit(struct catalog_op *op, catalog_step_fn *next);
 /* op->record as in the metadata or, if it is open, in memory. -ENOENT: ends the operation. */
 void catalog_op_load(struct catalog_op *op, catalog_step_fn *loaded);
+/* The record of a number into op->record, whatever it says: 0, -ENOENT, or what was wrong. */
+void catalog_op_read(struct catalog_op *op, uint64_t volume, catalog_step_fn *read);
 void catalog_op_end(struct catalog_op *op, int result);
+/* Frees what it holds, and not itself. */
+void catalog_op_forget(struct catalog_op *op);
 /* Leaves the sentence for a result that came without one, then ends it. */
 void catalog_op_fail(struct catalog_op *op, int result);
 /* The same for a committed transaction whose compares may not have held. True: it failed. */
@@ -163,6 +270,34 @@ bool catalog_op_failed(struct catalog_op *op, int result);
 unsigned catalog_ops_turn(struct catalog *catalog);
 void catalog_ops_abandon(struct catalog *catalog);
 struct catalog_slot *catalog_slot_find(struct catalog *catalog, const char *name);
+
+/* --- catalog_cuts.c ------------------------------------------------------------------------- */
+
+/* op->cuts: the snapshots of a volume. Does not fit: ends the operation, as the next. */
+void catalog_op_list(struct catalog_op *op, uint64_t volume, catalog_step_fn *listed);
+/* op->parents: this view of a volume (0: none), and what fills its holes. */
+void catalog_op_resolve(struct catalog_op *op, uint64_t volume, uint64_t cut,
+                        catalog_step_fn *resolved);
+void catalog_cuts_done(struct catalog_cuts *cuts);
+bool catalog_cut_kept(const struct catalog_cut *cut);
+/* The one that its user means by this name, or NULL. */
+struct catalog_cut *catalog_cuts_named(const struct catalog_cuts *cuts, const char *name);
+struct catalog_cut *catalog_cuts_at(const struct catalog_cuts *cuts, uint64_t at);
+/* Of all that have a record; 0: none has. */
+uint64_t catalog_cuts_newest(const struct catalog_cuts *cuts);
+/* The newest that is kept, below this one; 0: none. */
+uint64_t catalog_cuts_kept_below(const struct catalog_cuts *cuts, uint64_t below);
+uint32_t catalog_cuts_kept(const struct catalog_cuts *cuts);
+/* The head, or a snapshot that is kept. */
+bool catalog_needs_parent(const struct metadata_volume *record, const struct catalog_cuts *cuts);
+/* If it is still the one of `revision` (0: there is none), put this one. 0 or -ENOMEM. */
+int catalog_put_snapshot(struct meta_request *request, const struct metadata_snapshot *record,
+                         uint64_t revision);
+/* A record by which the store drops these cuts. */
+int catalog_put_sweep(struct meta_request *request, uint64_t volume, uint64_t first, uint64_t last);
+/* The same for what a volume that was not closed may have left behind the newest record. */
+int catalog_put_sweep_unclean(struct meta_request *request, const struct metadata_volume *record,
+                              uint64_t newest, bool *ret_put);
 
 /* --- catalog_record.c ----------------------------------------------------------------------- */
 
@@ -180,10 +315,55 @@ int catalog_check_size(const char *name, uint64_t bytes);
 void catalog_op_take_id(struct catalog_op *op, catalog_step_fn *taken);
 void catalog_ids_turn(struct catalog *catalog);
 
-/* --- catalog_volume.c ----------------------------------------------------------------------- */
+/* --- catalog_snapshot.c --------------------------------------------------------------------- */
+
+int catalog_may_snapshot(struct catalog *catalog, const char *volume, const char *snapshot);
+/* May this one be deleted by its user? 0, or -EBUSY with a sentence. */
+int catalog_drop_check(const struct catalog_op *op, const struct catalog_cut *cut);
+/* It goes, or is hidden: puts both records. 0 or -ENOMEM. op's record is held. */
+int catalog_drop_build(struct catalog_op *op, struct catalog_cut *cut,
+                       struct meta_request *request);
+/* That was committed, at this revision. */
+void catalog_drop_committed(struct catalog_op *op, uint64_t revision);
+
+/* --- catalog_gang.c ------------------------------------------------------------------------- */
+
+/* Before it begins; 0 or -ENOMEM. */
+struct catalog_member *catalog_gang_add(struct catalog_gang *gang, const char *name);
+/* The leader has begun, without a slot: takes those of the members, and loads the records and
+ * snapshots of those that are not bare; then `ready`, of the leader. */
+void catalog_gang_gather(struct catalog_gang *gang, catalog_step_fn *ready);
+/* The leader begins, and has `end`. */
+int catalog_gang_start(struct catalog_gang *gang, struct catalog *catalog, catalog_step_fn *begin,
+                       void (*end)(struct catalog_op *, int));
+/* Ends them all, the leader first; so does whatever ends the leader or a member. */
+void catalog_gang_end(struct catalog_gang *gang, int result);
+/* Frees what was added to one that did not begin. */
+void catalog_gang_forget(struct catalog_gang *gang);
+
+/* --- catalog_take.c ------------------------------------------------------------------------- */
+
+/*
+ * Takes a snapshot of each member that is not bare, at one instant, and puts all of it into the
+ * metadata in one transaction, with what `build` adds. `taken`: of the leader, 0 or why there is
+ * none of them, with a sentence; what was kept for them is being dropped.
+ */
+void catalog_gang_take(struct catalog_gang *gang, int (*build)(struct catalog_gang *gang),
+                       catalog_step_fn *taken);
+/* May one of this name (NULL: hidden) be taken? 0, -EEXIST, -EMLINK, -EBUSY with a sentence. */
+int catalog_take_check(const struct catalog_op *op, const char *snapshot);
+
+/* --- catalog_open.c ------------------------------------------------------------------------- */
 
 /* Opens op->slot's volume, or makes an open one writable if op->writes; then `opened`. */
 void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened);
+/* Opens a snapshot of it into op->view; the name stays where it is until then. */
+void catalog_op_open_view(struct catalog_op *op, const char *snapshot, catalog_step_fn *opened);
+/* The snapshot of this cut, if it is open. */
+struct catalog_volume *catalog_slot_view(const struct catalog_slot *slot, uint64_t cut);
+
+/* --- catalog_volume.c ----------------------------------------------------------------------- */
+
 /* Closes it if it has no handle, giving back sequences; then `closed`. */
 void catalog_op_close_volume(struct catalog_op *op, catalog_step_fn *closed);
 /* Nothing else changes the open volume's record until catalog_volume_changed(). */
@@ -192,15 +372,50 @@ void catalog_op_hold_record(struct catalog_op *op, catalog_step_fn *held);
 void catalog_volume_changed(struct catalog_volume *volume, const struct metadata_volume *record,
                             uint64_t revision);
 void catalog_lots_turn(struct catalog *catalog);
+/* The volume asks, inside an I/O: in this turn or the next. */
+void catalog_volume_want_lot(void *context);
+/* What writes carry, from `riding`, `cut`, `views` and the orphans. */
+void catalog_volume_views(struct catalog_volume *volume);
+/* The same, after the list of its snapshots was read or changed. */
+void catalog_volume_listed(struct catalog_volume *volume, const struct catalog_cuts *cuts);
+/* NULL: it is not open. */
+struct catalog_volume *catalog_volume_find(struct catalog *catalog,
+                                           const struct metadata_volume *record);
+void catalog_volume_free(struct catalog_volume *volume);
 void catalog_volume_abandon(struct catalog_volume *volume);
 
-/* --- catalog_delete.c ----------------------------------------------------------------------- */
+/* --- catalog_chore.c ------------------------------------------------------------------------ */
 
-void catalog_deletions_turn(struct catalog *catalog);
+/* Something is left to be done for this volume, perhaps: it is looked at, soon. */
+void catalog_chore_wake(struct catalog *catalog, uint64_t id);
+/* Returns how many began. */
+unsigned catalog_chores_turn(struct catalog *catalog);
 /* Those under way in the store are left to it. */
-void catalog_deletions_leave(struct catalog *catalog);
-void catalog_deletions_abandon(struct catalog *catalog);
+void catalog_chores_leave(struct catalog *catalog);
+void catalog_chores_abandon(struct catalog *catalog);
+
+/* --- catalog_settle.c ----------------------------------------------------------------------- */
+
+/* op->record and op->cuts are of a volume that has a name: is there to be changed something? Then
+ * it is, by an operation of its own. */
+void catalog_settle_wake(struct catalog_op *op);
+/* op->tie: the snapshot that is the parent of op->record; an error goes to `read`. */
+void catalog_op_read_tie(struct catalog_op *op, catalog_step_fn *read);
+/* Cut it: one clone less there, no parent here. 0 or -ENOMEM. */
+int catalog_untie_build(struct catalog_op *op, uint64_t *ret_parent);
+
+/* --- catalog_rollback.c --------------------------------------------------------------------- */
+
+/* Does what op->record says was begun; nobody has it open. Then `finished`. */
+void catalog_op_finish_rollback(struct catalog_op *op, catalog_step_fn *finished);
+/* The same, in an operation of its own. */
+void catalog_rollback_resume(struct catalog *catalog, const struct metadata_volume *record);
+
+/* --- catalog_scan.c ------------------------------------------------------------------------- */
+
+/* Looks for what was interrupted. */
 void catalog_scan_start(struct catalog *catalog);
+void catalog_scan_turn(struct catalog *catalog);
 
 /* --- catalog_pool.c ------------------------------------------------------------------------- */
 

@@ -7,20 +7,6 @@ static int not_yet(void)
     return FAIL(-ENOTSUP, "snapshots are not known to this program");
 }
 
-int catalog_snapshot_create(struct catalog *catalog, const char *volume, const char *snapshot,
-                            const uint8_t uuid[16], catalog_done_fn *done, void *context)
-{
-    (void)catalog, (void)volume, (void)snapshot, (void)uuid, (void)done, (void)context;
-    return not_yet();
-}
-
-int catalog_snapshot_delete(struct catalog *catalog, const char *volume, const char *snapshot,
-                            catalog_done_fn *done, void *context)
-{
-    (void)catalog, (void)volume, (void)snapshot, (void)done, (void)context;
-    return not_yet();
-}
-
 int catalog_snapshot_rollback(struct catalog *catalog, const char *volume, const char *snapshot,
                               bool force, catalog_progress_fn *progress, catalog_done_fn *done,
                               void *context)
@@ -30,53 +16,10 @@ int catalog_snapshot_rollback(struct catalog *catalog, const char *volume, const
     return not_yet();
 }
 
-int catalog_snapshot_list(struct catalog *catalog, const char *volume, bool space,
-                          catalog_snapshot_fn *each, catalog_done_fn *done, void *context)
-{
-    (void)catalog, (void)volume, (void)space, (void)each, (void)done, (void)context;
-    return not_yet();
-}
-
-int catalog_group_create(struct catalog *catalog, const char *group, const char *const *volumes,
-                         unsigned count, const uint8_t (*uuids)[16], catalog_done_fn *done,
-                         void *context)
-{
-    (void)catalog, (void)group, (void)volumes, (void)count, (void)uuids, (void)done, (void)context;
-    return not_yet();
-}
-
-int catalog_group_delete(struct catalog *catalog, const char *group, catalog_done_fn *done,
-                         void *context)
-{
-    (void)catalog, (void)group, (void)done, (void)context;
-    return not_yet();
-}
-
-int catalog_group_list(struct catalog *catalog, catalog_group_fn *each, catalog_done_fn *done,
-                       void *context)
-{
-    (void)catalog, (void)each, (void)done, (void)context;
-    return not_yet();
-}
-
-int catalog_clone(struct catalog *catalog, const char *volume, const char *snapshot,
-                  const char *new_name, catalog_done_fn *done, void *context)
-{
-    (void)catalog, (void)volume, (void)snapshot, (void)new_name, (void)done, (void)context;
-    return not_yet();
-}
-
 int catalog_flatten(struct catalog *catalog, const char *volume, catalog_progress_fn *progress,
                     catalog_done_fn *done, void *context)
 {
     (void)catalog, (void)volume, (void)progress, (void)done, (void)context;
-    return not_yet();
-}
-
-int catalog_changed_since(struct catalog_handle *handle, const char *snapshot, catalog_cut_fn *done,
-                          void *context)
-{
-    (void)handle, (void)snapshot, (void)done, (void)context;
     return not_yet();
 }
 
@@ -99,4 +42,14 @@ int catalog_import_abandon(struct catalog *catalog, const char *name, catalog_pr
 {
     (void)catalog, (void)name, (void)progress, (void)done, (void)context;
     return not_yet();
+}
+
+void catalog_op_finish_rollback(struct catalog_op *op, catalog_step_fn *finished)
+{
+    catalog_op_later(op, not_yet(), finished);
+}
+
+void catalog_rollback_resume(struct catalog *catalog, const struct metadata_volume *record)
+{
+    (void)catalog, (void)record;
 }

@@ -2,22 +2,25 @@
 /*
  * Listing and showing.
  *
- *   names of a page ──▶ their records ──▶ told ─┐
- *        ▲                                      │ more are wanted
- *        └──────────────────────────────────────┘
+ *   names of a page ──▶ their records ──▶ of clones: the parents ──▶ told ─┐
+ *        ▲                                                                  │ more are wanted
+ *        └──────────────────────────────────────────────────────────────────┘
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "volume/catalog_inside.h"
 
-#define LIST_PAGE META_OPS_MAX /* A transaction reads so many records. */
+#define LIST_PAGE (META_OPS_MAX / 2) /* A transaction reads so many parents and their snapshots. */
 
 struct catalog_query {
     struct catalog_op op;
     catalog_info_fn *each;
     uint32_t left;
     bool more;
+    uint32_t count; /* Records of this page. */
+    catalog_step_fn *told;
+    struct metadata_volume records[LIST_PAGE];
     size_t after_length;
     char after[METADATA_KEY_BYTES_MAX]; /* The key of the last name read. */
 };
@@ -27,15 +30,33 @@ static struct catalog_query *query_of(struct catalog_op *op)
     return CONTAINER_OF(op, struct catalog_query, op);
 }
 
+static void query_forget(struct catalog_query *query)
+{
+    for (uint32_t i = 0; i < query->count; i++)
+        metadata_volume_done(&query->records[i]);
+    query->count = 0;
+}
+
 static void query_end(struct catalog_op *op, int result)
 {
     catalog_done_fn *done = op->done;
     void *context = op->context;
+    query_forget(query_of(op));
     free(query_of(op));
     done(context, result);
 }
 
-static void query_tell(struct catalog_query *query, const struct metadata_volume *record)
+/* --- Telling -------------------------------------------------------------------------------- */
+
+static uint32_t flags_of(const struct metadata_volume *record)
+{
+    return (record->incomplete ? CATALOG_INCOMPLETE : 0) |
+           (record->rollback_cut != 0 ? CATALOG_ROLLING_BACK : 0) |
+           (record->flattened != 0 ? CATALOG_FLATTENED : 0);
+}
+
+static void query_tell(const struct catalog_query *query, const struct metadata_volume *record,
+                       const struct metadata_volume *parent, const struct metadata_snapshot *cut)
 {
     const struct catalog_slot *slot = catalog_slot_find(query->op.catalog, record->name);
     struct catalog_info info = {
@@ -45,7 +66,15 @@ static void query_tell(struct catalog_query *query, const struct metadata_volume
         .created_ns = record->created_ns,
         .epoch = record->epoch,
         .sector_bytes = record->sector_bytes,
+        .snapshot_count = record->snapshots,
+        .flags = flags_of(record),
     };
+    if (parent != NULL) {
+        info.parent = parent->name;
+        info.parent_snapshot = cut->name;
+        info.flags |= parent->state != METADATA_VOLUME_LIVE ? CATALOG_PARENT_DELETED : 0;
+        info.flags |= cut->state != METADATA_SNAPSHOT_LIVE ? CATALOG_PARENT_HIDDEN : 0;
+    }
     if (slot != NULL && slot->open != NULL) {
         LIST_EACH (&slot->open->handles, node)
             info.handle_count++;
@@ -53,24 +82,100 @@ static void query_tell(struct catalog_query *query, const struct metadata_volume
     query->each(query->op.context, &info);
 }
 
+/* Two answers for each clone: its parent, and the snapshot. Gone since: it is none any more. */
+static int tell_clone(const struct catalog_query *query, const struct metadata_volume *record,
+                      const struct meta_response *answers)
+{
+    struct metadata_volume parent = {0};
+    struct metadata_snapshot cut = {0};
+    if (answers[0].entry_count == 0 || answers[1].entry_count == 0) {
+        query_tell(query, record, NULL, NULL);
+        return 0;
+    }
+    const struct meta_slice *value = &answers[0].entries[0].value;
+    int result = metadata_volume_decode(value->data, value->length, &parent);
+    value = &answers[1].entries[0].value;
+    if (result == 0)
+        result = metadata_snapshot_decode(value->data, value->length, &cut);
+    if (result == 0)
+        query_tell(query, record, &parent, &cut);
+    metadata_volume_done(&parent);
+    metadata_snapshot_done(&cut);
+    return result;
+}
+
+static void parents_read(struct catalog_op *op, int result)
+{
+    struct catalog_query *query = query_of(op);
+    const struct meta_response *answers = op->request.responses;
+    for (uint32_t i = 0; i < query->count && result == 0; i++) {
+        const struct metadata_volume *record = &query->records[i];
+        if (record->parent_volume == 0) {
+            query_tell(query, record, NULL, NULL);
+        } else {
+            result = tell_clone(query, record, answers);
+            answers += 2;
+        }
+    }
+    query_forget(query);
+    if (result != 0)
+        catalog_op_fail(op, result);
+    else
+        query->told(op, 0);
+}
+
+/* query->records, with the names of their parents. */
+static void query_tell_all(struct catalog_query *query, catalog_step_fn *told)
+{
+    struct catalog_op *op = &query->op;
+    bool any = false;
+    query->told = told;
+    meta_request_reset(&op->request);
+    for (uint32_t i = 0; i < query->count; i++) {
+        const struct metadata_volume *record = &query->records[i];
+        if (record->parent_volume == 0)
+            continue;
+        struct metadata_key parent = metadata_volume_key(record->parent_volume);
+        struct metadata_key cut = metadata_snapshot_key(record->parent_volume, record->parent_cut);
+        meta_get(&op->request, META_SLICE(parent));
+        meta_get(&op->request, META_SLICE(cut));
+        any = true;
+    }
+    if (any)
+        catalog_op_commit(op, parents_read);
+    else
+        parents_read(op, 0);
+}
+
 /* --- A page --------------------------------------------------------------------------------- */
 
 static void list_names(struct catalog_op *op);
 
-/* True: it could be told, or is gone since its name was read. */
+/* One that is gone since its name was read is not told. */
 static int list_record(struct catalog_query *query, const struct meta_response *response)
 {
     if (response->entry_count == 0)
         return 0;
-    struct metadata_volume record = {0};
+    struct metadata_volume *record = &query->records[query->count];
     int result = metadata_volume_decode(response->entries[0].value.data,
-                                        response->entries[0].value.length, &record);
+                                        response->entries[0].value.length, record);
     if (result != 0)
         return result;
-    if (record.state == METADATA_VOLUME_LIVE)
-        query_tell(query, &record);
-    metadata_volume_done(&record);
+    if (record->state == METADATA_VOLUME_LIVE)
+        query->count++;
+    else
+        metadata_volume_done(record);
     return 0;
+}
+
+static void list_told(struct catalog_op *op, int result)
+{
+    struct catalog_query *query = query_of(op);
+    (void)result;
+    if (query->left > 0 && query->more)
+        list_names(op);
+    else
+        catalog_op_end(op, query->more ? 1 : 0);
 }
 
 static void list_records_read(struct catalog_op *op, int result)
@@ -84,10 +189,7 @@ static void list_records_read(struct catalog_op *op, int result)
         return;
     }
     query->left -= count;
-    if (query->left > 0 && query->more)
-        list_names(op);
-    else
-        catalog_op_end(op, query->more ? 1 : 0);
+    query_tell_all(query, list_told);
 }
 
 static void list_names_read(struct catalog_op *op, int result)
@@ -183,9 +285,15 @@ int catalog_list(struct catalog *catalog, const char *after, uint32_t limit, cat
 
 static void show_loaded(struct catalog_op *op, int result)
 {
+    struct catalog_query *query = query_of(op);
     (void)result;
-    query_tell(query_of(op), &op->record);
-    catalog_op_end(op, 0);
+    query->records[0] = op->record;
+    /* Its memory stays the operation's. */
+    query->records[0].labels = NULL;
+    query->records[0].label_count = 0;
+    query->records[0].unknown = (struct metadata_bytes){0};
+    query->count = 1;
+    query_tell_all(query, catalog_op_end);
 }
 
 static void show_begin(struct catalog_op *op, int result)

@@ -33,6 +33,7 @@ static struct catalog_slot *slot_take(struct catalog *catalog, const char *name)
         return NULL;
     memcpy(slot->name, name, strlen(name) + 1);
     list_init(&slot->ops);
+    list_init(&slot->views);
     list_push_back(slot_bucket(catalog, name), &slot->node);
     return slot;
 }
@@ -47,7 +48,7 @@ static void slot_go_on(struct catalog_slot *slot)
         struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, node);
         slot->running = true;
         op->begin(op, 0);
-    } else if (slot->open == NULL) {
+    } else if (slot->open == NULL && list_empty(&slot->views)) {
         list_remove(&slot->node);
         free(slot);
     }
@@ -103,14 +104,27 @@ static void op_forget_record(struct catalog_op *op)
     op->revision = 0;
 }
 
+/* All that it holds. */
+void catalog_op_forget(struct catalog_op *op)
+{
+    op_forget_record(op);
+    catalog_cuts_done(&op->cuts);
+    metadata_snapshot_done(&op->tie);
+    free(op->space);
+    op->space = NULL;
+    free(op->parents);
+    op->parents = NULL;
+    op->parent_count = op->parent_capacity = 0;
+    meta_request_done(&op->request);
+}
+
 void catalog_op_end(struct catalog_op *op, int result)
 {
     struct catalog_slot *slot = op->slot;
     list_remove(&op->all);
     list_remove(&op->later);
     op->catalog->op_count--;
-    op_forget_record(op);
-    meta_request_done(&op->request);
+    catalog_op_forget(op);
     op->end(op, result);
     /* What was asked for meanwhile has waited: the slot was still running. */
     if (slot != NULL) {
@@ -119,10 +133,15 @@ void catalog_op_end(struct catalog_op *op, int result)
     }
 }
 
+static const char *op_name(const struct catalog_op *op)
+{
+    return op->slot != NULL ? op->slot->name : op->name;
+}
+
 void catalog_op_fail(struct catalog_op *op, int result)
 {
-    if (op->slot != NULL)
-        FAIL(result, "volume \"%s\": %s", op->slot->name, base_error_text(result));
+    if (op->slot != NULL || op->name != NULL)
+        FAIL(result, "volume \"%s\": %s", op_name(op), base_error_text(result));
     else
         FAIL(result, "volumes: %s", base_error_text(result));
     catalog_op_end(op, result);
@@ -185,28 +204,41 @@ unsigned catalog_ops_turn(struct catalog *catalog)
 
 /* --- The record of a name ------------------------------------------------------------------- */
 
-static void load_volume_read(struct catalog_op *op, int result)
+static void read_done(struct catalog_op *op, int result)
 {
-    if (result != 0) {
-        catalog_op_fail(op, result);
-        return;
-    }
     const struct meta_response *response = &op->request.responses[0];
-    result = response->entry_count == 0
-                 ? IOMESH_CORRUPT
-                 : metadata_volume_decode(response->entries[0].value.data,
-                                          response->entries[0].value.length, &op->record);
+    if (result == 0 && response->entry_count == 0)
+        result = -ENOENT;
+    if (result == 0)
+        result = metadata_volume_decode(response->entries[0].value.data,
+                                        response->entries[0].value.length, &op->record);
     if (result == 0)
         op->revision = response->entries[0].modified_revision;
+    op->read(op, result);
+}
+
+void catalog_op_read(struct catalog_op *op, uint64_t volume, catalog_step_fn *read)
+{
+    op_forget_record(op);
+    op->read = read;
+    struct metadata_key key = metadata_volume_key(volume);
+    meta_request_reset(&op->request);
+    meta_get(&op->request, META_SLICE(key));
+    catalog_op_commit(op, read_done);
+}
+
+static void load_volume_read(struct catalog_op *op, int result)
+{
+    if (result == -ENOENT)
+        result = IOMESH_CORRUPT;
     /* The name and the record are written and deleted in one transaction. */
     if (result == 0 && (op->record.state != METADATA_VOLUME_LIVE || op->record.id != op->id ||
-                        strcmp(op->record.name, op->slot->name) != 0 ||
-                        catalog_check_size(op->slot->name, op->record.bytes) != 0))
+                        strcmp(op->record.name, op_name(op)) != 0 ||
+                        catalog_check_size(op_name(op), op->record.bytes) != 0))
         result = IOMESH_CORRUPT;
     if (result != 0)
-        catalog_op_end(op,
-                       FAIL(result, "volume \"%s\": its record in the metadata, %llu: %s",
-                            op->slot->name, (unsigned long long)op->id, base_error_text(result)));
+        catalog_op_end(op, FAIL(result, "volume \"%s\": its record in the metadata, %llu: %s",
+                                op_name(op), (unsigned long long)op->id, base_error_text(result)));
     else
         op->loaded(op, 0);
 }
@@ -219,7 +251,7 @@ static void load_name_read(struct catalog_op *op, int result)
     }
     const struct meta_response *response = &op->request.responses[0];
     if (response->entry_count == 0) {
-        catalog_op_end(op, FAIL(-ENOENT, "there is no volume \"%s\"", op->slot->name));
+        catalog_op_end(op, FAIL(-ENOENT, "there is no volume \"%s\"", op_name(op)));
         return;
     }
     struct metadata_name name = {0};
@@ -231,16 +263,13 @@ static void load_name_read(struct catalog_op *op, int result)
     }
     op->id = name.volume;
     metadata_name_done(&name);
-    struct metadata_key key = metadata_volume_key(op->id);
-    meta_request_reset(&op->request);
-    meta_get(&op->request, META_SLICE(key));
-    catalog_op_commit(op, load_volume_read);
+    catalog_op_read(op, op->id, load_volume_read);
 }
 
 void catalog_op_load(struct catalog_op *op, catalog_step_fn *loaded)
 {
     op_forget_record(op);
-    struct catalog_volume *open = op->slot->open;
+    struct catalog_volume *open = op->slot != NULL ? op->slot->open : NULL;
     if (open != NULL) {
         op->record = open->record;
         op->record_lent = true;
@@ -250,7 +279,7 @@ void catalog_op_load(struct catalog_op *op, catalog_step_fn *loaded)
         return;
     }
     op->loaded = loaded;
-    struct metadata_key key = metadata_name_key(op->slot->name, strlen(op->slot->name));
+    struct metadata_key key = metadata_name_key(op_name(op), strlen(op_name(op)));
     meta_request_reset(&op->request);
     meta_get(&op->request, META_SLICE(key));
     catalog_op_commit(op, load_name_read);
@@ -265,13 +294,14 @@ void catalog_ops_abandon(struct catalog *catalog)
             struct catalog_slot *slot = LIST_ENTRY(node, struct catalog_slot, node);
             if (slot->open != NULL)
                 catalog_volume_abandon(slot->open);
+            for (struct list *view; (view = list_first(&slot->views)) != NULL;)
+                catalog_volume_abandon(LIST_ENTRY(view, struct catalog_volume, node));
             free(slot);
         }
     }
     for (struct list *node; (node = list_pop_front(&catalog->ops)) != NULL;) {
         struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, all);
-        op_forget_record(op);
-        meta_request_done(&op->request);
+        catalog_op_forget(op);
         free(op); /* It is the head of whatever was allocated. */
     }
 }

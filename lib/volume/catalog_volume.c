@@ -6,6 +6,8 @@
  *       │        no transaction   ▲      epoch + 1 and the first lot, in one transaction
  *       └─────────────────────────┘
  *
+ * (catalog_open.c has the ways from left to right.)
+ *
  * The record says where the last lot ends before any sequence of the lot is used. So whoever opens
  * the volume next begins there, whatever happened to this process. A close gives back what was not
  * used once nothing can use it any more.
@@ -123,8 +125,7 @@ static void lot_start(struct catalog_volume *volume)
         volume->changing = true;
 }
 
-/* The volume asks, inside an I/O: in this turn or the next. */
-static void lot_want(void *context)
+void catalog_volume_want_lot(void *context)
 {
     struct catalog_volume *volume = context;
     if (!volume->writable)
@@ -143,143 +144,44 @@ void catalog_lots_turn(struct catalog *catalog)
         lot_start(LIST_ENTRY(node, struct catalog_volume, lot_later));
 }
 
-/* --- Opening -------------------------------------------------------------------------------- */
+/* --- What writes carry ---------------------------------------------------------------------- */
 
-static void volume_free(struct catalog_volume *volume)
+void catalog_volume_views(struct catalog_volume *volume)
+{
+    uint64_t cut = volume->riding != 0 ? volume->riding : volume->cut;
+    volume_set_views(volume->volume, cut, volume->views || cut != 0 || volume->orphan_last != 0);
+}
+
+void catalog_volume_listed(struct catalog_volume *volume, const struct catalog_cuts *cuts)
+{
+    volume->cut = catalog_cuts_kept_below(cuts, UINT64_MAX);
+    volume->views = cuts->count > 0;
+    catalog_volume_views(volume);
+}
+
+struct catalog_volume *catalog_volume_find(struct catalog *catalog,
+                                           const struct metadata_volume *record)
+{
+    struct catalog_slot *slot = catalog_slot_find(catalog, record->name);
+    bool found = slot != NULL && slot->open != NULL && slot->open->record.id == record->id;
+    return found ? slot->open : NULL;
+}
+
+/* --- Closing -------------------------------------------------------------------------------- */
+
+void catalog_volume_free(struct catalog_volume *volume)
 {
     list_remove(&volume->lot_later);
     clock_cancel(volume->catalog->options.clock, &volume->lot_timer);
     meta_request_done(&volume->lot_request);
     metadata_volume_done(&volume->record);
     volume->catalog->volume_count--;
-    volume->slot->open = NULL;
+    list_remove(&volume->node);
+    if (volume->view == VIEW_HEAD)
+        volume->slot->open = NULL;
+    free(volume->shown_name);
     free(volume);
 }
-
-/* What was loaded becomes an open volume, with sequences from `sequence` to the record's end. */
-static int volume_make(struct catalog_op *op, uint64_t sequence)
-{
-    struct catalog_volume *volume = calloc(1, sizeof *volume);
-    if (volume == NULL)
-        return FAIL(-ENOMEM, "opening volume \"%s\": no memory", op->slot->name);
-    struct volume_options options = {
-        .id = op->record.id,
-        .view = VIEW_HEAD,
-        .bytes = op->record.bytes,
-        .sector_bytes = op->record.sector_bytes,
-        .epoch = op->record.epoch,
-        .sequence = sequence,
-        .sequence_end = op->record.sequence_end,
-        .want_sequences = lot_want,
-        .context = volume,
-    };
-    int error = volume_open(op->catalog->options.volumes, &options, &volume->volume);
-    if (error != 0) {
-        free(volume);
-        return error;
-    }
-    volume->catalog = op->catalog;
-    volume->slot = op->slot;
-    volume->record = op->record; /* Its memory too. */
-    volume->revision = op->revision;
-    volume->writable = op->writes;
-    op->record_lent = true;
-    list_init(&volume->handles);
-    list_init(&volume->lot_later);
-    op->slot->open = volume;
-    op->catalog->volume_count++;
-    return 0;
-}
-
-static void claim_committed(struct catalog_op *op, int result)
-{
-    struct catalog_volume *volume = op->slot->open;
-    uint64_t sequence = op->record.sequence_end - op->catalog->options.sequence_lot;
-    bool committed = result == 0 && op->request.succeeded;
-    if (volume != NULL) {
-        if (committed) {
-            volume->writable = true;
-            volume_make_writable(volume->volume, op->record.epoch, sequence,
-                                 op->record.sequence_end);
-        }
-        struct metadata_volume record = op->record;
-        catalog_volume_changed(volume, committed ? &record : NULL, op->request.revision);
-    }
-    if (catalog_op_failed(op, result))
-        return;
-    op->revision = op->request.revision;
-    result = volume == NULL ? volume_make(op, sequence) : 0;
-    if (result != 0)
-        catalog_op_end(op, result);
-    else
-        op->opened(op, 0);
-}
-
-static void claim_refused(struct catalog_op *op, int result)
-{
-    (void)result;
-    if (op->slot->open != NULL)
-        catalog_volume_changed(op->slot->open, NULL, 0);
-    catalog_op_end(op,
-                   FAIL(-EROFS, "volume \"%s\": the store takes no writes now", op->slot->name));
-}
-
-/* A new epoch, and the first lot of sequences. */
-static void claim_start(struct catalog_op *op, int result)
-{
-    struct catalog *catalog = op->catalog;
-    if (store_state(catalog->options.store) != STORE_READY) {
-        catalog_op_later(op, 0, claim_refused);
-        return;
-    }
-    meta_request_reset(&op->request);
-    op->record.epoch += MUTANT(108) ? 0 : 1;
-    op->record.owner_session = catalog->session.lease;
-    op->record.sequence_end += catalog->options.sequence_lot;
-    result = op->record.sequence_end > SEQUENCE_MAX
-                 ? -EOVERFLOW
-                 : catalog_put_record(&op->request, &op->record, op->revision);
-    if (result == 0)
-        catalog_op_commit(op, claim_committed);
-    else
-        catalog_op_later(op, result, claim_committed);
-}
-
-static void open_loaded(struct catalog_op *op, int result)
-{
-    if (op->writes) {
-        claim_start(op, result);
-        return;
-    }
-    result = volume_make(op, op->record.sequence_end);
-    if (result != 0)
-        catalog_op_end(op, result);
-    else
-        op->opened(op, 0);
-}
-
-static void open_full(struct catalog_op *op, int result)
-{
-    (void)result;
-    catalog_op_end(op, FAIL(-EMFILE, "volume \"%s\": %u volumes are open already", op->slot->name,
-                            op->catalog->volume_count));
-}
-
-void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened)
-{
-    struct catalog_volume *volume = op->slot->open;
-    op->opened = opened;
-    if (volume != NULL && (volume->writable || !op->writes))
-        catalog_op_later(op, 0, opened);
-    else if (volume != NULL)
-        catalog_op_hold_record(op, claim_start);
-    else if (op->catalog->volume_count >= op->catalog->options.volumes_max)
-        catalog_op_later(op, 0, open_full);
-    else
-        catalog_op_load(op, open_loaded);
-}
-
-/* --- Closing -------------------------------------------------------------------------------- */
 
 static void close_committed(struct catalog_op *op, int result)
 {
@@ -287,7 +189,7 @@ static void close_committed(struct catalog_op *op, int result)
     REACH(catalog_volume_closed);
     if (result == 0 && volume->writable && !op->request.succeeded)
         result = IOMESH_FENCED;
-    volume_free(volume);
+    catalog_volume_free(volume);
     op->record_lent = true; /* And what was lent is gone. */
     op->closed(op, result);
 }
@@ -299,6 +201,7 @@ static void close_held(struct catalog_op *op, int result)
     /* No sequence is taken any more from here on. */
     op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
     op->record.owner_session = 0;
+    op->record.unclean = volume->orphan_last != 0;
     volume_close(volume->volume);
     volume->volume = NULL;
     volume->lot_wanted = false;
@@ -332,8 +235,10 @@ void catalog_volume_abandon(struct catalog_volume *volume)
         meta_request_done(&handle->op.request);
         free(handle);
     }
+    if (volume->hold != NULL)
+        volume_release(volume->volume, volume->hold);
     /* What is under way on it never ends, and would be told to it. */
     if (volume->volume != NULL && volume_io_count(volume->volume) == 0)
         volume_close(volume->volume);
-    volume_free(volume);
+    catalog_volume_free(volume);
 }

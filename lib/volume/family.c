@@ -16,6 +16,7 @@ int family_make(const struct volume_parent *parents, uint32_t count, struct fami
     if (family == NULL)
         return FAIL(-ENOMEM, "the family of a volume: no memory");
     family->references = 1;
+    family->retired = NULL;
     family->count = count;
     memcpy(family->parents, parents, bytes);
     *ret_family = family;
@@ -31,8 +32,11 @@ struct family *family_keep(struct family *family)
 
 void family_drop(struct family *family)
 {
-    if (family != NULL && --family->references == 0)
-        free(family);
+    if (family == NULL || --family->references > 0)
+        return;
+    if (family->retired != NULL)
+        (*family->retired)--;
+    free(family);
 }
 
 /* The blocks that are holes so far, of those that were asked for. False: none. */

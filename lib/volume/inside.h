@@ -32,6 +32,7 @@ static inline void block_set_put(uint8_t *set, uint32_t index, bool in)
 struct family {
     uint32_t references;
     uint32_t count;
+    uint32_t *retired; /* NULL: it is the volume's. Else: counts those that are still being read. */
     struct volume_parent parents[];
 };
 
@@ -113,6 +114,7 @@ struct volume {
     uint64_t cut; /* What changes carry. */
     bool views;
     struct family *family; /* NULL: none. */
+    uint32_t families_retired;
 
     uint32_t changes;    /* Pieces of changes under way. */
     struct list stopped; /* struct volume_io.ready: changes that a hold lets begin no piece. */

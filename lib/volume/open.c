@@ -175,9 +175,18 @@ int volume_set_parents(struct volume *volume, const struct volume_parent *parent
     int result = family_make(parents, parent_count, &family);
     if (result != 0)
         return result;
+    if (volume->family != NULL) {
+        volume->family->retired = &volume->families_retired;
+        volume->families_retired++;
+    }
     family_drop(volume->family);
     volume->family = family;
     return 0;
+}
+
+bool volume_parents_quiet(const struct volume *volume)
+{
+    return volume->families_retired == 0;
 }
 
 void volume_set_bytes(struct volume *volume, uint64_t bytes)

@@ -204,6 +204,8 @@ void volume_set_views(struct volume *volume, uint64_t cut, bool views);
  * with. 0; -ENOMEM if parent_count is not 0. */
 int volume_set_parents(struct volume *volume, const struct volume_parent *parents,
                        uint32_t parent_count);
+/* Nothing reads from what volume_set_parents() replaced any more. */
+bool volume_parents_quiet(const struct volume *volume);
 
 /* --- Jobs --------------------------------------------------------------------------------- */
 

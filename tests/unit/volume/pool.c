@@ -4,6 +4,9 @@
 struct catalog_rig rig;
 struct catalog_info shown;
 char shown_name[CATALOG_NAME_BYTES_MAX + 1];
+char shown_parent[CATALOG_NAME_BYTES_MAX + 1];
+struct listed found[LISTED_MAX];
+unsigned found_count;
 
 void pool_open(void)
 {
@@ -77,6 +80,9 @@ static void note_info(void *context, const struct catalog_info *info)
     shown = *info;
     memcpy(shown_name, info->name, strlen(info->name) + 1);
     shown.name = shown_name;
+    shown_parent[0] = '\0';
+    if (info->parent != NULL)
+        memcpy(shown_parent, info->parent, strlen(info->parent) + 1);
 }
 
 int show(const char *name)
@@ -148,4 +154,68 @@ int block_read(struct catalog_handle *handle, uint64_t offset)
             return -1;
     }
     return block[0];
+}
+
+/* --- Snapshots ------------------------------------------------------------------------------ */
+
+static void uuid_draw(uint8_t uuid[16])
+{
+    static uint8_t next;
+    memset(uuid, 0, 16);
+    uuid[0] = ++next;
+}
+
+int snapshot_create(const char *volume, const char *snapshot)
+{
+    uint8_t uuid[16];
+    uuid_draw(uuid);
+    rig.waiting = true;
+    return ended(
+        catalog_snapshot_create(rig.catalog, volume, snapshot, uuid, catalog_rig_ended, &rig));
+}
+
+int snapshot_delete(const char *volume, const char *snapshot)
+{
+    rig.waiting = true;
+    return ended(catalog_snapshot_delete(rig.catalog, volume, snapshot, catalog_rig_ended, &rig));
+}
+
+static void note_snapshot(void *context, const struct catalog_snapshot *snapshot)
+{
+    (void)context;
+    cr_assert_lt(found_count, LISTED_MAX);
+    struct listed *note = &found[found_count++];
+    note->snapshot = *snapshot;
+    memcpy(note->name, snapshot->name, strlen(snapshot->name) + 1);
+    memcpy(note->group, snapshot->group, strlen(snapshot->group) + 1);
+}
+
+int snapshot_list(const char *volume, bool space)
+{
+    found_count = 0;
+    rig.waiting = true;
+    return ended(
+        catalog_snapshot_list(rig.catalog, volume, space, note_snapshot, catalog_rig_ended, &rig));
+}
+
+int group_create(const char *group, const char *const *volumes, unsigned count)
+{
+    uint8_t uuids[CATALOG_GROUP_VOLUMES_MAX + 1][16];
+    for (unsigned i = 0; i < count; i++)
+        uuid_draw(uuids[i]);
+    rig.waiting = true;
+    return ended(catalog_group_create(rig.catalog, group, volumes, count,
+                                      (const uint8_t(*)[16])uuids, catalog_rig_ended, &rig));
+}
+
+int group_delete(const char *group)
+{
+    rig.waiting = true;
+    return ended(catalog_group_delete(rig.catalog, group, catalog_rig_ended, &rig));
+}
+
+int clone_make(const char *volume, const char *snapshot, const char *new_name)
+{
+    rig.waiting = true;
+    return ended(catalog_clone(rig.catalog, volume, snapshot, new_name, catalog_rig_ended, &rig));
 }

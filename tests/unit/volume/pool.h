@@ -34,4 +34,22 @@ int block_write(struct catalog_handle *handle, uint64_t offset, uint8_t byte);
 int block_read(struct catalog_handle *handle, uint64_t offset);
 void wait_ended(void);
 
+int snapshot_create(const char *volume, const char *snapshot);
+int snapshot_delete(const char *volume, const char *snapshot);
+/* Notes them in found[]. */
+int snapshot_list(const char *volume, bool space);
+int group_create(const char *group, const char *const *volumes, unsigned count);
+int group_delete(const char *group);
+int clone_make(const char *volume, const char *snapshot, const char *new_name);
+
+#define LISTED_MAX 16u
+struct listed {
+    struct catalog_snapshot snapshot;
+    char name[CATALOG_NAME_BYTES_MAX + 1];
+    char group[CATALOG_NAME_BYTES_MAX + 1];
+};
+extern struct listed found[LISTED_MAX];
+extern unsigned found_count;
+extern char shown_parent[CATALOG_NAME_BYTES_MAX + 1];
+
 #endif
