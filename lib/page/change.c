@@ -168,7 +168,7 @@ struct pointer page_disown(struct page *page)
     struct pointer given = page_slot(parent, page->slot);
     struct pointer hole = {.kind = POINTER_HOLE};
     assert(given.kind == POINTER_RAW && given.place == page->place);
-    page->written = false;
+    page->written = MUTANT(59);
     (void)page_change(page);
     pointer_put(parent->live + page->slot * POINTER_BYTES, &hole);
     return given;

@@ -18,7 +18,8 @@ struct newer {
 
 static bool root_is_newer(const struct page_root *root, uint64_t since)
 {
-    return root->dirty || root->frozen || root->pointer.sequence > since;
+    bool unsaid = (root->dirty || root->frozen) && !MUTANT(30);
+    return unsaid || root->pointer.sequence > since;
 }
 
 static bool is_head(const struct segment_key *key, uint64_t volume)
@@ -79,7 +80,8 @@ static int next_segment(struct tree_path *path, uint64_t volume, uint64_t since,
 static bool slot_is_newer(struct page *directory, unsigned map, uint64_t since)
 {
     const struct page *page = page_cached(directory, map);
-    return (page != NULL && page_changed(page)) || page_slot(directory, map).sequence > since;
+    bool unsaid = page != NULL && page_changed(page) && !MUTANT(30);
+    return unsaid || page_slot(directory, map).sequence > since;
 }
 
 /* The next map page of the segment that path->segment is: 0 and *block; -ENOENT: none, *block is

@@ -71,7 +71,7 @@ int owner_before(struct tree *tree, uint64_t volume, uint32_t mebibyte, uint64_t
         if (result != 0 || !same_mebibyte(&entry.key, &from) ||
             (memory != NULL && entry.key.view <= memory->key.view))
             break;
-        if (segment_find(tree, &entry.key) == NULL) {
+        if (segment_find(tree, &entry.key) == NULL || MUTANT(31)) {
             *ret_owner = (struct owner){.cut = entry.key.view, .pointer = entry.pointer};
             return 0;
         }

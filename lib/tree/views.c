@@ -201,6 +201,7 @@ int tree_view_drop(struct tree_path *path, struct tree_path *beside, uint64_t vo
     if (result != 0)
         return drop_ends(path, result == -ENOENT ? 0 : result);
     bool renames = previous > before.cut && !MUTANT(57);
+    renames = renames || (MUTANT(58) && previous > 0);
     if (renames)
         second = view_key(volume, mebibyte, previous);
     else

@@ -6,7 +6,7 @@
 #ifndef SIM_MUTANTS_H
 #define SIM_MUTANTS_H
 
-/* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 40 .. 59: page and tree,
+/* X(number, what the bug does). 1 .. 19: journal, 20 .. 29: device, 30 .. 59: page and tree,
  * 60 .. 79: space,
  * 80 .. 99: store and volume. */
 #define STORE_MUTANTS(X)                                                         \
@@ -58,18 +58,28 @@
     X(18, "records that wait when the journal fails are forgotten")           \
     X(19, "a trim does not wake who waits for room")
 
-#define TREE_MUTANTS(X)                                                              \
-    X(40, "a frozen page is changed in place")                                       \
-    X(41, "a parent is written before its child's pointer is in")                    \
-    X(42, "the CRC of a page is not looked at")                                      \
-    X(43, "a page dropped while frozen is not written")                              \
-    X(44, "a pointer moves whatever its sequence")                                   \
-    X(45, "a collapse to zero raises the sequences of blocks that it did not cover") \
-    X(46, "a replaced version of a page is forgotten")                               \
-    X(47, "nodes of the old segment table are still believed after the thaw")        \
-    X(48, "an open path does not hear that a page was made or dropped")              \
-    X(49, "a segment leaves memory before the table that has it is durable")         \
-    X(50, "a written page's new place is not told to its living parent")
+#define TREE_MUTANTS(X)                                                                 \
+    X(40, "a frozen page is changed in place")                                          \
+    X(41, "a parent is written before its child's pointer is in")                       \
+    X(42, "the CRC of a page is not looked at")                                         \
+    X(43, "a page dropped while frozen is not written")                                 \
+    X(44, "a pointer moves whatever its sequence")                                      \
+    X(45, "a collapse to zero raises the sequences of blocks that it did not cover")    \
+    X(46, "a replaced version of a page is forgotten")                                  \
+    X(47, "nodes of the old segment table are still believed after the thaw")           \
+    X(48, "an open path does not hear that a page was made or dropped")                 \
+    X(49, "a segment leaves memory before the table that has it is durable")            \
+    X(50, "a written page's new place is not told to its living parent")                \
+    X(30, "a change that is not written yet is not told as one")                        \
+    X(31, "an owner that is gone is still believed to be one because the table has it") \
+    X(52, "a block that an older view shows is freed")                                  \
+    X(53, "a block that the view after shows is freed with the one that goes")          \
+    X(54, "no copy on write")                                                           \
+    X(55, "an open path does not hear of a new owner")                                  \
+    X(56, "a reader of a cut stays on the head when that changes")                      \
+    X(57, "a page goes although an older cut relies on it")                             \
+    X(58, "a page is renamed although the older cut has its own")                       \
+    X(59, "a version that a view took over is replaced with the head's page")
 
 #define SPACE_MUTANTS(X)                                                          \
     X(60, "a freed block is used again before its record is durable")             \

@@ -40,12 +40,14 @@ void run_frozen(struct forest *forest)
 {
     struct run *run = forest->context;
     run->frozen = run->live;
+    run->views_frozen = run->views;
 }
 
 void run_durable(struct forest *forest)
 {
     struct run *run = forest->context;
     run->durable = run->frozen;
+    run->views_durable = run->views_frozen;
 }
 
 /* --- Steps ------------------------------------------------------------------------------------ */
@@ -229,10 +231,10 @@ static void guest_try(struct guest *guest)
         tree_path_open(&guest->path, guest->spot.volume, VIEW_HEAD, spot_block(guest->spot), true);
     if (result == -EAGAIN)
         return;
-    REQUIRE(result == 0);
-    if (guest->zeroes)
+    REQUIRE(result == 0 || (result == IOMESH_FAILED && run->forest->devices.failed != 0));
+    if (result == 0 && guest->zeroes)
         do_zero(run, &guest->path, guest->spot);
-    else
+    else if (result == 0)
         do_set(run, &guest->path, guest->spot, run_below(run, MAP_BLOCKS));
     tree_path_close(&guest->path);
     guest->busy = false;
@@ -268,6 +270,7 @@ void run_paths_init(struct run *run)
         run->crowd[i].run = run;
         run->crowd[i].busy = false;
     }
+    views_init(run);
 }
 
 /* Many segments in a row: those that were in memory must make room. */
@@ -314,5 +317,9 @@ void model_step(struct run *run)
         step_set,          step_set,    step_zero, step_zero,     step_held,
         step_get,          step_held,   step_next, step_drop_map, step_zero_segment,
         step_drop_segment, step_record, step_scan, step_crowd};
+    if (prng_one_in(&run->prng, 2)) {
+        views_step(run);
+        return;
+    }
     steps[run_below(run, COUNT_OF(steps))](run);
 }
