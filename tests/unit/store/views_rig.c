@@ -110,7 +110,7 @@ void views_checkpoint(void)
 
 /* --- Operations ------------------------------------------------------------------------------ */
 
-static void fill(uint8_t *to, uint32_t tag, uint32_t index)
+void views_fill(uint8_t *to, uint32_t tag, uint32_t index)
 {
     memset(to, 0, BLOCK_BYTES);
     if (tag == 0)
@@ -150,20 +150,16 @@ static bool block_is(uint32_t index, uint32_t tag)
     static uint8_t got[BLOCK_BYTES] __attribute__((aligned(4096)));
     static uint8_t wanted[BLOCK_BYTES];
     cr_assert_eq(views_read(VIEW_HEAD, index, 1, got), 0);
-    fill(wanted, tag, index);
+    views_fill(wanted, tag, index);
     return memcmp(got, wanted, BLOCK_BYTES) == 0;
 }
 
-/* What was under way when it went down is old or new. */
-static void settle(uint32_t first, uint32_t count, uint32_t tag)
+void views_settle(uint32_t index, uint32_t tag)
 {
-    views_down_now(views.power);
-    for (uint32_t i = first; i < first + count; i++) {
-        if (block_is(i, tag))
-            views.head[i] = tag;
-        else
-            cr_assert(block_is(i, views.head[i]), "block %u is neither old nor new", i);
-    }
+    if (block_is(index, tag))
+        views.head[index] = tag;
+    else
+        cr_assert(block_is(index, views.head[index]), "block %u is neither old nor new", index);
 }
 
 static int change(uint32_t first, uint32_t count, uint32_t tag)
@@ -173,7 +169,9 @@ static int change(uint32_t first, uint32_t count, uint32_t tag)
         views.touched[i] = op.sequence;
     store_submit(store, &op);
     if (!ends(&result) || (result == 0 && !flush_ends())) {
-        settle(first, count, tag);
+        views_down_now(views.power);
+        for (uint32_t i = first; i < first + count; i++)
+            views_settle(i, tag);
         return 0;
     }
     for (uint32_t i = first; i < first + count; i++) {
@@ -189,7 +187,7 @@ int views_write(uint32_t first, uint32_t count)
 {
     uint32_t tag = ++views.tag;
     for (uint32_t i = 0; i < count; i++)
-        fill(data + (size_t)i * BLOCK_BYTES, tag, first + i);
+        views_fill(data + (size_t)i * BLOCK_BYTES, tag, first + i);
     op_fill(STORE_WRITE, VIEWS_BLOCK(first), count, data);
     return change(first, count, tag);
 }
@@ -257,7 +255,7 @@ static void verify(uint64_t view, const uint32_t *tags)
     for (uint32_t first = 0; first < VIEWS_BLOCKS; first += MAP_BLOCKS) {
         cr_assert_eq(views_read(view, first, MAP_BLOCKS, got), 0);
         for (uint32_t i = first; i < first + MAP_BLOCKS; i++) {
-            fill(wanted, tags[i], i);
+            views_fill(wanted, tags[i], i);
             cr_assert_eq(memcmp(got + (size_t)(i - first) * BLOCK_BYTES, wanted, BLOCK_BYTES), 0,
                          "view %llu block %u", (unsigned long long)view, i);
         }

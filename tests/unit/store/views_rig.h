@@ -62,6 +62,10 @@ int views_delete_volume(void);
 void views_verify(void);
 /* One more block of a view is read: the store's result. */
 int views_read(uint64_t view, uint32_t index, uint32_t count, uint8_t *to);
+/* A block as a write with this tag leaves it. */
+void views_fill(uint8_t *to, uint32_t tag, uint32_t index);
+/* What was under way when it went down is old or new. */
+void views_settle(uint32_t index, uint32_t tag);
 /* Blocks in use, when nothing waits any more. */
 uint64_t views_used(void);
 /* Closes the store, checks it with its data, opens it again. The faults. */
