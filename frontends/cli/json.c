@@ -6,6 +6,7 @@
 
 #include "cli/run.h"
 #include "cli/target.h"
+#include "cli/text.h"
 
 json_t *json_text(const char *text)
 {
@@ -26,6 +27,13 @@ json_t *json_text(const char *text)
 json_t *json_number(uint64_t number)
 {
     return json_integer((json_int_t)number);
+}
+
+json_t *json_uuid(const uint8_t uuid[16])
+{
+    char text[TEXT_BYTES];
+    text_uuid(uuid, text);
+    return json_string(text);
 }
 
 int json_out(const struct command *command, json_t *value)

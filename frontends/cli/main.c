@@ -11,11 +11,28 @@
 static int run(const struct command *command)
 {
     static int (*const runs[])(const struct command *command) = {
-        [COMMAND_POOL_INIT] = run_pool_init,         [COMMAND_POOL_STATUS] = run_pool_status,
-        [COMMAND_POOL_CHECK] = run_pool_check,       [COMMAND_POOL_SCRUB] = run_pool_scrub,
-        [COMMAND_VOLUME_CREATE] = run_volume_create, [COMMAND_VOLUME_LIST] = run_volume_list,
-        [COMMAND_VOLUME_SHOW] = run_volume_show,     [COMMAND_VOLUME_RESIZE] = run_volume_resize,
+        [COMMAND_POOL_INIT] = run_pool_init,
+        [COMMAND_POOL_STATUS] = run_pool_status,
+        [COMMAND_POOL_CHECK] = run_pool_check,
+        [COMMAND_POOL_SCRUB] = run_pool_scrub,
+        [COMMAND_VOLUME_CREATE] = run_volume_create,
+        [COMMAND_VOLUME_LIST] = run_volume_list,
+        [COMMAND_VOLUME_SHOW] = run_volume_show,
+        [COMMAND_VOLUME_RESIZE] = run_volume_resize,
         [COMMAND_VOLUME_DELETE] = run_volume_delete,
+        [COMMAND_VOLUME_CLONE] = run_volume_clone,
+        [COMMAND_VOLUME_FLATTEN] = run_volume_flatten,
+        [COMMAND_VOLUME_EXPORT] = run_volume_export,
+        [COMMAND_VOLUME_IMPORT] = run_volume_import,
+        [COMMAND_VOLUME_ABANDON] = run_volume_abandon,
+        [COMMAND_SNAPSHOT_CREATE] = run_snapshot_create,
+        [COMMAND_SNAPSHOT_LIST] = run_snapshot_list,
+        [COMMAND_SNAPSHOT_DELETE] = run_snapshot_delete,
+        [COMMAND_SNAPSHOT_ROLLBACK] = run_snapshot_rollback,
+        [COMMAND_SNAPSHOT_DIFF] = run_snapshot_diff,
+        [COMMAND_GROUP_CREATE] = run_group_create,
+        [COMMAND_GROUP_LIST] = run_group_list,
+        [COMMAND_GROUP_DELETE] = run_group_delete,
     };
     return runs[command->spec->id](command);
 }

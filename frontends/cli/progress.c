@@ -5,6 +5,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cli/text.h"
+
 enum { BAR_CHARACTERS = 40 };
 static const uint64_t draw_ns = 100000000u;  /* A bar, at most ten times a second. */
 static const uint64_t line_ns = 5000000000u; /* A line, every five seconds. */
@@ -23,20 +25,39 @@ void progress_begin(struct progress *progress, const char *what)
     progress->began_ns = progress->told_ns = now_ns();
 }
 
-static void draw(const struct progress *progress, unsigned permille)
+/* ", 1.5 GiB, 512 MiB/s", or nothing. */
+static const char *moved(struct progress *progress, uint64_t since_ns, char to[2 * TEXT_BYTES])
+{
+    to[0] = '\0';
+    if (!progress->moves || since_ns == 0)
+        return to;
+    const uint64_t us = since_ns / 1000 + 1;
+    const uint64_t rate = (progress->bytes - progress->told_bytes) * 1000000u / us;
+    progress->rate = progress->rate == 0 ? rate : (3 * progress->rate + rate) / 4;
+    progress->told_bytes = progress->bytes;
+    char bytes[TEXT_BYTES];
+    char speed[TEXT_BYTES];
+    snprintf(to, 2 * TEXT_BYTES, ", %s, %s/s", text_size(progress->bytes, bytes),
+             text_size(progress->rate, speed));
+    return to;
+}
+
+static void draw(const struct progress *progress, unsigned permille, const char *more)
 {
     char bar[BAR_CHARACTERS + 1];
     for (unsigned i = 0; i < BAR_CHARACTERS; i++)
         bar[i] = i < permille * BAR_CHARACTERS / 1000 ? '#' : '.';
     bar[BAR_CHARACTERS] = '\0';
-    fprintf(stderr, "\r%s [%s] %3u.%u %%", progress->what, bar, permille / 10, permille % 10);
+    fprintf(stderr, "\r%s [%s] %3u.%u %%%s%s", progress->what, bar, permille / 10, permille % 10,
+            more, progress->moves ? "\033[K" : "");
     fflush(stderr);
 }
 
-void progress_tell(struct progress *progress, uint64_t done, uint64_t total)
+static void tell(struct progress *progress, uint64_t done, uint64_t total)
 {
     const uint64_t now = now_ns();
-    if (total == 0 || now - progress->told_ns < (progress->terminal ? draw_ns : line_ns))
+    const uint64_t since_ns = now - progress->told_ns;
+    if (total == 0 || since_ns < (progress->terminal ? draw_ns : line_ns))
         return;
     if (done > total)
         done = total;
@@ -47,15 +68,34 @@ void progress_tell(struct progress *progress, uint64_t done, uint64_t total)
     }
     const int permille = (int)(done * 1000 / total);
     progress->told_ns = now;
-    if (permille == progress->told_permille)
+    if (permille == progress->told_permille && !progress->moves)
         return;
     progress->told_permille = permille;
+    char more[2 * TEXT_BYTES];
+    moved(progress, since_ns, more);
     if (progress->terminal) {
-        draw(progress, (unsigned)permille);
+        draw(progress, (unsigned)permille, more);
         progress->drawn = true;
     } else {
-        fprintf(stderr, "%s: %d.%d %%\n", progress->what, permille / 10, permille % 10);
+        fprintf(stderr, "%s: %d.%d %%%s\n", progress->what, permille / 10, permille % 10, more);
     }
+}
+
+void progress_tell(struct progress *progress, uint64_t done, uint64_t total)
+{
+    tell(progress, done, total);
+}
+
+void progress_move(struct progress *progress, uint64_t done, uint64_t total, uint64_t bytes)
+{
+    progress->moves = true;
+    progress->bytes = bytes;
+    tell(progress, done, total);
+}
+
+uint64_t progress_age(const struct progress *progress)
+{
+    return now_ns() - progress->began_ns;
 }
 
 void progress_end(struct progress *progress)

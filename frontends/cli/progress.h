@@ -15,12 +15,19 @@ struct progress {
     bool drawn;
     uint64_t began_ns, told_ns;
     int told_permille;
+    bool moves; /* Bytes and their rate are told too. */
+    uint64_t bytes, told_bytes;
+    uint64_t rate; /* Bytes a second, of late. */
 };
 
 /* `what` is borrowed: "pool check". */
 void progress_begin(struct progress *progress, const char *what);
 /* As often as one likes. */
 void progress_tell(struct progress *progress, uint64_t done, uint64_t total);
+/* The same, of what moves bytes: so many by now. */
+void progress_move(struct progress *progress, uint64_t done, uint64_t total, uint64_t bytes);
+/* Nanoseconds since it began. */
+uint64_t progress_age(const struct progress *progress);
 /* Wipes the bar. */
 void progress_end(struct progress *progress);
 

@@ -38,24 +38,63 @@ static bool pool_is_there(const char *url)
     return access(path, F_OK) == 0;
 }
 
+static const char what_is_missing[] =
+    "import what was exported before it, in that order, or a whole backup under another name";
+
+/* Of what the pool does not have, where to look. */
+static const char *where_to_look(enum command_id id)
+{
+    switch (id) {
+    case COMMAND_SNAPSHOT_DELETE:
+    case COMMAND_SNAPSHOT_ROLLBACK:
+    case COMMAND_SNAPSHOT_DIFF:
+    case COMMAND_VOLUME_CLONE:
+    case COMMAND_VOLUME_EXPORT:
+        return "iomesh-cli volume list and snapshot list tell what there is";
+    case COMMAND_VOLUME_IMPORT: return what_is_missing;
+    case COMMAND_GROUP_DELETE: return "iomesh-cli snapshot group list tells what there is";
+    default: return "iomesh-cli volume list tells what there is";
+    }
+}
+
+static const char *what_is_busy(enum command_id id)
+{
+    switch (id) {
+    case COMMAND_VOLUME_DELETE:
+    case COMMAND_SNAPSHOT_ROLLBACK: return "disconnect whoever uses it, then try again";
+    case COMMAND_VOLUME_IMPORT:
+        return "disconnect whoever uses it; iomesh-cli volume abandon gives up an import that did "
+               "not end";
+    default: return NULL;
+    }
+}
+
+static const char *how_to_force(enum command_id id)
+{
+    if (id == COMMAND_VOLUME_RESIZE)
+        return "--force cuts off its end";
+    return id == COMMAND_SNAPSHOT_ROLLBACK ? "--force gives it the snapshot's size" : NULL;
+}
+
 /* What to do, where the library cannot know it. */
 static const char *advice(const struct command *command, bool is_open, int result)
 {
     enum command_id id = command->spec->id;
     switch (result) {
-    case -ENOENT:
-        return is_open && id >= COMMAND_VOLUME_CREATE ? "iomesh-cli volume list tells what there is"
-                                                      : NULL;
+    case -ENOENT: return is_open && id >= COMMAND_VOLUME_CREATE ? where_to_look(id) : NULL;
     case -EEXIST:
-        if (id == COMMAND_VOLUME_CREATE)
+        if (id >= COMMAND_VOLUME_CREATE)
             return "choose another name";
         return pool_is_there(command->pool) ? "choose another place"
                                             : "--overwrite takes devices as they are";
-    case -EPERM: return id == COMMAND_VOLUME_RESIZE ? "--force cuts off its end" : NULL;
-    case -EBUSY:
-        return id == COMMAND_VOLUME_DELETE ? "disconnect whoever uses it, then try again" : NULL;
+    case -EPERM: return how_to_force(id);
+    case -EBUSY: return what_is_busy(id);
+    case -ESTALE: return what_is_missing;
+    case -EMLINK: return "delete some, then try again";
     case -EACCES: return "run as the user that owns the pool, or as root";
-    case -ENOSPC: return "free space, or choose a smaller size";
+    case -ENOSPC:
+        return id > COMMAND_VOLUME_DELETE ? "delete what is not needed, then try again"
+                                          : "free space, or choose a smaller size";
     case IOMESH_IN_USE: return "stop the process that uses it, or ask that";
     case IOMESH_FAILED: return "replace the device and restore, or restart to try it again";
     case IOMESH_CORRUPT: return "iomesh-cli pool check names each fault";
@@ -64,15 +103,28 @@ static const char *advice(const struct command *command, bool is_open, int resul
     }
 }
 
+/* It may run for long, so that others want to ask this process meanwhile. */
+static bool takes_long(enum command_id id)
+{
+    return id == COMMAND_POOL_SCRUB || id == COMMAND_VOLUME_FLATTEN ||
+           id == COMMAND_VOLUME_EXPORT || id == COMMAND_VOLUME_IMPORT ||
+           id == COMMAND_VOLUME_ABANDON || id == COMMAND_SNAPSHOT_ROLLBACK;
+}
+
+int target_fail_saying(const struct target *target, int result, const char *sentence)
+{
+    const bool is_open = target->control != NULL || target->pool != NULL;
+    const char *more = advice(target->command, is_open, result);
+    return target_complain(target, "%s%s%s", sentence, more != NULL ? "; " : "",
+                           more != NULL ? more : "");
+}
+
 int target_fail(const struct target *target, int result)
 {
     const char *sentence = iomesh_last_error();
     if (sentence[0] == '\0')
         sentence = iomesh_error_text(result);
-    const bool is_open = target->control != NULL || target->pool != NULL;
-    const char *more = advice(target->command, is_open, result);
-    return target_complain(target, "%s%s%s", sentence, more != NULL ? "; " : "",
-                           more != NULL ? more : "");
+    return target_fail_saying(target, result, sentence);
 }
 
 /* --- Opening ------------------------------------------------------------------------------- */
@@ -111,7 +163,7 @@ int target_open(struct target *target, const struct command *command)
     options.claim_wait_ns = try_ns;
     options.flags = IOMESH_POOL_NO_SCRUB;
     /* A command that is over at once need not be asked by others; they wait for it. */
-    if (command->spec->id != COMMAND_POOL_SCRUB)
+    if (!takes_long(command->spec->id))
         options.flags |= IOMESH_POOL_NO_CONTROL;
     int result = IOMESH_IN_USE;
     for (int i = 0; i < TRIES && result == IOMESH_IN_USE; i++) {

@@ -20,6 +20,8 @@ struct target {
 
 /* Says what went wrong, in one sentence with what to do; returns the exit status, 1. */
 int target_fail(const struct target *target, int result);
+/* The same of a sentence that was kept. */
+int target_fail_saying(const struct target *target, int result, const char *sentence);
 /* The same, in words of its own. */
 __attribute__((format(printf, 2, 3))) int target_complain(const struct target *target,
                                                           const char *format, ...);

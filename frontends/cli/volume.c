@@ -6,17 +6,57 @@
 #include <string.h>
 
 #include "cli/run.h"
-#include "cli/target.h"
+#include "cli/snapshots.h"
 #include "cli/text.h"
+
+/* The words of its flags; "", if it has none. */
+static const char *shown_flags(const struct iomesh_volume_info *info)
+{
+    if (info->flags & IOMESH_VOLUME_INCOMPLETE)
+        return "incomplete";
+    if (info->flags & IOMESH_VOLUME_ROLLING_BACK)
+        return "rolling back";
+    return info->flags & IOMESH_VOLUME_FLATTENED ? "flattened" : "";
+}
+
+/* "web@monday"; "(web@monday)": what was deleted, and is kept for its clones; "web": as it was
+ * once; "": it is no clone. */
+static const char *shown_parent(const struct iomesh_volume_info *info,
+                                char to[SNAPSHOT_NAME_BYTES + 2])
+{
+    const bool gone =
+        (info->flags & IOMESH_VOLUME_PARENT_DELETED) != 0 ||
+        ((info->flags & IOMESH_VOLUME_PARENT_HIDDEN) != 0 && info->parent_snapshot[0] != '\0');
+    snprintf(to, SNAPSHOT_NAME_BYTES + 2, "%s%s%s%s%s", gone ? "(" : "", info->parent,
+             info->parent_snapshot[0] != '\0' ? "@" : "", info->parent_snapshot, gone ? ")" : "");
+    return to;
+}
+
+static json_t *parent_json(const struct iomesh_volume_info *info)
+{
+    if (info->parent[0] == '\0')
+        return json_null();
+    return json_pack("{s:o, s:o, s:b, s:b}", "name", json_text(info->parent), "snapshot",
+                     info->parent_snapshot[0] != '\0' ? json_text(info->parent_snapshot)
+                                                      : json_null(),
+                     "deleted", (info->flags & IOMESH_VOLUME_PARENT_DELETED) != 0, "hidden",
+                     (info->flags & IOMESH_VOLUME_PARENT_HIDDEN) != 0);
+}
 
 static json_t *info_json(const struct iomesh_volume_info *info)
 {
     char created[TEXT_BYTES];
-    return json_pack("{s:o, s:o, s:o, s:i, s:o, s:s, s:i}", "name", json_text(info->name), "id",
-                     json_number(info->id), "size_bytes", json_number(info->bytes), "sector_bytes",
-                     (int)info->sector_bytes, "created_ns", json_number(info->created_ns),
-                     "created", text_time(info->created_ns, created), "open_count",
-                     (int)info->open_count);
+    json_t *flags = json_array();
+    if (info->flags & IOMESH_VOLUME_INCOMPLETE)
+        json_array_append_new(flags, json_string("incomplete"));
+    if (info->flags & IOMESH_VOLUME_ROLLING_BACK)
+        json_array_append_new(flags, json_string("rolling back"));
+    return json_pack(
+        "{s:o, s:o, s:o, s:i, s:o, s:s, s:i, s:i, s:o, s:o}", "name", json_text(info->name), "id",
+        json_number(info->id), "size_bytes", json_number(info->bytes), "sector_bytes",
+        (int)info->sector_bytes, "created_ns", json_number(info->created_ns), "created",
+        text_time(info->created_ns, created), "open_count", (int)info->open_count, "snapshot_count",
+        (int)info->snapshot_count, "parent", parent_json(info), "flags", flags);
 }
 
 /* One volume, in full. */
@@ -26,14 +66,30 @@ static int info_print(const struct command *command, const struct iomesh_volume_
         return json_out(command, info_json(info));
     char size[TEXT_BYTES];
     char created[TEXT_BYTES];
-    printf("name     %s\n", info->name);
-    printf("id       %llu\n", (unsigned long long)info->id);
-    printf("size     %s (%llu bytes)\n", text_size(info->bytes, size),
+    char parent[SNAPSHOT_NAME_BYTES + 2];
+    printf("name       %s\n", info->name);
+    printf("id         %llu\n", (unsigned long long)info->id);
+    printf("size       %s (%llu bytes)\n", text_size(info->bytes, size),
            (unsigned long long)info->bytes);
-    printf("sector   %u bytes\n", info->sector_bytes);
-    printf("created  %s\n", text_time(info->created_ns, created));
-    printf("open     %u times\n", info->open_count);
+    printf("sector     %u bytes\n", info->sector_bytes);
+    printf("created    %s\n", text_time(info->created_ns, created));
+    printf("open       %u times\n", info->open_count);
+    printf("snapshots  %llu\n", (unsigned long long)info->snapshot_count);
+    if (info->parent[0] != '\0')
+        printf("clone of   %s\n", shown_parent(info, parent));
+    if (info->flags & IOMESH_VOLUME_INCOMPLETE)
+        printf("state      incomplete: an import did not end; iomesh-cli volume abandon gives it "
+               "up\n");
+    else if (shown_flags(info)[0] != '\0')
+        printf("state      %s\n", shown_flags(info));
     return 0;
+}
+
+int volume_show(struct target *target, const char *name)
+{
+    struct iomesh_volume_info info = {.size = sizeof info};
+    int result = target_show(target, name, &info);
+    return result != 0 ? target_fail(target, result) : info_print(target->command, &info);
 }
 
 /* What a command did, as the volume is now. */
@@ -100,9 +156,7 @@ int run_volume_show(const struct command *command)
     int status = target_open(&target, command);
     if (status != 0)
         return status;
-    struct iomesh_volume_info info = {.size = sizeof info};
-    int result = target_show(&target, command->arguments[0], &info);
-    status = result != 0 ? target_fail(&target, result) : info_print(command, &info);
+    status = volume_show(&target, command->arguments[0]);
     return target_close(&target, status);
 }
 
@@ -123,9 +177,18 @@ static void list_each(void *context, const struct iomesh_volume_info *info)
     char created[TEXT_BYTES];
     char sector[TEXT_BYTES];
     char open[TEXT_BYTES];
+    char snapshots[TEXT_BYTES];
+    char parent[SNAPSHOT_NAME_BYTES + 2];
     snprintf(sector, sizeof sector, "%u", info->sector_bytes);
     snprintf(open, sizeof open, "%u", info->open_count);
-    const char *const cells[] = {info->name, text_size(info->bytes, size), sector, open,
+    snprintf(snapshots, sizeof snapshots, "%llu", (unsigned long long)info->snapshot_count);
+    const char *const cells[] = {info->name,
+                                 text_size(info->bytes, size),
+                                 sector,
+                                 open,
+                                 snapshots,
+                                 shown_parent(info, parent),
+                                 shown_flags(info),
                                  text_time(info->created_ns, created)};
     table_add(&listing->table, cells);
 }
@@ -136,10 +199,11 @@ int run_volume_list(const struct command *command)
     int status = target_open(&target, command);
     if (status != 0)
         return status;
-    static const char *const head[] = {"NAME", "SIZE", "SECTOR", "OPEN", "CREATED"};
+    static const char *const head[] = {"NAME",      "SIZE",   "SECTOR", "OPEN",
+                                       "SNAPSHOTS", "PARENT", "STATE",  "CREATED"};
     struct listing listing = {
         .json = command->json ? json_array() : NULL,
-        .table = {.column_count = sizeof head / sizeof *head, .right = 1u << 1 | 1u << 2 | 1u << 3},
+        .table = {.column_count = sizeof head / sizeof *head, .right = 0xfu << 1},
     };
     if (!command->json)
         table_add(&listing.table, head);

@@ -8,7 +8,6 @@
 #define BIT(id) (1u << (id))
 #define ANY (BIT(COMMAND_NOT_BUILT) - 1)
 #define CREATE BIT(COMMAND_VOLUME_CREATE)
-#define SNAPSHOTS "snapshots and clones are not built yet"
 #define COPIES "pools of several stores are not built yet"
 #define ATTACH "attaching as a block device is not built yet: connect an NBD client to iomesh-nbd"
 
@@ -32,20 +31,27 @@ const struct command_spec words_commands[] = {
     {"volume delete", "NAME", "delete a volume and all that is in it", 1, COMMAND_VOLUME_DELETE},
     {"volume attach", "NAME", ATTACH, 1, COMMAND_NOT_BUILT},
     {"volume detach", "NAME", ATTACH, 1, COMMAND_NOT_BUILT},
-    {"volume clone", "NAME[@SNAP] NEW", SNAPSHOTS, 2, COMMAND_NOT_BUILT},
-    {"volume flatten", "NAME", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
-    {"volume export", "NAME[@SNAP] FILE|-", "exporting is not built yet: use nbdcopy", 2,
-     COMMAND_NOT_BUILT},
-    {"volume import", "FILE|- NAME", "importing is not built yet: use nbdcopy", 2,
-     COMMAND_NOT_BUILT},
-    {"snapshot create", "NAME@SNAP", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
-    {"snapshot list", "NAME", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
-    {"snapshot delete", "NAME@SNAP", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
-    {"snapshot rollback", "NAME@SNAP", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
-    {"snapshot diff", "NAME@A NAME[@B]", SNAPSHOTS, 2, COMMAND_NOT_BUILT},
-    {"snapshot group create", "GROUP NAME ...", SNAPSHOTS, 2, COMMAND_NOT_BUILT},
-    {"snapshot group list", "", SNAPSHOTS, 0, COMMAND_NOT_BUILT},
-    {"snapshot group delete", "GROUP", SNAPSHOTS, 1, COMMAND_NOT_BUILT},
+    {"volume clone", "NAME[@SNAP] NEW", "make a volume that begins as a snapshot, or a volume, is",
+     2, COMMAND_VOLUME_CLONE},
+    {"volume flatten", "NAME", "copy into a clone what it reads from its parent", 1,
+     COMMAND_VOLUME_FLATTEN},
+    {"volume export", "NAME[@SNAP] FILE|-", "write a backup, with --since what has changed", 2,
+     COMMAND_VOLUME_EXPORT},
+    {"volume import", "FILE|- NAME", "read a backup into a new volume, or onto its base", 2,
+     COMMAND_VOLUME_IMPORT},
+    {"volume abandon", "NAME", "give up an import that did not end", 1, COMMAND_VOLUME_ABANDON},
+    {"snapshot create", "NAME@SNAP", "keep what a volume holds now", 1, COMMAND_SNAPSHOT_CREATE},
+    {"snapshot list", "NAME", "the snapshots of a volume and the space that they take", 1,
+     COMMAND_SNAPSHOT_LIST},
+    {"snapshot delete", "NAME@SNAP", "delete a snapshot", 1, COMMAND_SNAPSHOT_DELETE},
+    {"snapshot rollback", "NAME@SNAP", "make a volume again what a snapshot shows", 1,
+     COMMAND_SNAPSHOT_ROLLBACK},
+    {"snapshot diff", "NAME@A NAME[@B]", "what was written between two snapshots, or since one", 2,
+     COMMAND_SNAPSHOT_DIFF},
+    {"snapshot group create", "GROUP NAME ...", "snapshots of several volumes at one instant", 2,
+     COMMAND_GROUP_CREATE},
+    {"snapshot group list", "", "the groups of a pool", 0, COMMAND_GROUP_LIST},
+    {"snapshot group delete", "GROUP", "delete a group and its snapshots", 1, COMMAND_GROUP_DELETE},
     {NULL, NULL, NULL, 0, COMMAND_NOT_BUILT},
 };
 
@@ -75,8 +81,13 @@ static const struct flag flags[] = {
     {{"tier", "POLICY", "not built yet", "tiers are not built yet"}, CREATE},
     {{"compress", "HOW", "not built yet", "compression is not built yet"}, CREATE},
     {{"encrypt", NULL, "not built yet", "encryption is not built yet"}, CREATE},
-    {{"force", NULL, "cut off the end of the volume, and what is written there", NULL},
-     BIT(COMMAND_VOLUME_RESIZE)},
+    {{"force", NULL, "cut off the end of the volume; roll its size back as well", NULL},
+     BIT(COMMAND_VOLUME_RESIZE) | BIT(COMMAND_SNAPSHOT_ROLLBACK)},
+    {{"since", "SNAP", "only what has changed since this snapshot of it", NULL},
+     BIT(COMMAND_VOLUME_EXPORT)},
+    {{"all", NULL, "those too that were deleted and are still needed, or on their way", NULL},
+     BIT(COMMAND_SNAPSHOT_LIST)},
+    {{"no-space", NULL, "do not find out what space each takes", NULL}, BIT(COMMAND_SNAPSHOT_LIST)},
     {{"json", NULL, "answer in JSON", NULL}, ANY},
     {{"log-level", "LEVEL", "error, warning, notice, info or debug (warning)", NULL}, ANY},
     {{"log-json", NULL, "log and complain in JSON objects, one a line", NULL}, ANY},
@@ -97,7 +108,9 @@ static const char *take_bool(struct command *command, const char *name, bool yes
                     {"overwrite", &command->overwrite},
                     {"no-data", &command->no_data},
                     {"stop", &command->stop},
-                    {"background", &command->background}};
+                    {"background", &command->background},
+                    {"all", &command->all},
+                    {"no-space", &command->no_space}};
     for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
         if (strcmp(switches[i].name, name) == 0)
             *switches[i].value = yes;
@@ -114,14 +127,27 @@ static const char *take_device(struct command *command, const char *value)
     return command->devices[command->device_count++] == NULL ? "no memory" : NULL;
 }
 
-static const char *take_pool(struct command *command, const char *value)
+static const char *take_text(char **text, const char *value)
 {
     if (value[0] == '\0')
         return "is empty";
-    free(command->pool_named);
-    command->pool_named = strdup(value);
-    command->pool = command->pool_named;
-    return command->pool == NULL ? "no memory" : NULL;
+    free(*text);
+    *text = strdup(value);
+    return *text == NULL ? "no memory" : NULL;
+}
+
+static const char *take_pool(struct command *command, const char *value)
+{
+    const char *sentence = take_text(&command->pool_named, value);
+    if (sentence == NULL)
+        command->pool = command->pool_named;
+    return sentence;
+}
+
+static const char *take_since(struct command *command, const char *value)
+{
+    return strchr(value, '@') != NULL ? "is the name of a snapshot alone, without NAME@"
+                                      : take_text(&command->since, value);
 }
 
 static const char *take(void *context, const struct option_spec *spec, const char *value)
@@ -133,6 +159,8 @@ static const char *take(void *context, const struct option_spec *spec, const cha
         return take_bool(command, name, strcmp(value, "yes") == 0);
     if (strcmp(name, "pool") == 0)
         return take_pool(command, value);
+    if (strcmp(name, "since") == 0)
+        return take_since(command, value);
     if (strcmp(name, "device") == 0)
         return take_device(command, value);
     if (strcmp(name, "log-level") == 0)
@@ -201,7 +229,7 @@ static void print_help(void)
     for (const struct command_spec *spec = words_commands; spec->words != NULL; spec++) {
         char left[80];
         snprintf(left, sizeof left, "%s %s", spec->words, spec->arguments);
-        printf("  %-32s %s\n", left, spec->help);
+        printf("  %-36s %s\n", left, spec->help);
     }
     puts("\nSizes: K, M, G, T are powers of 1024. Exit status: 0 done, 1 refused or failed, 2 "
          "usage.");
@@ -273,6 +301,13 @@ static void all_words(const struct split *split, char *ret_text, size_t size)
                                    split->words[i]);
 }
 
+static enum options_outcome complain_of_few(const struct command_spec *spec)
+{
+    char text[100];
+    snprintf(text, sizeof text, "needs %s", spec->arguments);
+    return complain(spec->words, text);
+}
+
 static enum options_outcome find_command(struct command *command, const struct split *split)
 {
     for (const struct command_spec *spec = words_commands; spec->words != NULL; spec++) {
@@ -283,12 +318,13 @@ static enum options_outcome find_command(struct command *command, const struct s
             return complain(spec->words, spec->help);
         unsigned given = split->word_count - used;
         if (given < spec->argument_count)
-            return complain(spec->words, "needs the NAME of a volume");
-        if (given > spec->argument_count)
+            return complain_of_few(spec);
+        if (given > spec->argument_count && strstr(spec->arguments, "...") == NULL)
             return complain(split->words[used + spec->argument_count],
                             "one word too many; see iomesh-cli --help");
         for (unsigned i = 0; i < given; i++)
             command->arguments[i] = split->words[used + i];
+        command->argument_count = given;
         command->spec = spec;
         return OPTIONS_RUN;
     }
@@ -321,6 +357,8 @@ static enum options_outcome check_whole(struct command *command)
     enum command_id id = command->spec->id;
     if ((id == COMMAND_VOLUME_CREATE || id == COMMAND_VOLUME_RESIZE) && !command->size_given)
         return complain(command->spec->words, "needs --size SIZE");
+    if (command->json && id == COMMAND_VOLUME_EXPORT && strcmp(command->arguments[1], "-") == 0)
+        return complain("--json", "standard output is the backup's: name a FILE");
     if (command->stop && (command->background || command->rate != 0))
         return complain("--stop", "goes with neither --rate nor --background");
     if (command->pool == NULL)
@@ -352,6 +390,7 @@ void words_done(struct command *command)
     for (unsigned i = 0; i < command->device_count; i++)
         free(command->devices[i]);
     free(command->pool_named);
+    free(command->since);
     *command = (struct command){0};
 }
 

@@ -24,33 +24,49 @@ enum command_id {
     COMMAND_VOLUME_SHOW,
     COMMAND_VOLUME_RESIZE,
     COMMAND_VOLUME_DELETE,
+    COMMAND_VOLUME_CLONE,
+    COMMAND_VOLUME_FLATTEN,
+    COMMAND_VOLUME_EXPORT,
+    COMMAND_VOLUME_IMPORT,
+    COMMAND_VOLUME_ABANDON,
+    COMMAND_SNAPSHOT_CREATE,
+    COMMAND_SNAPSHOT_LIST,
+    COMMAND_SNAPSHOT_DELETE,
+    COMMAND_SNAPSHOT_ROLLBACK,
+    COMMAND_SNAPSHOT_DIFF,
+    COMMAND_GROUP_CREATE,
+    COMMAND_GROUP_LIST,
+    COMMAND_GROUP_DELETE,
     COMMAND_NOT_BUILT,
 };
 
 struct command_spec {
     const char *words;     /* "volume create" */
-    const char *arguments; /* "NAME", or "". */
+    const char *arguments; /* "NAME", or ""; "NAME ..." takes any more. */
     const char *help;      /* Or, not built, what is missing. */
     unsigned argument_count;
     enum command_id id;
 };
 
-enum { WORDS_MAX = 8, DEVICES_GIVEN_MAX = 64 };
+/* The most that a group takes, and words before them. */
+enum { WORDS_MAX = 264, DEVICES_GIVEN_MAX = 64 };
 
 /* A command line, understood. */
 struct command {
     const struct command_spec *spec;
     const char *arguments[WORDS_MAX];
+    unsigned argument_count;
     const char *pool;
     bool json;
     enum log_level log_level;
     bool log_json;
-    bool size_given, force, overwrite, no_data, stop, background;
+    bool size_given, force, overwrite, no_data, stop, background, all, no_space;
     uint64_t size, rate;
     uint32_t sector;
     char *devices[DEVICES_GIVEN_MAX]; /* As they were given. */
     unsigned device_count;
     char *pool_named; /* By a flag or the file. */
+    char *since;      /* NULL: not given. */
 };
 
 /* Ends with one whose words are NULL. */

@@ -223,8 +223,8 @@ struct store_op {
  *   STORE_READ   -EIO and IOMESH_CORRUPT: some block in it cannot be had (counted and told)
  *   STORE_WRITE  -ENOSPC: nothing written before is harmed; each block of it is old or new
  *   STORE_ZERO   within one MiB, or a whole segment (block % 65,536 == 0, count 65,536). -ENOSPC
- *                only where views exist: what they show stays, and zeros take a page then; some of
- *                the blocks may be zeros already
+ *                only where views exist (what they show stays, and zeros take a page then; some of
+ *                the blocks may be zeros already), or a parent would show through a hole
  *   STORE_MAP    what is where, without reading it
  *   STORE_CHANGED  the first map page from op->block to op->last with a block whose sequence in
  *                op->view is newer than op->since. Answers: found (may be below op->block, the

@@ -132,7 +132,8 @@ static int zero_page(struct store_op *op)
     return 0;
 }
 
-/* 0: there is something; -ENOENT: zeros are what reads there. */
+/* 0: there is something; -ENOENT: zeros are what reads there; -ENOSPC: it is a hole, a parent would
+ * show through it, and there is no space to say otherwise. */
 static int zero_probe(struct store_op *op)
 {
     int error = tree_path_open(&op->path, op->volume, VIEW_HEAD, op->block, false);
@@ -140,8 +141,11 @@ static int zero_probe(struct store_op *op)
         return error;
     bool whole = op->count == SEGMENT_BLOCKS;
     bool any = whole ? op->path.directory != NULL : op->path.page != NULL;
+    bool shines = op->parent && op->path.above.kind == POINTER_HOLE;
     tree_path_close(&op->path);
-    return any ? 0 : -ENOENT;
+    if (any)
+        return 0;
+    return shines ? -ENOSPC : -ENOENT;
 }
 
 static void zero_log(struct store_op *op)
@@ -299,8 +303,8 @@ void store_zero_step(struct store_op *op)
         return;
     case ZERO_PROBE:
         error = zero_probe(op);
-        if (error == -ENOENT)
-            zero_end(op, 0);
+        if (error == -ENOENT || error == -ENOSPC)
+            zero_end(op, error == -ENOENT ? 0 : error);
         else if (error != -EAGAIN)
             zero_log(op); /* An error is met again. */
         return;

@@ -97,6 +97,47 @@ Test(family, zeros_let_nothing_shine_through)
     close_line();
 }
 
+/* Of a clone that has a snapshot too. */
+Test(family, zeros_after_a_cut_let_nothing_shine_through)
+{
+    make_line();
+    cr_assert_eq(write_bytes(volumes[1], 0, MIB, 1), 0);
+    cr_assert_eq(write_bytes(volumes[1], 300 * MIB, 4 * KIB, 1), 0);
+    uint64_t cut = cut_now(volumes[3]);
+    cr_assert_eq(discard_bytes(volumes[3], 0, 64 * KIB), 0);
+    cr_assert_eq(discard_bytes(volumes[3], 256 * MIB, 256 * MIB), 0);
+    cr_assert(reads_as(volumes[3], 0, 64 * KIB, 0));
+    cr_assert(reads_as(volumes[3], 300 * MIB, 4 * KIB, 0));
+    struct volume *view = bench_view(3, cut, line, 2);
+    cr_assert(reads_as(view, 0, 64 * KIB, 1));
+    cr_assert(reads_as(view, 300 * MIB, 4 * KIB, 1));
+    volume_close(view);
+    close_line();
+}
+
+/* No space to say that something is not there: told, and never a hole that shows the parent. */
+Test(family, zeros_on_a_full_store_let_nothing_shine_through, .init = bench_open_small)
+{
+    make_line();
+    struct volume *other = bench_volume(9, NULL, 0);
+    for (uint64_t i = 0; i < 8; i++)
+        cr_assert_eq(write_bytes(volumes[1], i * 256 * MIB, 4 * KIB, 1), 0);
+    int result = 0;
+    for (uint64_t filled = 0; result == 0; filled += 4 * KIB)
+        result = write_bytes(other, filled, 4 * KIB, 7);
+    cr_assert_eq(result, -ENOSPC);
+    unsigned refused = 0;
+    for (uint64_t i = 0; i < 8; i++) {
+        result = discard_bytes(volumes[3], i * 256 * MIB, i % 2 == 0 ? 4 * KIB : 256 * MIB);
+        cr_assert(result == 0 || result == -ENOSPC);
+        refused += result != 0 ? 1 : 0;
+        cr_assert(reads_as(volumes[3], i * 256 * MIB, 4 * KIB, result == 0 ? 0 : 1));
+    }
+    cr_assert_gt(refused, 0u);
+    volume_close(other);
+    close_line();
+}
+
 Test(family, a_hole_that_the_family_fills_is_data)
 {
     make_line();

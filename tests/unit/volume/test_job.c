@@ -184,22 +184,29 @@ Test(job, zeros_of_the_family_stay_holes)
     close_line();
 }
 
-/* Writes and discards all over it while it is flattened; each time elsewhere in its way. */
+/* Writes and discards all over it while it is flattened, eight at once. What overlaps goes in the
+ * order of asking. */
 Test(job, writes_meanwhile_win)
 {
     make_line();
     struct noted_job noted;
     flatten_start(&noted, volumes[3], 0);
     unsigned changes = 0;
-    for (; noted.runs; changes++) {
-        uint64_t offset;
-        uint64_t length;
-        enum volume_io_kind kind = draw_change(&shown, &requests[2], &offset, &length);
-        request_start(&requests[2], volumes[3], kind, offset, length);
-        bench_wait(&requests[2].busy);
-        cr_assert_eq(requests[2].result, 0);
+    while (noted.runs) {
+        for (unsigned i = 2; i < 10; i++) {
+            if (requests[i].busy)
+                continue;
+            uint64_t offset;
+            uint64_t length;
+            enum volume_io_kind kind = draw_change(&shown, &requests[i], &offset, &length);
+            request_start(&requests[i], volumes[3], kind, offset, length);
+            changes++;
+        }
+        bench_turn();
     }
-    cr_assert_gt(changes, 3u);
+    for (unsigned i = 2; i < 10; i++)
+        bench_wait(&requests[i].busy);
+    cr_assert_gt(changes, 20u);
     cr_assert_eq(noted.result, 0);
     must_show(volumes[3], &shown);
     cr_assert_eq(volume_set_parents(volumes[3], NULL, 0), 0);

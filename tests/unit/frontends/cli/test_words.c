@@ -119,6 +119,28 @@ Test(words, sizes_are_strict)
     }
 }
 
+Test(words, a_group_takes_as_many_volumes_as_there_are)
+{
+    cr_assert_eq(type("--pool file:/p snapshot group create g a"), OPTIONS_RUN);
+    cr_assert_eq(command.argument_count, 2);
+    cr_assert_eq(type("--pool file:/p snapshot group create g a b c d e f g h i j"), OPTIONS_RUN);
+    cr_assert_eq(command.argument_count, 11);
+    cr_assert_str_eq(command.arguments[0], "g");
+    cr_assert_str_eq(command.arguments[10], "j");
+    cr_assert_eq(type("--pool file:/p snapshot group create g"), OPTIONS_EXIT_USAGE);
+}
+
+Test(words, a_base_is_the_name_of_a_snapshot_alone)
+{
+    cr_assert_eq(type("--pool file:/p volume export web@b - --since a"), OPTIONS_RUN);
+    cr_assert_str_eq(command.since, "a");
+    cr_assert_str_eq(command.arguments[1], "-");
+    cr_assert_eq(type("--pool file:/p volume export web@b - --since web@a"), OPTIONS_EXIT_USAGE);
+    cr_assert_eq(type("--pool file:/p volume import - web --since a"), OPTIONS_EXIT_USAGE);
+    cr_assert_eq(type("--pool file:/p --json volume export web@b -"), OPTIONS_EXIT_USAGE);
+    cr_assert_eq(type("--pool file:/p --json volume export web@b file"), OPTIONS_RUN);
+}
+
 Test(words, too_few_and_too_many_words_are_refused)
 {
     const char *const lines[] = {"",
@@ -130,6 +152,13 @@ Test(words, too_few_and_too_many_words_are_refused)
                                  "pool",
                                  "pool status now",
                                  "create volume",
+                                 "volume clone a",
+                                 "volume clone a b c",
+                                 "volume import a",
+                                 "snapshot",
+                                 "snapshot group",
+                                 "snapshot diff a@b",
+                                 "snapshot group delete",
                                  "a b c d e f g h i j"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         char line[100];

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* snapshot group create, list, delete */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/run.h"
+#include "cli/snapshots.h"
+#include "cli/text.h"
+
+int run_group_create(const struct command *command)
+{
+    struct target target;
+    int status = target_open(&target, command);
+    if (status != 0)
+        return status;
+    const char *group = command->arguments[0];
+    const unsigned count = command->argument_count - 1;
+    int result = target_group_create(&target, group, command->arguments + 1, count);
+    if (result != 0) {
+        status = target_fail(&target, result);
+    } else if (command->json) {
+        json_t *volumes = json_array();
+        for (unsigned i = 0; i < count; i++)
+            json_array_append_new(volumes, json_text(command->arguments[1 + i]));
+        status = json_out(command,
+                          json_pack("{s:o, s:o}", "name", json_text(group), "volumes", volumes));
+    } else {
+        printf("snapshot group %s is taken: %u volumes at one instant\n", group, count);
+    }
+    return target_close(&target, status);
+}
+
+int run_group_delete(const struct command *command)
+{
+    struct target target;
+    int status = target_open(&target, command);
+    if (status != 0)
+        return status;
+    const char *group = command->arguments[0];
+    int result = target_group_delete(&target, group);
+    if (result != 0)
+        status = target_fail(&target, result);
+    else if (command->json)
+        status = json_out(command, json_pack("{s:o, s:b}", "name", json_text(group), "deleted", 1));
+    else
+        printf("snapshot group %s is deleted; its space comes back in the background\n", group);
+    return target_close(&target, status);
+}
+
+struct listing {
+    json_t *json; /* NULL: a table. */
+    struct table table;
+};
+
+/* "a, b, c"; NULL: no memory. The caller's. */
+static char *join(const struct iomesh_group_info *info)
+{
+    size_t size = 1;
+    for (uint32_t i = 0; i < info->volume_count; i++)
+        size += strlen(info->volumes[i]) + 2;
+    char *text = malloc(size);
+    char *end = text;
+    if (text == NULL)
+        return NULL;
+    *end = '\0';
+    for (uint32_t i = 0; i < info->volume_count; i++)
+        end += snprintf(end, size - (size_t)(end - text), "%s%s", i == 0 ? "" : ", ",
+                        info->volumes[i]);
+    return text;
+}
+
+static void list_each(void *context, const struct iomesh_group_info *info)
+{
+    struct listing *listing = context;
+    char created[TEXT_BYTES];
+    text_time(info->created_ns, created);
+    if (listing->json != NULL) {
+        json_t *volumes = json_array();
+        for (uint32_t i = 0; i < info->volume_count; i++)
+            json_array_append_new(volumes, json_text(info->volumes[i]));
+        if (json_array_append_new(
+                listing->json,
+                json_pack("{s:o, s:o, s:o, s:s}", "name", json_text(info->name), "volumes", volumes,
+                          "created_ns", json_number(info->created_ns), "created", created)) != 0)
+            listing->table.failed = 1;
+        return;
+    }
+    char *volumes = join(info);
+    if (volumes == NULL) {
+        listing->table.failed = 1;
+        return;
+    }
+    table_add(&listing->table, (const char *const[]){info->name, created, volumes});
+    free(volumes);
+}
+
+int run_group_list(const struct command *command)
+{
+    struct target target;
+    int status = target_open(&target, command);
+    if (status != 0)
+        return status;
+    struct listing listing = {.json = command->json ? json_array() : NULL,
+                              .table = {.column_count = 3}};
+    if (!command->json)
+        table_add(&listing.table, (const char *const[]){"NAME", "CREATED", "VOLUMES"});
+    int result = target_group_list(&target, list_each, &listing);
+    if (result == 0 && listing.table.failed)
+        result = -ENOMEM;
+    if (result != 0) {
+        status = target_fail(&target, result);
+        json_decref(listing.json);
+    } else if (command->json) {
+        status = json_out(command, json_pack("{s:o}", "groups", listing.json));
+    } else {
+        table_print(&listing.table, stdout);
+    }
+    table_done(&listing.table);
+    return target_close(&target, status);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/snapshots.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Of whom it is asked: iomesh_control_NAME(control, …) or iomesh_NAME_sync(pool, …). */
+#define ASK(target, name, ...)                                                         \
+    ((target)->control != NULL ? iomesh_control_##name((target)->control, __VA_ARGS__) \
+                               : iomesh_##name##_sync((target)->pool, __VA_ARGS__))
+
+int target_snapshot_create(struct target *target, const char *name)
+{
+    return ASK(target, snapshot_create, name);
+}
+
+int target_snapshot_delete(struct target *target, const char *name)
+{
+    return ASK(target, snapshot_delete, name);
+}
+
+int target_snapshot_rollback(struct target *target, const char *name, uint32_t flags,
+                             iomesh_progress_fn *progress, void *context)
+{
+    return ASK(target, snapshot_rollback, name, flags, progress, context);
+}
+
+int target_snapshot_list(struct target *target, const char *volume, uint32_t flags,
+                         iomesh_snapshot_info_fn *each, void *context)
+{
+    return ASK(target, snapshot_list, volume, flags, each, context);
+}
+
+int target_snapshot_show(struct target *target, const char *name,
+                         struct iomesh_snapshot_info *ret_info)
+{
+    ret_info->size = sizeof *ret_info;
+    return ASK(target, snapshot_show, name, 0, ret_info);
+}
+
+int target_group_create(struct target *target, const char *group, const char *const *volumes,
+                        uint32_t volume_count)
+{
+    return ASK(target, group_create, group, volumes, volume_count);
+}
+
+int target_group_delete(struct target *target, const char *group)
+{
+    return ASK(target, group_delete, group);
+}
+
+int target_group_list(struct target *target, iomesh_group_info_fn *each, void *context)
+{
+    return ASK(target, group_list, each, context);
+}
+
+int target_clone(struct target *target, const char *source, const char *name)
+{
+    return ASK(target, volume_clone, source, name);
+}
+
+int target_flatten(struct target *target, const char *name, iomesh_progress_fn *progress,
+                   void *context)
+{
+    return ASK(target, volume_flatten, name, progress, context);
+}
+
+int target_import_begin(struct target *target, const char *name,
+                        const struct iomesh_import_options *options,
+                        struct iomesh_volume **ret_volume)
+{
+    return ASK(target, import_begin, name, options, ret_volume);
+}
+
+int target_import_abandon(struct target *target, const char *name, iomesh_progress_fn *progress,
+                          void *context)
+{
+    return ASK(target, import_abandon, name, progress, context);
+}
+
+int target_volume_open(struct target *target, const char *name, uint32_t flags,
+                       struct iomesh_volume **ret_volume)
+{
+    struct iomesh_volume_options options = IOMESH_VOLUME_OPTIONS_INIT;
+    options.flags = flags;
+    return ASK(target, volume_open, name, &options, ret_volume);
+}
+
+bool snapshot_name(const char *volume, const char *snapshot, char ret_name[SNAPSHOT_NAME_BYTES])
+{
+    const int length = snprintf(ret_name, SNAPSHOT_NAME_BYTES, "%.*s@%s", (int)strcspn(volume, "@"),
+                                volume, snapshot);
+    return length > 0 && length < SNAPSHOT_NAME_BYTES;
+}
+
+bool volume_of(const char *name, char ret_volume[IOMESH_NAME_BYTES_MAX + 1])
+{
+    const size_t length = strcspn(name, "@");
+    if (length > IOMESH_NAME_BYTES_MAX)
+        return false;
+    memcpy(ret_volume, name, length);
+    ret_volume[length] = '\0';
+    return true;
+}
