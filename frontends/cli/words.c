@@ -352,6 +352,19 @@ static enum options_outcome read_flags(struct command *command, const struct spl
                         split->flags, take, command);
 }
 
+/* Of one volume, and from a snapshot. */
+static enum options_outcome check_diff(const struct command *command)
+{
+    const char *from = command->arguments[0];
+    const char *to = command->arguments[1];
+    const size_t length = strcspn(from, "@");
+    if (from[length] == '\0')
+        return complain(from, "is no snapshot: needs NAME@A NAME[@B]");
+    if (strcspn(to, "@") != length || memcmp(from, to, length) != 0)
+        return complain(to, "is not of the same volume: a diff is of one volume");
+    return OPTIONS_RUN;
+}
+
 static enum options_outcome check_whole(struct command *command)
 {
     enum command_id id = command->spec->id;
@@ -359,6 +372,8 @@ static enum options_outcome check_whole(struct command *command)
         return complain(command->spec->words, "needs --size SIZE");
     if (command->json && id == COMMAND_VOLUME_EXPORT && strcmp(command->arguments[1], "-") == 0)
         return complain("--json", "standard output is the backup's: name a FILE");
+    if (id == COMMAND_SNAPSHOT_DIFF && check_diff(command) != OPTIONS_RUN)
+        return OPTIONS_EXIT_USAGE;
     if (command->stop && (command->background || command->rate != 0))
         return complain("--stop", "goes with neither --rate nor --background");
     if (command->pool == NULL)

@@ -54,7 +54,7 @@ Test(words, every_word_of_the_grammar_is_known_and_what_is_not_built_is_refused)
     for (const struct command_spec *spec = words_commands; spec->words != NULL; spec++) {
         char line[200];
         snprintf(line, sizeof line, "--pool file:/p %s %s %s", spec->words,
-                 spec->argument_count > 0 ? "one" : "", spec->argument_count > 1 ? "two" : "");
+                 spec->argument_count > 0 ? "one@a" : "", spec->argument_count > 1 ? "one" : "");
         if (spec->id == COMMAND_VOLUME_CREATE || spec->id == COMMAND_VOLUME_RESIZE)
             strncat(line, " --size 1M", sizeof line - strlen(line) - 1);
         cr_assert_eq(type(line), spec->id == COMMAND_NOT_BUILT ? OPTIONS_EXIT_USAGE : OPTIONS_RUN,
