@@ -335,7 +335,7 @@ def test_another_user_is_turned_away_twice(served):
 @pytest.mark.parametrize("bytes_, code, pattern", [
     (b"GET / HTTP/1.0\r\n\r\n", -71, "not of iomesh"),
     (frame(b"", version=2), -5004, "speaks version 2, this one 1"),
-    (b"IMCS" + struct.pack("<HHI", 1, 0, 4097), -90, "12289 bytes"),
+    (b"IMCS" + struct.pack("<HHI", 1, 0, 12289), -90, "12289 bytes"),
     (b"IMCS" + struct.pack("<HHI", 1, 0, 0xFFFFFFFF), -90, "4294967295 bytes"),
     (b"IMCS" + struct.pack("<HHI", 1, 1, 0), -71, "broken head"),
     (frame(b"\xff" * 100), -71, "cannot be read"),
