@@ -52,6 +52,8 @@ static struct catalog *catalog_new(const struct catalog_options *options)
     list_init(&catalog->lots_later);
     list_init(&catalog->chores);
     list_init(&catalog->chores_ready);
+    list_init(&catalog->rollings);
+    list_init(&catalog->flattens);
     list_init(&catalog->ids.waiting);
     return catalog;
 }
@@ -192,6 +194,8 @@ void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context
     catalog->done = done;
     catalog->context = context;
     clock_cancel(catalog->options.clock, &catalog->session.timer);
+    catalog_rollings_stop(catalog);
+    catalog_flattens_stop(catalog);
 }
 
 static void close_end(struct catalog *catalog, int result)

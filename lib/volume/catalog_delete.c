@@ -76,10 +76,15 @@ static void delete_listed(struct catalog_op *op, int result)
         catalog_op_later(op, result, delete_committed);
 }
 
+void catalog_op_delete(struct catalog_op *op)
+{
+    catalog_op_list(op, op->record.id, delete_listed);
+}
+
 static void delete_loaded(struct catalog_op *op, int result)
 {
     (void)result;
-    catalog_op_list(op, op->record.id, delete_listed);
+    catalog_op_delete(op);
 }
 
 static void delete_busy(struct catalog_op *op, int result)

@@ -118,7 +118,7 @@ static void close_begin(struct catalog_op *op, int result)
     struct catalog_handle *handle = handle_of(op);
     (void)result;
     list_remove(&handle->node);
-    op->catalog->handle_count--;
+    op->catalog->handle_count -= handle->inner ? 0 : 1;
     if (handle->volume->view == VIEW_HEAD) {
         catalog_op_close_volume(op, close_closed);
         return;

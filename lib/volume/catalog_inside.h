@@ -52,6 +52,17 @@ struct catalog_slot {
 };
 
 /* Lives at the head of an operation of some kind. */
+/* A rollback that is being finished: catalog_rollback.c. */
+struct catalog_rolling {
+    struct list node; /* In catalog->rollings, while the job runs. */
+    struct volume_job job;
+    catalog_progress_fn *progress;
+    catalog_step_fn *finished;
+    catalog_step_fn *opened; /* The operation's own, as the next two, until it is finished. */
+    bool writes, inside;
+    int result;
+};
+
 struct catalog_op {
     struct catalog *catalog;
     struct catalog_slot *slot; /* NULL: of no name. */
@@ -87,6 +98,7 @@ struct catalog_op {
     struct store_view_space *space;
     struct volume_parent *parents; /* From catalog_op_resolve(), nearest first. */
     uint32_t parent_count, parent_capacity;
+    struct catalog_rolling rolling;
     uint64_t id; /* From catalog_op_take_id(). */
     catalog_done_fn *done;
     void *context;
@@ -135,7 +147,20 @@ struct catalog_handle {
     struct catalog_volume *volume;
     bool read_only;
     catalog_opened_fn *opened;
+    bool inner;                                /* The catalog's own; not counted. */
+    bool importing;                            /* Of an import that has not ended. */
     char snapshot[CATALOG_NAME_BYTES_MAX + 1]; /* "": the volume itself. */
+};
+
+struct catalog_flatten {
+    struct catalog_op op; /* Without a slot, from the beginning to the end. */
+    struct list node;     /* In catalog->flattens, while the job runs. */
+    struct catalog_handle *handle;
+    struct volume_job job;
+    catalog_progress_fn *progress;
+    struct flatten_end *last; /* Taken at the beginning. */
+    int result;
+    char name[CATALOG_NAME_BYTES_MAX + 1];
 };
 
 struct catalog_ids {
@@ -187,10 +212,11 @@ struct catalog_member {
     /* The snapshot that is being taken: catalog_take.c. uuid, name, group, state and clones are
      * given, the rest is filled in. */
     struct metadata_snapshot snapshot;
-    bool holding;  /* Waits for, or has, the hold. */
-    bool riding;   /* Its cut is on writes. */
-    bool changing; /* Has the open volume's record. */
-    bool swept;    /* A record says what the store is to drop. */
+    bool holding;                                  /* Waits for, or has, the hold. */
+    bool riding;                                   /* Its cut is on writes. */
+    bool changing;                                 /* Has the open volume's record. */
+    bool swept;                                    /* A record says what the store is to drop. */
+    void (*adjust)(struct catalog_member *member); /* The record, before it is put; or NULL. */
     struct volume_hold hold;
 };
 
@@ -235,6 +261,8 @@ struct catalog {
     struct list lots_later;
     struct list chores;
     struct list chores_ready;
+    struct list rollings; /* Jobs under way, as the next. */
+    struct list flattens;
     struct catalog_ids ids;
     struct catalog_session session;
     struct catalog_scan scan;
@@ -408,8 +436,20 @@ int catalog_untie_build(struct catalog_op *op, uint64_t *ret_parent);
 
 /* Does what op->record says was begun; nobody has it open. Then `finished`. */
 void catalog_op_finish_rollback(struct catalog_op *op, catalog_step_fn *finished);
-/* The same, in an operation of its own. */
+/* Records that it is rolled back, then does it; ends the operation. Nobody has it open. */
+void catalog_op_begin_rollback(struct catalog_op *op, uint64_t cut, uint64_t bytes);
+/* Ends the jobs under way: the pool is being closed. */
+void catalog_rollings_stop(struct catalog *catalog);
+/* catalog_op_finish_rollback() in an operation of its own. */
 void catalog_rollback_resume(struct catalog *catalog, const struct metadata_volume *record);
+
+/* --- catalog_flatten.c, catalog_import.c, catalog_delete.c ---------------------------------- */
+
+void catalog_flattens_stop(struct catalog *catalog);
+/* No import into it is under way. */
+void catalog_import_clear(struct metadata_volume *record);
+/* op->record is loaded, nobody has it open: deletes it, and ends the operation. */
+void catalog_op_delete(struct catalog_op *op);
 
 /* --- catalog_scan.c ------------------------------------------------------------------------- */
 

@@ -167,7 +167,11 @@ static void open_resolved(struct catalog_op *op, int result)
 static void open_listed(struct catalog_op *op, int result)
 {
     const struct metadata_volume *record = &op->record;
-    bool parents = record->parent_volume != 0 && record->flattened == 0;
+    /* A rollback reads what a cut shows; the head of a flattened clone has holes where that shows
+     * zeros, whoever fills them. */
+    uint64_t reads = record->rollback_cut != 0 ? record->rollback_cut : UINT64_MAX;
+    bool parents =
+        record->parent_volume != 0 && (record->flattened == 0 || reads < record->flattened);
     (void)result;
     catalog_op_resolve(op, parents ? record->parent_volume : 0, record->parent_cut, open_resolved);
 }
@@ -178,12 +182,13 @@ static void open_loaded(struct catalog_op *op, int result)
 {
     const struct metadata_volume *record = &op->record;
     (void)result;
-    if (record->incomplete && op->writes && !op->inside) {
+    bool rolling = record->rollback_cut != 0 && !op->inside;
+    if (record->incomplete && op->writes && !op->inside && !rolling) {
         catalog_op_end(op, FAIL(-EBUSY,
                                 "volume \"%s\" is incomplete: an import into it has not ended; "
                                 "abandon it before the volume is used",
                                 op->slot->name));
-    } else if (record->rollback_cut == 0 || op->inside) {
+    } else if (!rolling) {
         catalog_op_list(op, record->id, open_listed);
     } else if (op->catalog->options.read_only ||
                store_state(op->catalog->options.store) != STORE_READY) {

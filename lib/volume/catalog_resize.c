@@ -2,7 +2,7 @@
 /*
  * Resizing.
  *
- *   LOAD ──▶ PUT ──▶ told                                  it grows, or was never written
+ *   LOAD ──▶ PUT ──▶ told                  it grows, or was never written and has no parent
  *     └────▶ OPEN ──▶ WAIT ──▶ ZERO ─┬─▶ FLUSH ──▶ PUT ──▶ CLOSE ──▶ told      it shrinks
  *                               ▲    │
  *                               └────┘ for each segment that has anything
@@ -137,7 +137,10 @@ static void zero_next(struct catalog_op *op, int result)
     struct resize *resize = resize_of(op);
     struct volume_io *io = &resize->io;
     uint32_t segment = 0;
-    if (result == 0)
+    bool clone = op->record.parent_volume != 0; /* It shows through where nothing was written. */
+    if (result == 0 && clone)
+        segment = resize->segment;
+    else if (result == 0)
         result = store_seek(op->catalog->options.store, &resize->seek, op->id, resize->segment,
                             &segment);
     if (result == -EAGAIN)
@@ -194,14 +197,29 @@ static void zero_start(struct catalog_op *op, int result)
 
 /* --- The beginning -------------------------------------------------------------------------- */
 
+static void resize_begin(struct catalog_op *op, int result);
+
+static void resize_again(struct catalog_op *op, int result)
+{
+    if (result != 0)
+        catalog_op_fail(op, result);
+    else
+        resize_begin(op, 0);
+}
+
 static void resize_loaded(struct catalog_op *op, int result)
 {
     struct resize *resize = resize_of(op);
     (void)result;
+    if (op->record.rollback_cut != 0) {
+        catalog_op_finish_rollback(op, resize_again);
+        return;
+    }
     resize->bytes_before = op->record.bytes;
     if (resize->bytes == resize->bytes_before) {
         catalog_op_end(op, 0);
-    } else if (resize->bytes > resize->bytes_before || op->record.epoch == 0) {
+    } else if (resize->bytes > resize->bytes_before ||
+               (op->record.epoch == 0 && op->record.parent_volume == 0)) {
         if (resize->bytes < resize->bytes_before && !resize->force)
             catalog_op_end(op, FAIL(-EPERM, "volume \"%s\" would shrink, and that is not forced",
                                     op->slot->name));

@@ -142,6 +142,8 @@ static int put_one(struct catalog_gang *gang, struct catalog_member *member)
         if (op->record.sequence_end > SEQUENCE_MAX)
             return -EOVERFLOW;
     }
+    if (member->adjust != NULL)
+        member->adjust(member);
     snapshot->volume = op->record.id;
     snapshot->bytes = op->record.bytes;
     snapshot->created_ns = clock_wall_ns(op->catalog->options.clock);

@@ -219,3 +219,68 @@ int clone_make(const char *volume, const char *snapshot, const char *new_name)
     rig.waiting = true;
     return ended(catalog_clone(rig.catalog, volume, snapshot, new_name, catalog_rig_ended, &rig));
 }
+
+int snapshot_rollback(const char *volume, const char *snapshot, bool force)
+{
+    rig.waiting = true;
+    return ended(catalog_snapshot_rollback(rig.catalog, volume, snapshot, force, NULL,
+                                           catalog_rig_ended, &rig));
+}
+
+int flatten(const char *volume)
+{
+    rig.waiting = true;
+    return ended(catalog_flatten(rig.catalog, volume, NULL, catalog_rig_ended, &rig));
+}
+
+int import_begin(const char *name, const struct catalog_import *import,
+                 struct catalog_handle **ret_handle)
+{
+    rig.waiting = true;
+    int result = ended(catalog_import_begin(rig.catalog, name, import, note_opened, &rig));
+    if (result == 0)
+        *ret_handle = opened;
+    return result;
+}
+
+int import_end(struct catalog_handle *handle)
+{
+    rig.waiting = true;
+    return ended(catalog_import_end(handle, catalog_rig_ended, &rig));
+}
+
+int import_abandon(const char *name)
+{
+    rig.waiting = true;
+    return ended(catalog_import_abandon(rig.catalog, name, NULL, catalog_rig_ended, &rig));
+}
+
+/* What a block of a volume, or of NAME@SNAPSHOT, reads as. */
+int block_look(const char *name, uint64_t offset)
+{
+    struct catalog_handle *handle;
+    int result = handle_open(name, true, &handle);
+    if (result != 0)
+        return result;
+    result = block_read(handle, offset);
+    cr_assert_eq(handle_close(handle), 0);
+    return result;
+}
+
+void block_put(const char *name, uint64_t offset, uint8_t byte)
+{
+    struct catalog_handle *handle;
+    cr_assert_eq(handle_open(name, false, &handle), 0, "%s", base_last_error());
+    cr_assert_eq(block_write(handle, offset, byte), 0);
+    cr_assert_eq(handle_close(handle), 0);
+}
+
+uint64_t blocks_used(void)
+{
+    struct store_stats stats;
+    pool_settle();
+    pool_reopen(); /* A checkpoint, so that nothing waits for one. */
+    pool_settle();
+    store_stats(rig.store, &stats);
+    return stats.space.used_blocks;
+}

@@ -33,6 +33,11 @@ int block_write(struct catalog_handle *handle, uint64_t offset, uint8_t byte);
 /* The byte of which a block is full; -1 if it is not; an error. */
 int block_read(struct catalog_handle *handle, uint64_t offset);
 void wait_ended(void);
+/* What a block of a volume, or of NAME@SNAPSHOT, reads as; an error. */
+int block_look(const char *name, uint64_t offset);
+void block_put(const char *name, uint64_t offset, uint8_t byte);
+/* Blocks of the store that are in use, when everything has settled. */
+uint64_t blocks_used(void);
 
 int snapshot_create(const char *volume, const char *snapshot);
 int snapshot_delete(const char *volume, const char *snapshot);
@@ -41,6 +46,13 @@ int snapshot_list(const char *volume, bool space);
 int group_create(const char *group, const char *const *volumes, unsigned count);
 int group_delete(const char *group);
 int clone_make(const char *volume, const char *snapshot, const char *new_name);
+
+int snapshot_rollback(const char *volume, const char *snapshot, bool force);
+int flatten(const char *volume);
+int import_begin(const char *name, const struct catalog_import *import,
+                 struct catalog_handle **ret_handle);
+int import_end(struct catalog_handle *handle);
+int import_abandon(const char *name);
 
 #define LISTED_MAX 16u
 struct listed {

@@ -6,36 +6,6 @@
 
 TestSuite(snapshots, .init = pool_open, .fini = pool_close);
 
-/* What a block of a volume, or of NAME@SNAPSHOT, reads as. */
-static int look(const char *name, uint64_t offset)
-{
-    struct catalog_handle *handle;
-    int result = handle_open(name, true, &handle);
-    if (result != 0)
-        return result;
-    result = block_read(handle, offset);
-    cr_assert_eq(handle_close(handle), 0);
-    return result;
-}
-
-static void put(const char *name, uint64_t offset, uint8_t byte)
-{
-    struct catalog_handle *handle;
-    cr_assert_eq(handle_open(name, false, &handle), 0, "%s", base_last_error());
-    cr_assert_eq(block_write(handle, offset, byte), 0);
-    cr_assert_eq(handle_close(handle), 0);
-}
-
-static uint64_t used(void)
-{
-    struct store_stats stats;
-    pool_settle();
-    pool_reopen(); /* A checkpoint, so that nothing waits for one. */
-    pool_settle();
-    store_stats(rig.store, &stats);
-    return stats.space.used_blocks;
-}
-
 Test(snapshots, a_snapshot_of_an_open_volume_shows_what_was_written_before_it)
 {
     struct catalog_handle *handle;
@@ -45,38 +15,38 @@ Test(snapshots, a_snapshot_of_an_open_volume_shows_what_was_written_before_it)
     cr_assert_eq(snapshot_create("one", "a"), 0, "%s", base_last_error());
     cr_assert_eq(block_write(handle, 0, 2), 0);
     cr_assert_eq(block_write(handle, MIB, 3), 0);
-    cr_assert_eq(look("one@a", 0), 1);
-    cr_assert_eq(look("one@a", MIB), 0);
+    cr_assert_eq(block_look("one@a", 0), 1);
+    cr_assert_eq(block_look("one@a", MIB), 0);
     cr_assert_eq(block_read(handle, 0), 2);
     cr_assert_eq(handle_close(handle), 0);
     pool_power_cut();
-    cr_assert_eq(look("one@a", 0), 1);
-    cr_assert_eq(look("one@a", MIB), 0);
-    cr_assert_eq(look("one", 0), 2);
+    cr_assert_eq(block_look("one@a", 0), 1);
+    cr_assert_eq(block_look("one@a", MIB), 0);
+    cr_assert_eq(block_look("one", 0), 2);
 }
 
 Test(snapshots, a_snapshot_of_a_closed_volume_shows_what_was_written_before_it)
 {
     cr_assert_eq(create("one", 8 * MIB), 0);
-    put("one", 0, 1);
+    block_put("one", 0, 1);
     cr_assert_eq(snapshot_create("one", "a"), 0);
     cr_assert_eq(snapshot_create("one", "b"), 0);
-    put("one", 0, 2);
+    block_put("one", 0, 2);
     cr_assert_eq(snapshot_create("one", "c"), 0);
-    put("one", 0, 3);
-    cr_assert_eq(look("one@a", 0), 1);
-    cr_assert_eq(look("one@b", 0), 1);
-    cr_assert_eq(look("one@c", 0), 2);
-    cr_assert_eq(look("one", 0), 3);
+    block_put("one", 0, 3);
+    cr_assert_eq(block_look("one@a", 0), 1);
+    cr_assert_eq(block_look("one@b", 0), 1);
+    cr_assert_eq(block_look("one@c", 0), 2);
+    cr_assert_eq(block_look("one", 0), 3);
 }
 
 Test(snapshots, those_of_a_volume_are_listed_oldest_first_with_their_space)
 {
     cr_assert_eq(create("one", 8 * MIB), 0);
-    put("one", 0, 1);
-    put("one", MIB, 1);
+    block_put("one", 0, 1);
+    block_put("one", MIB, 1);
     cr_assert_eq(snapshot_create("one", "b"), 0);
-    put("one", 0, 2);
+    block_put("one", 0, 2);
     cr_assert_eq(resize("one", 12 * MIB, false), 0);
     cr_assert_eq(snapshot_create("one", "a"), 0);
     cr_assert_eq(snapshot_list("one", true), 0);
@@ -106,8 +76,8 @@ Test(snapshots, what_is_refused_is_refused_with_a_sentence)
     cr_assert(strstr(base_last_error(), "\"one\" has a snapshot \"a\"") != NULL);
     cr_assert_eq(snapshot_delete("one", "b"), -ENOENT);
     cr_assert(strstr(base_last_error(), "no snapshot \"b\"") != NULL);
-    cr_assert_eq(look("one@b", 0), -ENOENT);
-    cr_assert_eq(look("one@", 0), -EINVAL);
+    cr_assert_eq(block_look("one@b", 0), -ENOENT);
+    cr_assert_eq(block_look("one@", 0), -EINVAL);
     cr_assert_eq(handle_open("one@a", false, &handle), -EROFS);
     cr_assert(strstr(base_last_error(), "\"one@a\"") != NULL);
     cr_assert_eq(handle_open("one@a", true, &handle), 0);
@@ -124,7 +94,7 @@ Test(snapshots, what_is_refused_is_refused_with_a_sentence)
 
 Test(snapshots, in_any_order_they_are_deleted_and_the_others_stay_what_they_are)
 {
-    uint64_t before = used();
+    uint64_t before = blocks_used();
     struct catalog_handle *handle;
     static const char *const names[] = {"one@a", "one@b", "one@c", "one@d"};
     cr_assert_eq(create("one", 8 * MIB), 0);
@@ -138,8 +108,8 @@ Test(snapshots, in_any_order_they_are_deleted_and_the_others_stay_what_they_are)
     cr_assert_eq(snapshot_delete("one", "d"), 0);
     cr_assert_eq(block_write(handle, 0, 10), 0);
     pool_settle();
-    cr_assert_eq(look("one@a", 0), 1);
-    cr_assert_eq(look("one@c", 0), 3);
+    cr_assert_eq(block_look("one@a", 0), 1);
+    cr_assert_eq(block_look("one@c", 0), 3);
     cr_assert_eq(block_read(handle, 0), 10);
     cr_assert_eq(snapshot_delete("one", "a"), 0);
     cr_assert_eq(snapshot_delete("one", "c"), 0);
@@ -148,15 +118,15 @@ Test(snapshots, in_any_order_they_are_deleted_and_the_others_stay_what_they_are)
     cr_assert_eq(snapshot_list("one", false), 0);
     cr_assert_eq(found_count, 0u);
     cr_assert_eq(delete ("one"), 0);
-    cr_assert_eq(used(), before);
+    cr_assert_eq(blocks_used(), before);
 }
 
 Test(snapshots, a_deletion_that_was_interrupted_goes_on_at_the_next_open)
 {
     cr_assert_eq(create("one", 8 * MIB), 0);
-    put("one", 0, 1);
+    block_put("one", 0, 1);
     cr_assert_eq(snapshot_create("one", "a"), 0);
-    put("one", 0, 2);
+    block_put("one", 0, 2);
     cr_assert_eq(snapshot_delete("one", "a"), 0);
     pool_power_cut();
     pool_settle();
@@ -170,14 +140,14 @@ Test(snapshots, a_group_is_made_and_deleted_as_one)
     struct catalog_handle *handle;
     cr_assert_eq(create("one", 8 * MIB), 0);
     cr_assert_eq(create("two", 8 * MIB), 0);
-    put("two", 0, 2);
+    block_put("two", 0, 2);
     cr_assert_eq(handle_open("one", false, &handle), 0);
     cr_assert_eq(block_write(handle, 0, 1), 0);
     cr_assert_eq(group_create("g", volumes, 2), 0, "%s", base_last_error());
     cr_assert_eq(block_write(handle, 0, 3), 0);
-    put("two", 0, 4);
-    cr_assert_eq(look("one@g", 0), 1);
-    cr_assert_eq(look("two@g", 0), 2);
+    block_put("two", 0, 4);
+    cr_assert_eq(block_look("one@g", 0), 1);
+    cr_assert_eq(block_look("two@g", 0), 2);
     cr_assert_eq(group_create("g", volumes, 2), -EEXIST);
     cr_assert_eq(snapshot_delete("two", "g"), -EBUSY);
     cr_assert(strstr(base_last_error(), "group \"g\"") != NULL);
@@ -224,19 +194,19 @@ Test(snapshots, a_group_of_64_volumes_is_one_transaction)
 Test(snapshots, a_clone_reads_as_its_snapshot_until_it_is_written)
 {
     cr_assert_eq(create("one", 8 * MIB), 0);
-    put("one", 0, 1);
-    put("one", MIB, 1);
+    block_put("one", 0, 1);
+    block_put("one", MIB, 1);
     cr_assert_eq(snapshot_create("one", "a"), 0);
-    put("one", 0, 2);
+    block_put("one", 0, 2);
     cr_assert_eq(clone_make("one", "b", "two"), -ENOENT);
     cr_assert_eq(clone_make("one", "a", "one"), -EEXIST);
     cr_assert_eq(clone_make("one", "a", "two"), 0, "%s", base_last_error());
     cr_assert_eq(clone_make("one", "a", "two"), -EEXIST);
-    cr_assert_eq(look("two", 0), 1);
-    put("two", 0, 7);
-    cr_assert_eq(look("two", 0), 7);
-    cr_assert_eq(look("two", MIB), 1);
-    cr_assert_eq(look("one@a", 0), 1);
+    cr_assert_eq(block_look("two", 0), 1);
+    block_put("two", 0, 7);
+    cr_assert_eq(block_look("two", 0), 7);
+    cr_assert_eq(block_look("two", MIB), 1);
+    cr_assert_eq(block_look("one@a", 0), 1);
     cr_assert_eq(snapshot_list("one", false), 0);
     cr_assert_eq(found[0].snapshot.clones, 1u);
     cr_assert_eq(show("two"), 0);
@@ -245,15 +215,15 @@ Test(snapshots, a_clone_reads_as_its_snapshot_until_it_is_written)
 
 Test(snapshots, what_a_clone_needs_stays_hidden_until_the_last_clone_is_gone)
 {
-    uint64_t before = used();
+    uint64_t before = blocks_used();
     cr_assert_eq(create("one", 8 * MIB), 0);
-    put("one", 0, 1);
+    block_put("one", 0, 1);
     cr_assert_eq(snapshot_create("one", "a"), 0);
     cr_assert_eq(clone_make("one", "a", "two"), 0);
     cr_assert_eq(clone_make("two", NULL, "three"), 0, "%s", base_last_error());
     cr_assert_eq(snapshot_delete("one", "a"), 0);
-    cr_assert_eq(look("one@a", 0), -ENOENT);
-    put("one", 0, 2);
+    cr_assert_eq(block_look("one@a", 0), -ENOENT);
+    block_put("one", 0, 2);
     cr_assert_eq(snapshot_list("one", false), 0);
     cr_assert_eq(found_count, 1u);
     cr_assert(found[0].snapshot.hidden);
@@ -261,20 +231,20 @@ Test(snapshots, what_a_clone_needs_stays_hidden_until_the_last_clone_is_gone)
     cr_assert_eq(show("one"), -ENOENT);
     pool_power_cut();
     pool_settle();
-    cr_assert_eq(look("three", 0), 1);
+    cr_assert_eq(block_look("three", 0), 1);
     cr_assert_eq(show("two"), 0);
     cr_assert(shown.flags & CATALOG_PARENT_DELETED);
     cr_assert(shown.flags & CATALOG_PARENT_HIDDEN);
     cr_assert_eq(delete ("two"), 0);
     pool_settle();
-    cr_assert_eq(look("three", 0), 1);
+    cr_assert_eq(block_look("three", 0), 1);
     cr_assert_eq(delete ("three"), 0);
-    cr_assert_eq(used(), before);
+    cr_assert_eq(blocks_used(), before);
 }
 
 Test(snapshots, a_cut_whose_transaction_failed_is_dropped)
 {
-    uint64_t before = used();
+    uint64_t before = blocks_used();
     struct catalog_handle *handle;
     cr_assert_eq(create("one", 8 * MIB), 0);
     cr_assert_eq(handle_open("one", false, &handle), 0);
@@ -284,10 +254,10 @@ Test(snapshots, a_cut_whose_transaction_failed_is_dropped)
     cr_assert_eq(catalog_snapshot_create(rig.catalog, "one", "a", uuid, catalog_rig_ended, &rig),
                  0);
     pool_power_cut();
-    cr_assert_eq(look("one", 0), 1);
-    put("one", 0, 2);
+    cr_assert_eq(block_look("one", 0), 1);
+    block_put("one", 0, 2);
     pool_settle();
     cr_assert_eq(delete ("one") == -EBUSY ? snapshot_delete("one", "a") : 0, 0);
     (void)delete ("one");
-    cr_assert_eq(used(), before);
+    cr_assert_eq(blocks_used(), before);
 }

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rolling back, flattening, sizes of clones, imports. */
+#include <stdio.h>
+
+#include "pool.h"
+
+TestSuite(families, .init = pool_open, .fini = pool_close);
+
+Test(families, a_volume_rolled_back_is_what_its_snapshot_shows)
+{
+    uint64_t before = blocks_used();
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    block_put("one", 0, 1);
+    block_put("one", MIB, 1);
+    cr_assert_eq(snapshot_create("one", "a"), 0);
+    block_put("one", 0, 2);
+    block_put("one", 2 * MIB, 2);
+    cr_assert_eq(snapshot_create("one", "b"), 0);
+    block_put("one", MIB, 3);
+    cr_assert_eq(snapshot_rollback("one", "a", false), 0, "%s", base_last_error());
+    cr_assert_eq(block_look("one", 0), 1);
+    cr_assert_eq(block_look("one", MIB), 1);
+    cr_assert_eq(block_look("one", 2 * MIB), 0);
+    cr_assert_eq(block_look("one@b", 0), 2);
+    cr_assert_eq(block_look("one@b", MIB), 1);
+    cr_assert_eq(snapshot_rollback("one", "b", false), 0);
+    cr_assert_eq(block_look("one", 0), 2);
+    cr_assert_eq(block_look("one", 2 * MIB), 2);
+    cr_assert_eq(block_look("one@a", 2 * MIB), 0);
+    cr_assert_eq(snapshot_delete("one", "a"), 0);
+    cr_assert_eq(snapshot_delete("one", "b"), 0);
+    pool_settle();
+    cr_assert_eq(block_look("one", 0), 2);
+    cr_assert_eq(delete ("one"), 0);
+    cr_assert_eq(blocks_used(), before);
+}
+
+Test(families, a_rollback_is_refused_while_the_volume_is_open_and_where_it_would_cut)
+{
+    struct catalog_handle *handle;
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    block_put("one", 7 * MIB, 1);
+    cr_assert_eq(snapshot_create("one", "a"), 0);
+    cr_assert_eq(snapshot_rollback("one", "b", false), -ENOENT);
+    cr_assert_eq(handle_open("one", true, &handle), 0);
+    cr_assert_eq(snapshot_rollback("one", "a", false), -EBUSY);
+    cr_assert(strstr(base_last_error(), "\"one\" is open") != NULL);
+    cr_assert_eq(handle_close(handle), 0);
+    cr_assert_eq(resize("one", 4 * MIB, true), 0);
+    cr_assert_eq(block_look("one@a", 7 * MIB), 1);
+    cr_assert_eq(snapshot_rollback("one", "a", false), -EPERM);
+    cr_assert(strstr(base_last_error(), "force it") != NULL);
+    cr_assert_eq(snapshot_rollback("one", "a", true), 0);
+    cr_assert_eq(show("one"), 0);
+    cr_assert_eq(shown.bytes, 8 * MIB);
+    cr_assert_eq(block_look("one", 7 * MIB), 1);
+}
+
+Test(families, a_volume_that_grew_keeps_its_size_when_it_is_rolled_back_unless_it_is_forced)
+{
+    cr_assert_eq(create("one", 4 * MIB), 0);
+    cr_assert_eq(snapshot_create("one", "a"), 0);
+    cr_assert_eq(resize("one", 8 * MIB, false), 0);
+    block_put("one", 6 * MIB, 1);
+    cr_assert_eq(snapshot_rollback("one", "a", false), 0);
+    cr_assert_eq(show("one"), 0);
+    cr_assert_eq(shown.bytes, 8 * MIB);
+    cr_assert_eq(block_look("one", 6 * MIB), 0);
+    block_put("one", 6 * MIB, 2);
+    cr_assert_eq(snapshot_rollback("one", "a", true), 0);
+    cr_assert_eq(show("one"), 0);
+    cr_assert_eq(shown.bytes, 4 * MIB);
+    cr_assert_eq(resize("one", 8 * MIB, false), 0);
+    cr_assert_eq(block_look("one", 6 * MIB), 0);
+}
+
+/* At each moment: after it the volume is all of the one or all of the other. */
+Test(families, a_rollback_that_was_interrupted_is_finished_before_anybody_sees_the_volume)
+{
+    for (unsigned moment = 1; moment < 60; moment++) {
+        char name[8];
+        (void)snprintf(name, sizeof name, "v%u", moment);
+        cr_assert_eq(create(name, 8 * MIB), 0);
+        for (unsigned i = 0; i < 4; i++)
+            block_put(name, i * MIB, 1);
+        cr_assert_eq(snapshot_create(name, "a"), 0);
+        for (unsigned i = 0; i < 4; i++)
+            block_put(name, i * MIB, 2);
+        rig.waiting = true;
+        cr_assert_eq(
+            catalog_snapshot_rollback(rig.catalog, name, "a", false, NULL, catalog_rig_ended, &rig),
+            0);
+        for (unsigned i = 0; i < moment && rig.waiting; i++)
+            (void)catalog_rig_turn(&rig);
+        bool done = !rig.waiting;
+        pool_power_cut();
+        int first = block_look(name, 0);
+        cr_assert(first == 1 || (first == 2 && !done), "%d", first);
+        for (unsigned i = 1; i < 4; i++)
+            cr_assert_eq(block_look(name, i * MIB), first);
+        pool_settle();
+        if (done)
+            break;
+    }
+}
+
+Test(families, a_flattened_clone_needs_its_parent_no_more)
+{
+    uint64_t before = blocks_used();
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    block_put("one", 0, 1);
+    block_put("one", MIB, 1);
+    cr_assert_eq(clone_make("one", NULL, "two"), 0);
+    block_put("two", 0, 2);
+    cr_assert_eq(flatten("one"), 0);
+    cr_assert_eq(flatten("two"), 0, "%s", base_last_error());
+    pool_settle();
+    cr_assert_eq(show("two"), 0);
+    cr_assert_str_eq(shown_parent, "");
+    cr_assert_eq(snapshot_list("one", false), 0);
+    cr_assert_eq(found_count, 0u, "the hidden snapshot is gone");
+    cr_assert_eq(delete ("one"), 0);
+    pool_settle();
+    cr_assert_eq(block_look("two", 0), 2);
+    cr_assert_eq(block_look("two", MIB), 1);
+    cr_assert_eq(delete ("two"), 0);
+    cr_assert_eq(blocks_used(), before);
+}
+
+Test(families, a_snapshot_from_before_the_flattening_keeps_the_tie)
+{
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    block_put("one", 0, 1);
+    cr_assert_eq(snapshot_create("one", "a"), 0);
+    cr_assert_eq(clone_make("one", "a", "two"), 0);
+    cr_assert_eq(snapshot_create("two", "before"), 0);
+    cr_assert_eq(flatten("two"), 0);
+    cr_assert_eq(snapshot_create("two", "after"), 0);
+    pool_settle();
+    cr_assert_eq(show("two"), 0);
+    cr_assert_str_eq(shown_parent, "one");
+    cr_assert(shown.flags & CATALOG_FLATTENED);
+    cr_assert_eq(snapshot_delete("one", "a"), 0);
+    pool_settle();
+    cr_assert_eq(block_look("two@before", 0), 1);
+    cr_assert_eq(block_look("two@after", 0), 1);
+    block_put("two", 0, 3);
+    cr_assert_eq(snapshot_rollback("two", "before", false), 0);
+    cr_assert_eq(block_look("two", 0), 1);
+    cr_assert_eq(snapshot_delete("two", "before"), 0);
+    pool_settle();
+    cr_assert_eq(show("two"), 0);
+    cr_assert_str_eq(shown_parent, "");
+    cr_assert_eq(snapshot_list("one", false), 0);
+    cr_assert_eq(found_count, 0u);
+    cr_assert_eq(block_look("two@after", 0), 1);
+}
+
+Test(families, beyond_its_parent_a_clone_reads_zeros_also_after_it_was_smaller)
+{
+    cr_assert_eq(create("one", 4 * MIB), 0);
+    for (unsigned i = 0; i < 4; i++)
+        block_put("one", i * MIB, 1);
+    cr_assert_eq(clone_make("one", NULL, "two"), 0);
+    cr_assert_eq(resize("two", 2 * MIB, true), 0);
+    cr_assert_eq(resize("two", 8 * MIB, false), 0);
+    cr_assert_eq(block_look("two", MIB), 1);
+    cr_assert_eq(block_look("two", 3 * MIB), 0, "what was cut off never comes back");
+    cr_assert_eq(block_look("two", 6 * MIB), 0);
+    cr_assert_eq(block_look("one", 3 * MIB), 1);
+}
+
+Test(families, an_import_is_incomplete_until_it_has_ended)
+{
+    struct catalog_import import = {
+        .bytes = 8 * MIB, .sector_bytes = 512, .uuid = {7}, .snapshot = "monday"};
+    struct catalog_handle *handle;
+    struct catalog_handle *other;
+    cr_assert_eq(import_begin("one", &import, &handle), 0, "%s", base_last_error());
+    cr_assert_eq(block_write(handle, 0, 1), 0);
+    cr_assert_eq(snapshot_create("one", "x"), -EBUSY);
+    cr_assert_eq(handle_close(handle), 0);
+    cr_assert_eq(show("one"), 0);
+    cr_assert(shown.flags & CATALOG_INCOMPLETE);
+    cr_assert_eq(handle_open("one", false, &other), -EBUSY);
+    cr_assert(strstr(base_last_error(), "incomplete") != NULL);
+    cr_assert_eq(import_begin("one", &import, &handle), -EEXIST);
+    cr_assert_eq(import_abandon("one"), 0);
+    cr_assert_eq(show("one"), -ENOENT);
+
+    cr_assert_eq(import_begin("one", &import, &handle), 0);
+    cr_assert_eq(block_write(handle, 0, 1), 0);
+    cr_assert_eq(import_end(handle), 0, "%s", base_last_error());
+    cr_assert_eq(import_end(handle), -EINVAL);
+    cr_assert_eq(handle_close(handle), 0);
+    cr_assert_eq(import_abandon("one"), -EINVAL);
+    cr_assert_eq(block_look("one@monday", 0), 1);
+    cr_assert_eq(snapshot_list("one", false), 0);
+    cr_assert_eq(found[0].snapshot.uuid[0], 7);
+}
+
+Test(families, an_increment_goes_onto_its_base_and_nothing_else)
+{
+    struct catalog_import import = {
+        .bytes = 8 * MIB, .sector_bytes = 512, .increment = true, .snapshot = "tuesday"};
+    struct catalog_handle *handle;
+    import.uuid[0] = 99;
+    cr_assert_eq(import_begin("one", &import, &handle), -ENOENT);
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    block_put("one", 0, 1);
+    cr_assert_eq(snapshot_create("one", "monday"), 0);
+    cr_assert_eq(import_begin("one", &import, &handle), -ENOENT);
+    cr_assert(strstr(base_last_error(), "made against") != NULL);
+    cr_assert_eq(snapshot_list("one", false), 0);
+    memcpy(import.base_uuid, found[0].snapshot.uuid, 16);
+    block_put("one", MIB, 2);
+    cr_assert_eq(import_begin("one", &import, &handle), -ESTALE);
+    cr_assert(strstr(base_last_error(), "has changed") != NULL);
+    cr_assert_eq(snapshot_rollback("one", "monday", false), 0);
+    import.bytes = 4 * MIB;
+    cr_assert_eq(import_begin("one", &import, &handle), -EINVAL);
+    import.bytes = 12 * MIB;
+    cr_assert_eq(import_begin("one", &import, &handle), 0, "%s", base_last_error());
+    cr_assert_eq(block_write(handle, 0, 5), 0);
+    cr_assert_eq(block_write(handle, 10 * MIB, 5), 0);
+    cr_assert_eq(snapshot_delete("one", "monday"), -EBUSY);
+    cr_assert_eq(handle_close(handle), 0);
+    cr_assert_eq(import_abandon("one"), 0, "%s", base_last_error());
+    cr_assert_eq(show("one"), 0);
+    cr_assert_eq(shown.bytes, 8 * MIB);
+    cr_assert_eq(shown.flags, 0u);
+    cr_assert_eq(block_look("one", 0), 1);
+    cr_assert_eq(block_look("one", MIB), 0);
+
+    cr_assert_eq(import_begin("one", &import, &handle), 0, "%s", base_last_error());
+    cr_assert_eq(block_write(handle, 0, 5), 0);
+    cr_assert_eq(import_end(handle), 0);
+    cr_assert_eq(handle_close(handle), 0);
+    cr_assert_eq(block_look("one@monday", 0), 1);
+    cr_assert_eq(block_look("one@tuesday", 0), 5);
+}
