@@ -20,12 +20,21 @@ static void fill_up(uint32_t piece)
     cr_assert_fail("it never was full");
 }
 
+static uint64_t reserve_left(void)
+{
+    struct store_stats stats;
+    (void)views_used();
+    store_stats(store, &stats);
+    return stats.space.reserve_blocks;
+}
+
 Test(view_full, what_a_view_shows_gives_no_space_to_its_overwriting)
 {
     views_open(FULL_DISK);
     fill_up(32);
     cr_assert_eq(views_write(0, 32), 0); /* Nobody else shows it: it gives back what it takes. */
     views_cut();
+    uint64_t reserve = reserve_left();
     unsigned refused = 0;
     for (uint32_t i = 0; i < written; i += 32) {
         int result = views_write(i, 32);
@@ -33,6 +42,7 @@ Test(view_full, what_a_view_shows_gives_no_space_to_its_overwriting)
         refused += result == -ENOSPC;
     }
     cr_assert_gt(refused, written / 32 / 2);
+    cr_assert_eq(reserve_left(), reserve); /* None of them took of it. */
     views_verify();
     cr_assert_eq(views_delete(0, 0), 0);
     for (uint32_t i = 0; i < written; i += 32)

@@ -168,6 +168,7 @@ static void end(void)
     while (views.count > 0)
         cr_assert_eq(views_delete(0, views.count - 1), 0);
     views_verify();
+    views_none_left();
     cr_assert_eq(views_check(), 0);
     cr_assert_eq(views_delete_volume(), 0);
     cr_assert_eq(views_used(), views.used_empty);

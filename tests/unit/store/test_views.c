@@ -36,6 +36,7 @@ static void delete_in_order(const unsigned *order)
         views_verify();
     }
     cr_assert_eq(views_used(), used);
+    views_none_left();
     cr_assert_eq(views_check(), 0);
     cr_assert_eq(views_delete_volume(), 0);
     cr_assert_eq(views_used(), views.used_empty);
@@ -149,9 +150,27 @@ static void any_scenario(uint64_t seed, unsigned steps, uint64_t down, bool powe
     while (views.count > 0)
         cr_assert_eq(views_delete((unsigned)prng_below(&prng, views.count), views.count - 1), 0);
     views_verify();
+    views_none_left();
     cr_assert_eq(views_check(), 0);
     cr_assert_eq(views_delete_volume(), 0);
     cr_assert_eq(views_used(), views.used_empty);
+    views_close();
+}
+
+Test(views, what_was_told_to_be_gone_is_gone_when_the_power_goes)
+{
+    views_open(8192);
+    for (unsigned i = 0; i < 20; i++) {
+        cr_assert_eq(views_write(0, 20), 0);
+        cr_assert_eq(views_write(800, 20), 0);
+        views_cut();
+        cr_assert_eq(views_write(10, 20), 0);
+        cr_assert_eq(views_write(800, 5), 0);
+        cr_assert_eq(views_delete(0, 0), 0);
+        views_down_now(true);
+        views_verify();
+        views_none_left();
+    }
     views_close();
 }
 

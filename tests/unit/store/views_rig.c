@@ -278,6 +278,19 @@ uint64_t views_used(void)
     return stats.space.used_blocks;
 }
 
+void views_none_left(void)
+{
+    struct store_stats stats;
+    uint64_t used = views_used(), shown = 0;
+    store_stats(store, &stats);
+    for (uint32_t i = 0; i < VIEWS_BLOCKS; i++)
+        shown += views.head[i] != 0;
+    cr_assert_eq(used, views.used_empty + shown + stats.tree.pages_used,
+                 "%llu in use: %llu at first, %llu shown, %llu pages", (unsigned long long)used,
+                 (unsigned long long)views.used_empty, (unsigned long long)shown,
+                 (unsigned long long)stats.tree.pages_used);
+}
+
 static uint64_t faults;
 
 static void on_fault(void *context, const struct store_fault *fault)

@@ -68,6 +68,8 @@ void views_fill(uint8_t *to, uint32_t tag, uint32_t index);
 void views_settle(uint32_t index, uint32_t tag);
 /* Blocks in use, when nothing waits any more. */
 uint64_t views_used(void);
+/* So many are in use as the head shows, with the pages of the tree: nothing of a view is left. */
+void views_none_left(void);
 /* Closes the store, checks it with its data, opens it again. The faults. */
 uint64_t views_check(void);
 
