@@ -74,4 +74,40 @@ void hold_start(struct noted_hold *noted, struct volume *volume);
 /* Holds, cuts, releases. */
 uint64_t cut_now(struct volume *volume);
 
+/* --- Pictures --------------------------------------------------------------------------------- */
+
+#define PICTURE_BYTES (6 * MIB)
+
+/* What a volume shows: the byte of each sector. */
+struct picture {
+    uint8_t sectors[PICTURE_BYTES / 512];
+};
+
+extern struct prng prng;
+
+/* One drawn change, of blocks or of parts of them: a write or a discard, begun. */
+void change_start(struct request *request, struct volume *volume, struct picture *picture);
+/* One of whole blocks, in one eighth of the picture. */
+void change_start_in(struct request *request, struct volume *volume, struct picture *picture,
+                     unsigned eighth);
+/* Each begun and waited for. */
+void change_some(struct volume *volume, struct picture *picture, unsigned count);
+void must_show(struct volume *volume, const struct picture *picture);
+
+/* --- Jobs ------------------------------------------------------------------------------------- */
+
+struct noted_job {
+    struct volume_job job;
+    bool runs;
+    int result;
+    uint64_t done_bytes, total_bytes;
+    unsigned progressed;
+    unsigned stop_after; /* So many calls; 0: never. */
+};
+
+void flatten_start(struct noted_job *noted, struct volume *volume, unsigned stop_after);
+int flatten(struct volume *volume);
+int roll_back(struct volume *volume, uint64_t cut, uint64_t from,
+              const struct volume_parent *parents, uint32_t count, unsigned stop_after);
+
 #endif

@@ -4,118 +4,6 @@
 
 TestSuite(job, .init = bench_open, .fini = bench_close);
 
-#define MODEL_BYTES (6 * MIB)
-#define SECTORS (MODEL_BYTES / 512)
-
-/* What a volume shows: the byte of each sector. */
-struct picture {
-    uint8_t sectors[SECTORS];
-};
-
-static struct prng prng = {.state = 11};
-
-static void picture_fill(struct picture *picture, uint64_t offset, uint64_t length, uint8_t byte)
-{
-    memset(picture->sectors + offset / 512, byte, length / 512);
-}
-
-/* One drawn change: a write, a discard, of blocks or of parts of them. */
-static enum volume_io_kind draw_change(struct picture *picture, struct request *request,
-                                       uint64_t *ret_offset, uint64_t *ret_length)
-{
-    bool fine = prng_one_in(&prng, 2);
-    uint64_t unit = fine ? 512 : 4096;
-    uint64_t length = (1 + prng_below(&prng, fine ? 20 : 60)) * unit;
-    uint64_t offset = prng_below(&prng, (MODEL_BYTES - length) / unit) * unit;
-    bool writes = !prng_one_in(&prng, 4);
-    uint8_t byte = writes ? (uint8_t)(1 + prng_below(&prng, 255)) : 0;
-    picture_fill(picture, offset, length, byte);
-    memset(request->data, byte, length);
-    *ret_offset = offset;
-    *ret_length = length;
-    return writes ? VOLUME_WRITE : VOLUME_DISCARD;
-}
-
-static void change_some(struct volume *volume, struct picture *picture, unsigned count)
-{
-    for (unsigned i = 0; i < count; i++) {
-        uint64_t offset;
-        uint64_t length;
-        enum volume_io_kind kind = draw_change(picture, &requests[0], &offset, &length);
-        cr_assert_eq(request_run(volume, kind, 0, offset, length), 0);
-    }
-}
-
-static void must_show(struct volume *volume, const struct picture *picture)
-{
-    cr_assert_eq(request_run(volume, VOLUME_READ, 0, 0, MODEL_BYTES), 0);
-    for (uint64_t i = 0; i < MODEL_BYTES; i++)
-        cr_assert_eq(requests[0].data[i], picture->sectors[i / 512], "sector %llu: %u, not %u",
-                     (unsigned long long)(i / 512), requests[0].data[i], picture->sectors[i / 512]);
-}
-
-struct noted_job {
-    struct volume_job job;
-    bool runs;
-    int result;
-    uint64_t done_bytes, total_bytes;
-    unsigned progressed;
-    unsigned stop_after; /* So many calls; 0: never. */
-};
-
-static void job_done(struct volume_job *job, int result)
-{
-    struct noted_job *noted = CONTAINER_OF(job, struct noted_job, job);
-    cr_assert(noted->runs);
-    noted->runs = false;
-    noted->result = result;
-}
-
-static void job_progress(struct volume_job *job, uint64_t done_bytes, uint64_t total_bytes)
-{
-    struct noted_job *noted = CONTAINER_OF(job, struct noted_job, job);
-    cr_assert_geq(done_bytes, noted->done_bytes);
-    cr_assert_leq(done_bytes, total_bytes);
-    noted->done_bytes = done_bytes;
-    noted->total_bytes = total_bytes;
-    if (++noted->progressed == noted->stop_after)
-        volume_job_stop(job);
-}
-
-static void noted_init(struct noted_job *noted, unsigned stop_after)
-{
-    *noted = (struct noted_job){.job = {.progress = job_progress, .done = job_done},
-                                .runs = true,
-                                .stop_after = stop_after};
-}
-
-static void flatten_start(struct noted_job *noted, struct volume *volume, unsigned stop_after)
-{
-    noted_init(noted, stop_after);
-    cr_assert_eq(volume_flatten_start(volume, &noted->job), 0);
-    cr_assert(noted->runs, "told inside the call");
-}
-
-static int flatten(struct volume *volume)
-{
-    struct noted_job noted;
-    flatten_start(&noted, volume, 0);
-    bench_wait(&noted.runs);
-    return noted.result;
-}
-
-static int roll_back(struct volume *volume, uint64_t cut, uint64_t from,
-                     const struct volume_parent *parents, uint32_t count, unsigned stop_after)
-{
-    struct noted_job noted;
-    struct volume_rollback rollback = {
-        .cut = cut, .from = from, .parents = parents, .parent_count = count};
-    noted_init(&noted, stop_after);
-    cr_assert_eq(volume_rollback_start(volume, &rollback, &noted.job), 0);
-    bench_wait(&noted.runs);
-    return noted.result;
-}
-
 static uint64_t written_blocks(void)
 {
     struct store_stats stats;
@@ -196,10 +84,7 @@ Test(job, writes_meanwhile_win)
         for (unsigned i = 2; i < 10; i++) {
             if (requests[i].busy)
                 continue;
-            uint64_t offset;
-            uint64_t length;
-            enum volume_io_kind kind = draw_change(&shown, &requests[i], &offset, &length);
-            request_start(&requests[i], volumes[3], kind, offset, length);
+            change_start(&requests[i], volumes[3], &shown);
             changes++;
         }
         bench_turn();
