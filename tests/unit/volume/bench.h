@@ -106,8 +106,8 @@ struct noted_job {
 };
 
 void flatten_start(struct noted_job *noted, struct volume *volume, unsigned stop_after);
-int flatten(struct volume *volume);
-int roll_back(struct volume *volume, uint64_t cut, uint64_t from,
+int flatten_now(struct volume *volume);
+int roll_back_now(struct volume *volume, uint64_t cut, uint64_t from,
               const struct volume_parent *parents, uint32_t count, unsigned stop_after);
 
 #endif

@@ -84,7 +84,7 @@ void flatten_start(struct noted_job *noted, struct volume *volume, unsigned stop
     cr_assert(noted->runs, "told inside the call");
 }
 
-int flatten(struct volume *volume)
+int flatten_now(struct volume *volume)
 {
     struct noted_job noted;
     flatten_start(&noted, volume, 0);
@@ -92,8 +92,8 @@ int flatten(struct volume *volume)
     return noted.result;
 }
 
-int roll_back(struct volume *volume, uint64_t cut, uint64_t from,
-              const struct volume_parent *parents, uint32_t count, unsigned stop_after)
+int roll_back_now(struct volume *volume, uint64_t cut, uint64_t from,
+                  const struct volume_parent *parents, uint32_t count, unsigned stop_after)
 {
     struct noted_job noted;
     struct volume_rollback rollback = {

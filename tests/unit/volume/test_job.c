@@ -50,7 +50,7 @@ Test(job, a_flattened_volume_shows_the_same_without_its_parents)
     /* All of it is there: nothing is written a second time. */
     uint64_t before = written_blocks();
     cr_assert_eq(volume_set_parents(volumes[3], line, 2), 0);
-    cr_assert_eq(flatten(volumes[3]), 0);
+    cr_assert_eq(flatten_now(volumes[3]), 0);
     cr_assert_eq(written_blocks(), before);
     cr_assert_eq(volume_io_count(volumes[3]), 0u);
     close_line();
@@ -64,7 +64,7 @@ Test(job, zeros_of_the_family_stay_holes)
     cr_assert_eq(write_bytes(volumes[1], 0, 64 * KIB, 1), 0);
     cr_assert_eq(discard_bytes(volumes[2], 8 * KIB, 8 * KIB), 0);
     uint64_t before = written_blocks();
-    cr_assert_eq(flatten(volumes[3]), 0);
+    cr_assert_eq(flatten_now(volumes[3]), 0);
     cr_assert_eq(written_blocks(), before + 14);
     cr_assert_eq(volume_set_parents(volumes[3], NULL, 0), 0);
     cr_assert_str_eq(extents_of(volumes[3], VOLUME_MAP, 0, 0, 128 * KIB),
@@ -114,7 +114,7 @@ Test(job, a_job_that_is_stopped_goes_on_later)
         if (runs == 3)
             break;
     } while (noted.result != 0);
-    cr_assert_eq(flatten(volumes[3]), 0);
+    cr_assert_eq(flatten_now(volumes[3]), 0);
     cr_assert_eq(volume_set_parents(volumes[3], NULL, 0), 0);
     must_show(volumes[3], &shown);
     close_line();
@@ -152,7 +152,7 @@ Test(job, a_parent_that_cannot_be_read_is_told_and_harms_nothing)
     cr_assert_eq(noted.result, -EIO);
     bench.disk->faults.read_error_one_in = 0;
     must_show(volumes[3], &shown);
-    cr_assert_eq(flatten(volumes[3]), 0);
+    cr_assert_eq(flatten_now(volumes[3]), 0);
     cr_assert_eq(volume_set_parents(volumes[3], NULL, 0), 0);
     must_show(volumes[3], &shown);
     close_line();
@@ -184,11 +184,11 @@ Test(job, without_space_it_says_so_and_goes_on_when_there_is, .init = bench_open
     cr_assert_eq(result, -ENOSPC);
     cr_assert_eq(discard_bytes(other, 0, MIB), 0);
     cr_assert_eq(request_run(other, VOLUME_FLUSH, 0, 0, 0), 0);
-    cr_assert_eq(flatten(clone), -ENOSPC);
+    cr_assert_eq(flatten_now(clone), -ENOSPC);
     cr_assert(reads_as(clone, 0, 2 * MIB, 1));
     cr_assert_eq(discard_bytes(other, 0, 8 * MIB), 0);
     cr_assert_eq(request_run(other, VOLUME_FLUSH, 0, 0, 0), 0);
-    cr_assert_eq(flatten(clone), 0);
+    cr_assert_eq(flatten_now(clone), 0);
     cr_assert_eq(volume_set_parents(clone, NULL, 0), 0);
     cr_assert(reads_as(clone, 0, 2 * MIB, 1));
     volume_close(other);
@@ -211,7 +211,7 @@ Test(job, a_volume_that_is_rolled_back_shows_what_its_snapshot_shows)
     later = shown;
     change_some(volume, &shown, 20);
     uint64_t from = volume_sequence(volume) - 1;
-    cr_assert_eq(roll_back(volume, cut, from, NULL, 0, 0), 0);
+    cr_assert_eq(roll_back_now(volume, cut, from, NULL, 0, 0), 0);
     must_show(volume, &then);
     struct volume *view = bench_view(1, cut, NULL, 0);
     struct volume *other = bench_view(1, second, NULL, 0);
@@ -239,11 +239,11 @@ Test(job, a_rollback_goes_on_where_it_was)
     shown = then;
     change_some(volume, &shown, 60);
     uint64_t from = volume_sequence(volume) - 1;
-    cr_assert_eq(roll_back(volume, cut, from, NULL, 0, 1), -ECANCELED);
-    cr_assert_eq(roll_back(volume, cut, from, NULL, 0, 0), 0);
+    cr_assert_eq(roll_back_now(volume, cut, from, NULL, 0, 1), -ECANCELED);
+    cr_assert_eq(roll_back_now(volume, cut, from, NULL, 0, 0), 0);
     must_show(volume, &then);
     uint64_t sequence = volume_sequence(volume);
-    cr_assert_eq(roll_back(volume, cut, from, NULL, 0, 0), 0);
+    cr_assert_eq(roll_back_now(volume, cut, from, NULL, 0, 0), 0);
     cr_assert_eq(volume_sequence(volume), sequence);
     must_show(volume, &then);
     volume_close(volume);
@@ -256,12 +256,12 @@ Test(job, a_rollback_to_before_a_flattening)
     make_line();
     uint64_t cut = cut_now(volumes[3]);
     then = shown;
-    cr_assert_eq(flatten(volumes[3]), 0);
+    cr_assert_eq(flatten_now(volumes[3]), 0);
     cr_assert_eq(volume_set_parents(volumes[3], NULL, 0), 0);
     change_some(volumes[3], &shown, 30);
     must_show(volumes[3], &shown);
     uint64_t from = volume_sequence(volumes[3]) - 1;
-    cr_assert_eq(roll_back(volumes[3], cut, from, line, 2, 0), 0);
+    cr_assert_eq(roll_back_now(volumes[3], cut, from, line, 2, 0), 0);
     must_show(volumes[3], &then);
     close_line();
 }
@@ -275,7 +275,7 @@ Test(job, a_rollback_of_a_clone)
     then = shown;
     change_some(volumes[3], &shown, 60);
     uint64_t from = volume_sequence(volumes[3]) - 1;
-    cr_assert_eq(roll_back(volumes[3], cut, from, line, 2, 0), 0);
+    cr_assert_eq(roll_back_now(volumes[3], cut, from, line, 2, 0), 0);
     must_show(volumes[3], &then);
     close_line();
 }

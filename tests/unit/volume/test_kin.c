@@ -35,7 +35,7 @@ static struct member *draw_member(void)
     unsigned count = 0;
     while (count < VOLUMES && members[count].volume != NULL)
         count++;
-    return &members[prng_below(&prng, count)];
+    return &members[prng_below(&prng, MAX(count, 1))];
 }
 
 static struct snapshot *draw_snapshot(const struct member *of)
@@ -166,11 +166,11 @@ static void roll_one_back(void)
     if (snapshot == NULL)
         return;
     uint64_t from = volume_sequence(member->volume) - 1;
-    int result = roll_back(member->volume, snapshot->cut, from, snapshot->line.parents,
-                           snapshot->line.count, (unsigned)prng_below(&prng, 3));
+    int result = roll_back_now(member->volume, snapshot->cut, from, snapshot->line.parents,
+                               snapshot->line.count, (unsigned)prng_below(&prng, 3));
     if (result == -ECANCELED)
-        result = roll_back(member->volume, snapshot->cut, from, snapshot->line.parents,
-                           snapshot->line.count, 0);
+        result = roll_back_now(member->volume, snapshot->cut, from, snapshot->line.parents,
+                               snapshot->line.count, 0);
     cr_assert_eq(result, 0);
     member->picture = snapshot->picture;
     must_show(member->volume, &member->picture);
