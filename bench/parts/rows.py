@@ -38,6 +38,12 @@ class Bench:
         target.start()
         return target
 
+    def iomesh_in(self, name, size, pool_bytes=None):
+        """A fresh pool beside another, in a directory of this name; not served."""
+        target = self.watch(Iomesh(self.directory / name, size, pool_bytes))
+        target.make()
+        return target
+
     def watch(self, target):
         """To be stopped when the row has ended, however it ends."""
         self.started.append(target)

@@ -8,7 +8,7 @@ import statistics
 import time
 import typing
 
-from . import gap, large, workloads
+from . import gap, large, snapshots, workloads
 from .rows import MIB, Bench, goal
 from .servers import GIB, Iomesh, QemuNbdQcow2, Raw, run, say
 from .workloads import job
@@ -129,6 +129,12 @@ ROWS = [
     Row("1 TiB volume, memory, open", large.large_volume, large.seconds),
     Row("in process", in_process, lambda options: 2 * options.seconds + options.rounds * 2 * (
         2 + 2 * options.seconds + options.size / GIB / FAST)),
+    Row("snapshot pause", snapshots.pause, snapshots.pause_seconds),
+    Row("writes after a snapshot", snapshots.before_and_after, snapshots.writes_seconds),
+    Row("reads with many snapshots", snapshots.reads, snapshots.reads_seconds),
+    Row("snapshots and clones of 1 TiB", snapshots.large, snapshots.large_seconds),
+    Row("snapshot delete", snapshots.delete, snapshots.delete_seconds),
+    Row("increments", snapshots.increments, snapshots.increment_seconds),
 ]
 
 

@@ -21,12 +21,8 @@
 #define IOMESH_EVENT_SPACE 5u         /* Full, or no longer [free bytes, total bytes]. */
 #define IOMESH_EVENT_CHECKPOINT 6u    /* Ended [pages, nanoseconds]. */
 #define IOMESH_EVENT_SCRUB 7u         /* Began, ended [blocks checked, blocks damaged]. */
-#define IOMESH_EVENT_VOLUME 8u        /* Created, deleted, resized [volume id, bytes]. */
+#define IOMESH_EVENT_VOLUME 8u        /* Created, deleted, its snapshots, … [volume id, bytes]. */
 #define IOMESH_EVENT_CONTROL 9u       /* The control socket. */
-/* Created, deleted, its space is back, rolled back to [volume id, cut]. Since 0.2. */
-#define IOMESH_EVENT_SNAPSHOT 10u
-/* A clone was made, flattened, is independent [volume id, bytes]. Since 0.2. */
-#define IOMESH_EVENT_CLONE 11u
 
 struct iomesh_event {
     uint32_t size;     /* Of this struct, as the library knows it. */

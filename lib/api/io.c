@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/pool.h"
+#include "api/control_client.h"
 
 /* The answer of the allocation map is filled in where the caller wants it. */
 _Static_assert(sizeof(struct iomesh_extent) == sizeof(struct volume_extent), "one layout");
@@ -32,8 +32,8 @@ void api_requests_close(struct api_requests *requests)
 
 /* --- Ends ---------------------------------------------------------------------------------- */
 
-static void io_count(struct iomesh_volume_stats *stats, const struct volume_io *io, int result,
-                     uint64_t took_ns)
+void api_io_count(struct iomesh_volume_stats *stats, const struct volume_io *io, int result,
+                  uint64_t took_ns)
 {
     stats->in_flight--;
     if (result != 0)
@@ -76,7 +76,7 @@ static void io_done(struct volume_io *io, int result)
     struct iomesh_volume *volume = request->volume;
     struct iomesh_pool *pool = volume->shared->pool;
     uint64_t took_ns = clock_now_ns(pool->clock) - request->start_ns;
-    io_count(&volume->shared->stats, io, result, took_ns);
+    api_io_count(&volume->shared->stats, io, result, took_ns);
     if (result == -ENOSPC)
         pool_tell_full(pool);
     iomesh_done_fn *done = request->done;
@@ -98,9 +98,8 @@ static void io_done(struct volume_io *io, int result)
 
 static int io_check_range(const struct iomesh_volume *volume, uint64_t offset, uint64_t length)
 {
-    const struct volume *inner = volume->shared->volume;
-    uint32_t sector = volume_sector_bytes(inner);
-    uint64_t size = volume_bytes(inner);
+    uint32_t sector = iomesh_volume_sector_bytes(volume);
+    uint64_t size = iomesh_volume_bytes(volume);
     if (offset % sector != 0 || length % sector != 0)
         return FAIL(-EINVAL, "%s: offset %llu or length %llu is not a multiple of %u bytes",
                     volume->name, (unsigned long long)offset, (unsigned long long)length, sector);
@@ -138,6 +137,8 @@ static int io_start(struct iomesh_volume *volume, const struct volume_io *with,
     struct iomesh_pool *pool = volume->shared->pool;
     if (done == NULL && extents_done == NULL)
         return FAIL(-EINVAL, "%s: a request needs a callback", volume->name);
+    if (volume->remote != NULL)
+        return api_remote_submit(volume, with, done, extents_done, context);
     struct list *node = list_pop_front(&pool->requests.free);
     if (node == NULL)
         return -EAGAIN;
@@ -266,7 +267,7 @@ int iomesh_changed(struct iomesh_volume *volume, uint64_t since, uint64_t offset
                    struct iomesh_extent *extents, uint32_t extent_max, iomesh_extents_fn *done,
                    void *context)
 {
-    if (since >= volume_view(volume->shared->volume))
+    if (volume->remote == NULL && since >= volume_view(volume->shared->volume))
         return FAIL(-EINVAL, "%s: is not newer than what it is compared with", volume->name);
     struct volume_io io = {.kind = VOLUME_CHANGED,
                            .offset = offset,

@@ -4,7 +4,7 @@
 
 static struct iomesh_engine *engine_of(const struct iomesh_volume *volume)
 {
-    return volume->shared->pool->engine;
+    return volume->shared->engine;
 }
 
 int iomesh_read_sync(struct iomesh_volume *volume, uint64_t offset, uint32_t length, void *data)

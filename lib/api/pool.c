@@ -79,7 +79,7 @@ void pool_control_closed(struct iomesh_pool *pool)
 
 void pool_shut(struct iomesh_pool *pool)
 {
-    if (pool->control != NULL) {
+    if (pool->control != NULL && !pool->control->quiet) {
         pool->state = POOL_CLOSE_CONTROL;
         pool_control_close(pool->control);
     } else if (pool->catalog != NULL) {
@@ -268,7 +268,8 @@ static unsigned pool_turn(struct engine_hook *hook)
         pool_watch_space(pool);
         return count;
     }
-    if (pool->state == POOL_CLOSE_REST && (pool->meta == NULL || meta_flying(pool->meta) == 0)) {
+    if (pool->state == POOL_CLOSE_REST && pool->control == NULL &&
+        (pool->meta == NULL || meta_flying(pool->meta) == 0)) {
         pool_gone(pool);
         return count + 1;
     }
@@ -352,10 +353,10 @@ int iomesh_pool_close(struct iomesh_pool *pool, iomesh_done_fn *done, void *cont
 {
     if (done == NULL)
         return FAIL(-EINVAL, "closing a pool needs a callback");
-    if (!list_empty(&pool->volumes))
+    const struct pool_control *control = pool->control;
+    if (pool->handles > (control != NULL ? control->handles : 0))
         return FAIL(-EBUSY, "%s: a volume is open: close it first", pool->url);
-    uint32_t operations =
-        pool->operations - (pool->control != NULL ? pool->control->operations : 0);
+    uint32_t operations = pool->operations - (control != NULL ? control->operations : 0);
     if (operations > 0)
         return FAIL(-EBUSY, "%s: %u operations are under way: wait for them", pool->url,
                     operations);

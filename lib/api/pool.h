@@ -15,16 +15,23 @@
 /* A volume that is open, by however many handles. */
 struct api_volume {
     struct list node; /* In pool->volumes. */
+    struct iomesh_engine *engine;
     struct iomesh_pool *pool;
     struct volume *volume;
+    /* Of another process's pool, which is NULL here as the volume is. */
+    uint64_t bytes;
+    uint32_t sector_bytes;
     uint32_t handle_count;
     struct iomesh_volume_stats stats;
 };
 
+struct control_volume;
+
 /* A handle. */
 struct iomesh_volume {
     struct api_volume *shared;
-    struct catalog_handle *handle;
+    struct catalog_handle *handle; /* One of these two. */
+    struct control_volume *remote; /* On a volume of another process. */
     const char *name;
     bool read_only;
     bool import; /* iomesh_import_end() has not ended. */
@@ -97,6 +104,7 @@ struct iomesh_pool {
     struct timer slow; /* Opening takes long: whoever waits hears for what. */
     uint64_t began_ns;
     uint32_t operations; /* Asked of the catalog and not told yet. */
+    uint32_t handles;    /* On volumes. */
     bool full;           /* Was told, and not yet that there is room again. */
     uint64_t full_ns;    /* When a request was last refused for it. */
 
@@ -122,6 +130,10 @@ void pool_tell_slow(struct iomesh_pool *pool);
 void pool_tell_full(struct iomesh_pool *pool);
 /* Once per turn: is there room again? */
 void pool_watch_space(struct iomesh_pool *pool);
+
+/* Of io.c: one request that ended, in the numbers of its volume. */
+void api_io_count(struct iomesh_volume_stats *stats, const struct volume_io *io, int result,
+                  uint64_t took_ns);
 
 /* Of histogram.c. */
 void api_histogram_add(struct iomesh_histogram *histogram, uint64_t ns);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/control_client.h"
 #include "api/operation.h"
 
 _Static_assert(IOMESH_SNAPSHOTS_MAX == CATALOG_SNAPSHOTS_MAX, "one limit");
@@ -318,6 +319,8 @@ int iomesh_import_end(struct iomesh_volume *volume, iomesh_done_fn *done, void *
     if (volume->in_flight > 0)
         return FAIL(-EBUSY, "%s: %u requests are in flight: wait for them", volume->name,
                     volume->in_flight);
+    if (volume->remote != NULL)
+        return api_remote_import_end(volume, done, context);
     struct api_operation *operation = api_operation_begin(volume->shared->pool, context);
     if (operation == NULL)
         return -ENOMEM;

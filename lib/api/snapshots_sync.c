@@ -198,7 +198,7 @@ int iomesh_import_begin_sync(struct iomesh_pool *pool, const char *name,
 
 int iomesh_import_end_sync(struct iomesh_volume *volume)
 {
-    struct iomesh_engine *engine = volume->shared->pool->engine;
+    struct iomesh_engine *engine = volume->shared->engine;
     REFUSE_IN_CALLBACK(engine);
     struct api_waiter waiter;
     return api_waiter_end(engine, &waiter, iomesh_import_end(volume, api_waiter_done, &waiter));

@@ -152,7 +152,7 @@ int iomesh_volume_close_sync(struct iomesh_volume *volume)
 {
     if (volume == NULL)
         return 0;
-    struct iomesh_engine *engine = volume->shared->pool->engine;
+    struct iomesh_engine *engine = volume->shared->engine;
     REFUSE_IN_CALLBACK(engine);
     struct api_waiter waiter;
     return api_waiter_end(engine, &waiter, iomesh_volume_close(volume, api_waiter_done, &waiter));

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/control_client.h"
 #include "api/operation.h"
 
 int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
@@ -139,6 +140,7 @@ static struct api_volume *volume_share(struct iomesh_pool *pool, struct volume *
     struct api_volume *shared = calloc(1, sizeof *shared);
     if (shared == NULL)
         return NULL;
+    shared->engine = pool->engine;
     shared->pool = pool;
     shared->volume = volume;
     shared->handle_count = 1;
@@ -179,6 +181,7 @@ void api_operation_opened(void *context, int result, struct catalog_handle *hand
             catalog_handle_close(handle, handle_dropped, operation);
             return;
         }
+        operation->pool->handles++;
         volume->handle = handle;
         volume->name = catalog_handle_name(handle);
         volume->read_only = operation->read_only;
@@ -220,10 +223,13 @@ int iomesh_volume_close(struct iomesh_volume *volume, iomesh_done_fn *done, void
     if (volume->in_flight > 0)
         return FAIL(-EBUSY, "%s: %u requests are in flight: wait for them", volume->name,
                     volume->in_flight);
+    if (volume->remote != NULL)
+        return api_remote_close(volume, done, context);
     struct api_operation *operation = api_operation_begin(volume->shared->pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
+    operation->pool->handles--;
     struct catalog_handle *handle = volume->handle;
     volume_unshare(volume->shared);
     free(volume);
@@ -233,12 +239,13 @@ int iomesh_volume_close(struct iomesh_volume *volume, iomesh_done_fn *done, void
 
 uint64_t iomesh_volume_bytes(const struct iomesh_volume *volume)
 {
-    return volume_bytes(volume->shared->volume);
+    return volume->remote != NULL ? volume->shared->bytes : volume_bytes(volume->shared->volume);
 }
 
 uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volume)
 {
-    return volume_sector_bytes(volume->shared->volume);
+    return volume->remote != NULL ? volume->shared->sector_bytes
+                                  : volume_sector_bytes(volume->shared->volume);
 }
 
 const char *iomesh_volume_name(const struct iomesh_volume *volume)

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames, and requests in them. */
+/* Frames. */
 #include "control/frame.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include "control/control.pb-c.h"
 
 #define MAGIC 0x53434d49u /* "IMCS" */
 
@@ -45,48 +41,4 @@ int control_frame_pack(const ProtobufCMessage *message, struct control_bytes *re
     assert(written == packed);
     *ret_bytes = (struct control_bytes){.bytes = bytes, .length = CONTROL_FRAME_BYTES + written};
     return 0;
-}
-
-int control_request_encode(const struct control_request *request, struct control_bytes *ret_bytes)
-{
-    Control__Request message = CONTROL__REQUEST__INIT;
-    message.id = request->id;
-    message.kind = request->kind;
-    message.name = (char *)request->name;
-    message.bytes = request->bytes;
-    message.sector_bytes = request->sector_bytes;
-    message.flags = request->flags;
-    message.limit = request->limit;
-    message.index = request->index;
-    return control_frame_pack(&message.base, ret_bytes);
-}
-
-static int request_take(const Control__Request *message, struct control_request *request)
-{
-    if (message->base.n_unknown_fields > 0)
-        return FAIL(-ENOTSUP, "the request says more than the owner of the pool understands: "
-                              "use programs of one release");
-    size_t length = strlen(message->name);
-    if (length > IOMESH_NAME_BYTES_MAX)
-        return FAIL(-EINVAL, "a name of %zu bytes: at most %u", length, IOMESH_NAME_BYTES_MAX);
-    memcpy(request->name, message->name, length + 1);
-    request->kind = message->kind;
-    request->bytes = message->bytes;
-    request->sector_bytes = message->sector_bytes;
-    request->flags = message->flags;
-    request->limit = message->limit;
-    request->index = message->index;
-    return 0;
-}
-
-int control_request_decode(const uint8_t *bytes, size_t length, struct control_request *ret_request)
-{
-    Control__Request *message = control__request__unpack(NULL, length, bytes);
-    if (message == NULL)
-        return FAIL(-EPROTO, "a request on the control socket cannot be read");
-    struct control_request request = {.id = message->id};
-    int result = request_take(message, &request);
-    control__request__free_unpacked(message, NULL);
-    *ret_request = request;
-    return result;
 }

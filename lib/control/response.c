@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/control.pb-c.h"
 #include "control/frame.h"
 
 #define PATH_BYTES_MAX 4096u
@@ -72,39 +71,6 @@
         (to)->is_file = (from)->is_file;           \
     } while (0)
 
-#define VOLUME_COPY(to, from)                      \
-    do {                                           \
-        (to)->id = (from)->id;                     \
-        (to)->bytes = (from)->bytes;               \
-        (to)->sector_bytes = (from)->sector_bytes; \
-        (to)->created_ns = (from)->created_ns;     \
-        (to)->open_count = (from)->open_count;     \
-        (to)->flags = (from)->flags;               \
-    } while (0)
-
-void control_response_done(struct control_response *response)
-{
-    free(response->device_path);
-    free(response->volumes);
-    *response = (struct control_response){0};
-}
-
-int control_response_add(struct control_response *response, const struct iomesh_volume_info *info)
-{
-    if (response->volume_count == CONTROL_LIST_MAX)
-        return FAIL(-EMSGSIZE, "an answer has at most %u volumes", CONTROL_LIST_MAX);
-    if (response->volume_count == response->volume_max) {
-        uint32_t count = response->volume_max == 0 ? 1 : 2 * response->volume_max;
-        void *volumes = realloc(response->volumes, count * sizeof *response->volumes);
-        if (volumes == NULL)
-            return FAIL(-ENOMEM, "the control socket: no memory");
-        response->volumes = volumes;
-        response->volume_max = count;
-    }
-    response->volumes[response->volume_count++] = *info;
-    return 0;
-}
-
 /* --- Encoding ------------------------------------------------------------------------------ */
 
 static void status_put(Control__Status *to, struct iomesh_pool_status *from)
@@ -123,13 +89,6 @@ static void device_put(Control__Device *to, const struct iomesh_device_status *f
     to->path.len = path != NULL ? strlen(path) : 0;
 }
 
-static void volume_put(Control__Volume *to, struct iomesh_volume_info *from)
-{
-    control__volume__init(to);
-    VOLUME_COPY(to, from);
-    to->name = from->name;
-}
-
 int control_response_encode(const struct control_response *response,
                             struct control_bytes *ret_bytes)
 {
@@ -137,33 +96,29 @@ int control_response_encode(const struct control_response *response,
     Control__Response message = CONTROL__RESPONSE__INIT;
     Control__Status status;
     Control__Device device;
-    size_t count = response->volume_count;
-    Control__Volume *volumes = calloc(count + 1, sizeof *volumes);
-    Control__Volume **each = calloc(count + 1, sizeof *each);
-    int result = -ENOMEM;
-    if (volumes != NULL && each != NULL) {
-        for (size_t i = 0; i < count; i++) {
-            volume_put(&volumes[i], &response->volumes[i]);
-            each[i] = &volumes[i];
-        }
-        message.n_volumes = count;
-        message.volumes = each;
-        message.id = response->id;
-        message.result = response->result;
-        message.process = response->process;
-        message.sentence = (char *)response->sentence;
-        if (response->has_status) {
-            status_put(&status, &pool_status);
-            message.status = &status;
-        }
-        if (response->has_device) {
-            device_put(&device, &response->device, response->device_path);
-            message.device = &device;
-        }
-        result = control_frame_pack(&message.base, ret_bytes);
+    struct control_rows rows;
+    message.id = response->id;
+    message.result = response->result;
+    message.process = response->process;
+    message.sentence = (char *)response->sentence;
+    message.more = response->more;
+    message.progress_done = response->progress_done;
+    message.progress_total = response->progress_total;
+    message.handle = response->handle;
+    message.read_only = response->read_only;
+    message.payload = response->payload;
+    if (response->has_status) {
+        status_put(&status, &pool_status);
+        message.status = &status;
     }
-    free(volumes);
-    free(each);
+    if (response->has_device) {
+        device_put(&device, &response->device, response->device_path);
+        message.device = &device;
+    }
+    int result = control_rows_put(&rows, response, &message);
+    if (result == 0)
+        result = control_frame_pack(&message.base, ret_bytes);
+    control_rows_done(&rows);
     return result;
 }
 
@@ -196,34 +151,26 @@ static int device_take(struct control_response *response, const Control__Device 
     return 0;
 }
 
-static int volume_take(struct control_response *response, const Control__Volume *from)
-{
-    struct iomesh_volume_info info = {.size = sizeof info};
-    struct iomesh_volume_info *to = &info;
-    size_t length = strlen(from->name);
-    if (length > IOMESH_NAME_BYTES_MAX)
-        return -EPROTO;
-    memcpy(info.name, from->name, length + 1);
-    VOLUME_COPY(to, from);
-    return control_response_add(response, &info);
-}
-
 static int response_take(struct control_response *response, const Control__Response *message)
 {
     response->id = message->id;
     response->result = message->result;
     response->process = message->process;
     (void)snprintf(response->sentence, sizeof response->sentence, "%s", message->sentence);
+    if (message->more > 1 || message->read_only > 1 || message->payload > CONTROL_PAYLOAD_BYTES_MAX)
+        return -EPROTO;
+    response->more = message->more;
+    response->read_only = message->read_only;
+    response->payload = message->payload;
+    response->handle = message->handle;
+    response->progress_done = message->progress_done;
+    response->progress_total = message->progress_total;
     response->has_status = message->status != NULL;
     response->has_device = message->device != NULL;
     if (response->has_status && !status_take(&response->status, message->status))
         return -EPROTO;
     int result = response->has_device ? device_take(response, message->device) : 0;
-    if (message->n_volumes > CONTROL_LIST_MAX)
-        result = -EPROTO;
-    for (size_t i = 0; result == 0 && i < message->n_volumes; i++)
-        result = volume_take(response, message->volumes[i]);
-    return result;
+    return result != 0 ? result : control_rows_take(response, message);
 }
 
 int control_response_decode(const uint8_t *bytes, size_t length,

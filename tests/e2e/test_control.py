@@ -335,7 +335,7 @@ def test_another_user_is_turned_away_twice(served):
 @pytest.mark.parametrize("bytes_, code, pattern", [
     (b"GET / HTTP/1.0\r\n\r\n", -71, "not of iomesh"),
     (frame(b"", version=2), -5004, "speaks version 2, this one 1"),
-    (b"IMCS" + struct.pack("<HHI", 1, 0, 4097), -90, "4097 bytes"),
+    (b"IMCS" + struct.pack("<HHI", 1, 0, 12289), -90, "12289 bytes"),
     (b"IMCS" + struct.pack("<HHI", 1, 0, 0xFFFFFFFF), -90, "4294967295 bytes"),
     (b"IMCS" + struct.pack("<HHI", 1, 1, 0), -71, "broken head"),
     (frame(b"\xff" * 100), -71, "cannot be read"),
@@ -361,7 +361,7 @@ def test_what_is_not_known_or_not_built_is_refused_and_the_connection_goes_on(se
     assert code == -95 and "request 99" in sentence
     code, sentence = ask(peer, ATTACH, field(3, b"web"))
     assert code == -95 and "not built yet" in sentence
-    code, sentence = ask(peer, CREATE, field(3, b"web"), field(4, MIB), field(15, 1))
+    code, sentence = ask(peer, CREATE, field(3, b"web"), field(4, MIB), field(31, 1))
     assert code == -95 and "says more" in sentence
     code, sentence = ask(peer, CREATE, field(3, b"web"), field(4, MIB), field(6, 1))
     assert code == -22 and "flags" in sentence

@@ -34,7 +34,19 @@ static void fuzz_request(const uint8_t *data, size_t size)
     assert(control_request_decode(bytes.bytes + CONTROL_FRAME_BYTES,
                                   bytes.length - CONTROL_FRAME_BYTES, &second) == 0);
     assert(first.id == second.id && first.kind == second.kind && first.bytes == second.bytes &&
-           strcmp(first.name, second.name) == 0);
+           strcmp(first.name, second.name) == 0 && strcmp(first.target, second.target) == 0);
+    assert(first.offset == second.offset && first.length == second.length &&
+           first.since == second.since && first.handle == second.handle);
+    assert(first.payload == second.payload && first.payload <= CONTROL_PAYLOAD_BYTES_MAX &&
+           (first.payload == 0 || first.kind == CONTROL_WRITE));
+    assert(first.has_uuid == second.has_uuid && first.has_base == second.has_base &&
+           memcmp(first.uuid, second.uuid, sizeof first.uuid) == 0 &&
+           memcmp(first.base, second.base, sizeof first.base) == 0);
+    assert(first.name_count == second.name_count);
+    for (uint32_t i = 0; i < first.name_count; i++)
+        assert(strcmp(first.names[i], second.names[i]) == 0);
+    control_request_done(&first);
+    control_request_done(&second);
     free(bytes.bytes);
 }
 
@@ -52,6 +64,16 @@ static void fuzz_response(const uint8_t *data, size_t size)
                                    bytes.length - CONTROL_FRAME_BYTES, &second) == 0);
     assert(first.volume_count == second.volume_count && first.result == second.result);
     assert(memcmp(&first.status, &second.status, sizeof first.status) == 0);
+    assert(first.more == second.more && first.handle == second.handle &&
+           first.progress_done == second.progress_done && first.payload == second.payload);
+    assert(first.snapshot_count == second.snapshot_count &&
+           first.group_count == second.group_count && first.extent_count == second.extent_count);
+    for (uint32_t i = 0; i < first.snapshot_count; i++)
+        assert(memcmp(&first.snapshots[i], &second.snapshots[i], sizeof *first.snapshots) == 0);
+    for (uint32_t i = 0; i < first.group_count; i++)
+        assert(first.groups[i].volume_count == second.groups[i].volume_count);
+    for (uint32_t i = 0; i < first.extent_count; i++)
+        assert(first.extents[i].bytes == second.extents[i].bytes);
     control_response_done(&first);
     control_response_done(&second);
     free(bytes.bytes);

@@ -97,24 +97,25 @@ Test(control, a_request_that_says_more_than_is_known_is_not_half_done)
     struct control_request got;
     cr_assert_eq(control_request_encode(&sent, &bytes), 0);
     size_t length = bytes.length - CONTROL_FRAME_BYTES;
-    uint8_t *longer = malloc(length + 2);
+    uint8_t *longer = malloc(length + 3);
     memcpy(longer, body(), length);
-    longer[length] = 15 << 3; /* Field 15, a number. */
-    longer[length + 1] = 1;
-    cr_assert_eq(control_request_decode(longer, length + 2, &got), -ENOTSUP);
+    longer[length] = (31 << 3 & 127) | 128; /* Field 31, a number. */
+    longer[length + 1] = 31 << 3 >> 7;
+    longer[length + 2] = 1;
+    cr_assert_eq(control_request_decode(longer, length + 3, &got), -ENOTSUP);
     cr_assert_eq(got.id, sent.id, "the answer needs the number of the request");
     free(longer);
 }
 
-Test(control, a_name_of_129_bytes_is_refused)
+Test(control, a_name_longer_than_that_of_a_snapshot_is_refused)
 {
     struct control_request got;
-    uint8_t message[3 + 129] = {3 << 3 | 2, 129, 1}; /* Field 3, 129 bytes. */
-    memset(message + 3, 'x', 129);
+    uint8_t message[3 + 258] = {3 << 3 | 2, (258 & 127) | 128, 258 >> 7}; /* Field 3, 258 bytes. */
+    memset(message + 3, 'x', 258);
     cr_assert_eq(control_request_decode(message, sizeof message, &got), -EINVAL);
-    message[1] = 128;
+    message[1] = (257 & 127) | 128;
     cr_assert_eq(control_request_decode(message, sizeof message - 1, &got), 0);
-    cr_assert_eq(strlen(got.name), 128);
+    cr_assert_eq(strlen(got.name), 257);
 }
 
 Test(control, a_status_and_a_device_come_back_as_they_were)
@@ -151,8 +152,11 @@ Test(control, a_full_page_of_the_longest_names_fits_into_an_answer)
                                       .bytes = UINT64_MAX,
                                       .created_ns = UINT64_MAX,
                                       .open_count = UINT32_MAX,
-                                      .flags = UINT32_MAX};
+                                      .flags = UINT32_MAX,
+                                      .snapshot_count = UINT64_MAX};
     memset(info.name, 'n', IOMESH_NAME_BYTES_MAX);
+    memset(info.parent, 'p', IOMESH_NAME_BYTES_MAX);
+    memset(info.parent_snapshot, 's', IOMESH_NAME_BYTES_MAX);
     for (unsigned i = 0; i < CONTROL_LIST_MAX; i++)
         cr_assert_eq(control_response_add(&sent, &info), 0);
     cr_assert_eq(control_response_add(&sent, &info), -EMSGSIZE);

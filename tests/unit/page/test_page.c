@@ -433,3 +433,80 @@ Test(page, who_finds_every_frame_pinned_is_woken_when_one_is_let_go)
     cr_assert_not_null(pages_child(pages, top, 100));
     pages_close(pages);
 }
+
+Test(page, a_version_that_was_given_away_is_not_replaced)
+{
+    struct page_root root, other = {.pointer = {.kind = POINTER_HOLE}};
+    struct pages *pages = one_leaf(&root);
+    struct page *top = pages_root(pages, &root);
+    struct page *leaf = pages_child(pages, top, 3);
+    uint64_t place = page_pointer(leaf).place;
+    cr_assert(!page_changed(leaf));
+    struct pointer given = page_disown(leaf);
+    cr_assert_eq(given.place, place);
+    cr_assert_eq(given.sequence, 5);
+    cr_assert(page_changed(leaf));
+    cr_assert_eq(page_pointer(leaf).kind, POINTER_HOLE);
+    page_unpin(leaf);
+    page_unpin(top);
+    page_set_root(pages->cache, &other, &given);
+    leaf_set(pages, &root, 9, 8);
+    pages_checkpoint(pages);
+    cr_assert_eq(pages->state[place], 1);
+    cr_assert_eq(pages->replaced, 1); /* The root's. */
+    struct page *copy = pages_root(pages, &other);
+    cr_assert_eq(page_slot(copy, 9).sequence, 5);
+    page_drop(copy, &hole);
+    cr_assert_eq(pages->state[place], 2);
+    cr_assert_eq(leaf_sequence(pages, &root, 9), 8);
+    pages_close(pages);
+}
+
+Test(page, a_page_moves_to_another_root_as_it_is)
+{
+    for (unsigned dirty = 0; dirty < 2; dirty++) {
+        struct pages *pages = pages_open(1, 64);
+        struct page_root from = {.pointer = hole}, to = {.pointer = hole};
+        struct page *page = page_create_root(pages->cache, &from, &hole);
+        struct pointer pointer = pages_data(100, 5);
+        page_set_slot(page, 9, &pointer);
+        if (dirty == 0)
+            pages_checkpoint(pages);
+        page_move_root(pages->cache, &from, &to);
+        cr_assert_eq(from.pointer.kind, POINTER_HOLE);
+        cr_assert_null(page_cached_root(&from));
+        cr_assert_eq(page_cached_root(&to), page);
+        pointer.sequence = 6;
+        page_set_slot(page, 10, &pointer);
+        page_unpin(page);
+        pages_checkpoint(pages);
+        cr_assert_eq(from.frozen_pointer.kind, POINTER_HOLE);
+        cr_assert_eq(to.frozen_pointer.sequence, 6);
+        cr_assert_eq(pages->replaced, dirty == 0 ? 1 : 0);
+        pages_reopen(pages, 64);
+        to = (struct page_root){.pointer = to.pointer};
+        page = pages_root(pages, &to);
+        cr_assert_eq(page_slot(page, 9).sequence, 5);
+        page_unpin(page);
+        pages_close(pages);
+    }
+}
+
+Test(page, a_copy_goes_its_own_way)
+{
+    struct page_root root, other = {.pointer = {.kind = POINTER_HOLE}};
+    struct pages *pages = one_leaf(&root);
+    struct page *top = pages_root(pages, &root);
+    struct page *leaf = pages_child(pages, top, 3);
+    struct page *copy = page_copy_root(pages->cache, &other, leaf);
+    struct pointer pointer = pages_data(200, 9);
+    page_set_slot(leaf, 9, &pointer);
+    cr_assert_eq(page_slot(copy, 9).sequence, 5);
+    page_unpin(copy);
+    page_unpin(leaf);
+    page_unpin(top);
+    pages_checkpoint(pages);
+    cr_assert_eq(other.frozen_pointer.kind, POINTER_RAW);
+    cr_assert_eq(other.frozen_pointer.sequence, 5);
+    pages_close(pages);
+}

@@ -336,3 +336,147 @@ Test(views, few_segment_objects_are_enough_for_many_who_want_two)
     for (unsigned i = 0; i < MANY; i++)
         cr_assert_eq(shows(1000, (uint64_t)i * SEGMENT_BLOCKS), 10 + i);
 }
+
+/* --- Damage ----------------------------------------------------------------------------------- */
+
+/* 20 owns 3 as of 10 and 4 as of 11, 40 owns 3 as of 21 and 4 as of 11; the head has them newer. */
+static void two_owners(void)
+{
+    set(3, 10, 0);
+    set(4, 11, 0);
+    set(3, 21, 20);
+    set(3, 41, 40);
+    set(4, 42, 40);
+    forest_checkpoint(forest);
+}
+
+/* The page of the owner that a view shows, broken; as it stood. */
+static uint64_t rot(uint64_t view)
+{
+    struct tree_path *path = &forest->path;
+    int result;
+    while ((result = tree_path_open(path, VOLUME, view, 0, false)) == -EAGAIN)
+        forest_turn(forest);
+    uint64_t place = page_pointer(path->page).place;
+    tree_path_close(path);
+    sim_disk_rot(forest->disk, place * BLOCK_BYTES, BLOCK_BYTES);
+    forest_reopen(forest);
+    return place;
+}
+
+static int view_error(uint64_t view)
+{
+    int result;
+    while ((result = tree_path_open(&forest->path, VOLUME, view, 0, false)) == -EAGAIN)
+        forest_turn(forest);
+    if (result == 0)
+        tree_path_close(&forest->path);
+    return result;
+}
+
+static void give_up(uint64_t cut)
+{
+    int result;
+    while ((result = tree_view_give_up(&forest->path, VOLUME, 0, cut)) == -EAGAIN)
+        forest_turn(forest);
+    cr_assert_eq(result, 0);
+}
+
+/* What nobody can name stays in use: here it is, so that the rest may be proved. */
+static void lost(unsigned blocks)
+{
+    unsigned found = 0;
+    struct survey *survey = calloc(1, sizeof *survey);
+    forest_settle(forest);
+    survey_run(survey, forest);
+    for (uint32_t i = FOREST_PAGE_BLOCKS; i < FOREST_BLOCKS; i++) {
+        if (forest->state[i] != PLACE_OUT || survey->reached[i])
+            continue;
+        forest->state[i] = PLACE_FREE;
+        forest->in_durable[i] = false;
+        found++;
+    }
+    free(survey);
+    cr_assert_eq(found, blocks);
+}
+
+Test(views, a_damaged_page_is_told_to_those_who_read_that_view_alone)
+{
+    two_owners();
+    rot(40);
+    cr_assert_eq(view_error(40), IOMESH_CORRUPT);
+    cr_assert_eq(shows(20, 3), 10);
+    cr_assert_eq(shows(VIEW_HEAD, 3), 41);
+    cr_assert_eq(forest_drop_view(forest, VOLUME, 0, 40, 20), IOMESH_CORRUPT);
+    cr_assert_eq(view_error(40), IOMESH_CORRUPT); /* It is still there. */
+    give_up(40);
+    give_up(40); /* Twice does no harm. */
+    lost(1);     /* 3 as of 21. */
+    cr_assert_eq(shows(20, 3), 10);
+    drop(20, 0);
+    cr_assert_eq(out_count(), 2);
+}
+
+Test(views, a_page_goes_without_the_damaged_one_behind_it)
+{
+    two_owners();
+    rot(40);
+    cr_assert_eq(forest_drop_view(forest, VOLUME, 0, 20, 0), IOMESH_CORRUPT);
+    give_up(20);
+    give_up(40);
+    lost(3); /* 3 as of 10 and 21, 4 as of 11. */
+    cr_assert_eq(shows(VIEW_HEAD, 4), 42);
+}
+
+Test(views, what_is_given_up_in_memory_is_written_no_more)
+{
+    set(3, 10, 0);
+    set(3, 21, 20);
+    give_up(20);
+    lost(1);
+    prove();
+}
+
+Test(views, a_damaged_page_moves_to_the_cut_that_relies_on_it)
+{
+    two_owners();
+    rot(20);
+    drop(20, 15);
+    cr_assert_eq(view_error(15), IOMESH_CORRUPT);
+    uint64_t owner;
+    cr_assert_eq(tree_view_before(&forest->path, VOLUME, 0, 40, &owner), 0);
+    cr_assert_eq(owner, 15);
+    give_up(15);
+    lost(1); /* 3 as of 10; 40 shows the other. */
+}
+
+/* --- Walks ------------------------------------------------------------------------------------ */
+
+static unsigned shared_told, pages_told;
+
+static void count_shared(struct survey *survey, const struct tree_visit *visit)
+{
+    (void)survey;
+    shared_told += visit->shared;
+    pages_told += visit->what == TREE_VISIT_MAP && segment_is_view(visit->key.segment);
+    if (segment_is_view(visit->key.segment))
+        cr_assert_eq(visit->block / MAP_BLOCKS, 300);
+}
+
+Test(views, a_walk_tells_a_block_once_as_its_own)
+{
+    const uint64_t base = 300 * MAP_BLOCKS;
+    for (unsigned i = 0; i < 10; i++)
+        set(base + i, 10 + i, 0);
+    set(base + 0, 31, 30);
+    set(base + 1, 41, 40);
+    struct survey *survey = calloc(1, sizeof *survey);
+    survey->look = count_shared;
+    survey->pause_every = 3;
+    survey_run(survey, forest);
+    survey_check(survey, forest);
+    cr_assert_eq(survey->blocks, 30);
+    cr_assert_eq(pages_told, 2);
+    cr_assert_eq(shared_told, 9 + 9); /* 40 has 9 of those of 30, the head 9 of those of 40. */
+    free(survey);
+}
