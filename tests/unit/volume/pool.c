@@ -258,7 +258,7 @@ int import_abandon(const char *name)
 /* What a block of a volume, or of NAME@SNAPSHOT, reads as. */
 int block_look(const char *name, uint64_t offset)
 {
-    struct catalog_handle *handle;
+    struct catalog_handle *handle = NULL;
     int result = handle_open(name, true, &handle);
     if (result != 0)
         return result;
@@ -269,7 +269,7 @@ int block_look(const char *name, uint64_t offset)
 
 void block_put(const char *name, uint64_t offset, uint8_t byte)
 {
-    struct catalog_handle *handle;
+    struct catalog_handle *handle = NULL;
     cr_assert_eq(handle_open(name, false, &handle), 0, "%s", base_last_error());
     cr_assert_eq(block_write(handle, offset, byte), 0);
     cr_assert_eq(handle_close(handle), 0);
