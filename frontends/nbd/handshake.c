@@ -100,7 +100,7 @@ void handshake_answered(struct connection *connection, bool alive, const char *r
 
 void handshake_refuse(struct connection *connection, int error)
 {
-    const bool unknown = error == -ENOENT || error == -EINVAL || error == -ENOTSUP;
+    const bool unknown = error == -ENOENT || error == -EINVAL;
     const char *sentence = unknown            ? "no such export"
                            : error == -ENOMEM ? "no memory to open it"
                            : error == -ENOSPC ? "no space to open it for writing"

@@ -155,7 +155,7 @@ static void contexts_ended(void *context, int result)
     struct connection *connection = context;
     if (!awaited(connection))
         return;
-    if (result != 0 && result != -ENOTSUP) {
+    if (result != 0) {
         connection->stage = NAMES_NONE;
         handshake_refuse(connection, result);
         return;

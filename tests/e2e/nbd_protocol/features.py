@@ -181,8 +181,18 @@ def status_payload(server):
         fails(nbd.EINVAL, peer.call, nbd.CMD_BLOCK_STATUS, 0, 0, 0, other)
 
 
+def changed_since(server):
+    with server.open() as peer:
+        peer.write(0, os.urandom(4 * RUN))
+    server.snapshot("disk@before")
+    for mode in (STRUCTURED, EXTENDED):
+        with server.open(mode=mode, since=["before"]) as peer:
+            peer.write(RUN, os.urandom(RUN))
+            assert peer.changed(0, 4 * RUN, "before") == [(RUN, RUN)]
+
+
 # By the name that a planted build knows (see PLANTED in frontends/nbd).
 ALL = {"read": read, "write": write, "flush": flush, "fua": fua, "multi-conn": multi_conn,
        "trim": trim, "write-zeroes": write_zeroes, "no-hole": no_hole, "fast-zero": fast_zero,
        "df": df, "cache": cache, "block-status": block_status, "req-one": req_one,
-       "status-payload": status_payload}
+       "status-payload": status_payload, "changed-since": changed_since}
