@@ -15,24 +15,17 @@
  * Exit status 1 names the first that is false.
  */
 #include <errno.h>
-#include <ftw.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <iomesh/iomesh.h>
 
 #include "base/base.h"
 #include "fault/failing.h"
-#include "fault/fault.h"
+#include "fault/lives.h"
 
-#define MIB (1ull << 20)
-#define BLOCK 4096u
 #define BLOCKS 16u    /* That an operation changes. */
 #define OLD_BLOCKS 32 /* That hold 'a'. */
 #define NEW_BLOCKS 48 /* And 'k', acknowledged and not flushed when its writer was killed. */
@@ -49,95 +42,7 @@ static const char *const operation_names[OPERATIONS] = {
     "block-status", "close"};
 /* clang-format on */
 
-static char base_path[64];
-static struct iomesh_engine *engine;
-static struct iomesh_pool *pool;
-static struct iomesh_volume *volume;
 static _Alignas(4096) uint8_t data[NEW_BLOCKS * BLOCK];
-
-/* What the first life tells the second. */
-static struct outcome {
-    int result;       /* Of the operation. */
-    int after_result; /* Of the write after it. */
-    bool written_after;
-    bool fired;
-    bool ended;
-    char wrong[400];
-} * outcome;
-
-static bool verbose; /* One fault alone: whatever the library has to say is shown. */
-
-static bool wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static bool wrong(const char *format, ...)
-{
-    if (outcome->wrong[0] != '\0')
-        return false;
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(outcome->wrong, sizeof outcome->wrong, format, arguments);
-    va_end(arguments);
-    return false;
-}
-
-static void path_of(char path[128], const char *prefix, const char *name)
-{
-    (void)snprintf(path, 128, "%s%s/%s", prefix, base_path, name);
-}
-
-/* --- Opening, closing ----------------------------------------------------------------------- */
-
-static void on_trace(void *context, const struct iomesh_event *event)
-{
-    (void)context;
-    (void)fprintf(stderr, "      %u: %s\n", event->severity, event->text);
-}
-
-static int engine_start(void)
-{
-    struct iomesh_engine_options options = IOMESH_ENGINE_OPTIONS_INIT;
-    options.trace = verbose ? on_trace : NULL;
-    options.buffer_bytes = 4 * MIB;
-    return iomesh_engine_open(&options, &engine);
-}
-
-static int pool_start(const char *name)
-{
-    char url[128];
-    path_of(url, "file:", name);
-    struct iomesh_pool_options options = IOMESH_POOL_OPTIONS_INIT;
-    options.flags = IOMESH_POOL_NO_SCRUB | IOMESH_POOL_NO_CONTROL;
-    options.requests_max = 64;
-    options.cache_bytes = 4 * MIB;
-    return iomesh_pool_open_sync(engine, url, &options, &pool);
-}
-
-static int pool_make(const char *name)
-{
-    char url[128];
-    path_of(url, "file:", name);
-    struct iomesh_pool_init_options init = IOMESH_POOL_INIT_OPTIONS_INIT;
-    init.bytes = IOMESH_POOL_BYTES_MIN;
-    return iomesh_pool_init(url, &init);
-}
-
-static int pool_check(const char *name, struct iomesh_check_result *ret_checked)
-{
-    char url[128];
-    path_of(url, "file:", name);
-    return iomesh_pool_check(url, 0, NULL, NULL, NULL, ret_checked);
-}
-
-/* The first error of closing what is open. */
-static int all_close(void)
-{
-    int result = iomesh_volume_close_sync(volume);
-    volume = NULL;
-    int pool_result = iomesh_pool_close_sync(pool);
-    pool = NULL;
-    int engine_result = iomesh_engine_close(engine);
-    engine = NULL;
-    return result != 0 ? result : pool_result != 0 ? pool_result : engine_result;
-}
 
 static int create(const char *name, uint64_t bytes)
 {
@@ -151,11 +56,6 @@ static int put(unsigned block, unsigned count, char byte, uint32_t flags)
 {
     memset(data, byte, (size_t)count * BLOCK);
     return iomesh_write_sync(volume, (uint64_t)block * BLOCK, count * BLOCK, data, flags);
-}
-
-static bool must(int result, const char *what)
-{
-    return result == 0 ? true : wrong("%s: %d (%s)", what, result, iomesh_last_error());
 }
 
 /* A pool of two volumes, each with 32 blocks of 'a'; killed: and 'k' behind them in one. */
@@ -392,16 +292,6 @@ static bool again_right(enum operation operation)
     return must(operation_run(operation), "it cannot be done now");
 }
 
-static bool checks_out(void)
-{
-    struct iomesh_check_result checked = IOMESH_CHECK_RESULT_INIT;
-    if (!must(pool_check("pool", &checked), "pool check"))
-        return false;
-    return checked.faults == 0
-               ? true
-               : wrong("pool check: %llu faults", (unsigned long long)checked.faults);
-}
-
 static bool life_two(enum operation operation)
 {
     if (operation == INIT) {
@@ -419,56 +309,12 @@ static bool life_two(enum operation operation)
 
 /* --- One fault ------------------------------------------------------------------------------ */
 
-static int remove_one(const char *path, const struct stat *what, int type, struct FTW *at)
-{
-    (void)what, (void)type, (void)at;
-    return remove(path);
-}
-
-static void directory_remove(const char *name)
-{
-    char path[128];
-    path_of(path, "", name);
-    (void)nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-static bool command(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static bool command(const char *format, ...)
-{
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    int status =
-        system(text); // NOLINT(cert-env33-c): cp knows holes, and where they can be shared.
-    return status == 0 ? true : wrong("%s: %d", text, status);
-}
-
-static bool apart(void (*run)(const struct fault_plan *, uint64_t), const struct fault_plan *plan,
-                  uint64_t n)
-{
-    pid_t child = fork();
-    if (child < 0)
-        abort();
-    if (child == 0) {
-        (void)alarm(30);
-        run(plan, n);
-        _exit(0);
-    }
-    int status = 0;
-    (void)waitpid(child, &status, 0);
-    return status == 0 ? true : wrong("the process ended with status %#x", (unsigned)status);
-}
-
 static enum fault_verdict fault_run(const struct fault_plan *plan, uint64_t n)
 {
     enum operation operation = (enum operation)plan->operation;
     memset(outcome, 0, sizeof *outcome);
     directory_remove("pool");
-    if (operation != INIT &&
-        !command("cp -r --sparse=always --reflink=auto %s/%s %s/pool", base_path,
-                 operation == OPEN_KILLED ? "killed" : "closed", base_path))
+    if (operation != INIT && !directory_copy(operation == OPEN_KILLED ? "killed" : "closed"))
         return FAULT_BROKE;
     bool good = apart(life_one, plan, n) && outcome->wrong[0] == '\0' && life_two(operation);
     if (!good || outcome->wrong[0] != '\0')
@@ -482,18 +328,6 @@ static void templates_make(const struct fault_plan *plan, uint64_t killed)
 {
     (void)plan;
     (void)template_make(killed != 0 ? "killed" : "closed", killed != 0);
-}
-
-static bool prepare(void)
-{
-    (void)mkdir("out", 0777);
-    (void)snprintf(base_path, sizeof base_path, "out/fault-XXXXXX");
-    outcome =
-        mmap(NULL, sizeof *outcome, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (outcome == MAP_FAILED || mkdtemp(base_path) == NULL || !failing_open())
-        return false;
-    return apart(templates_make, NULL, 0) && apart(templates_make, NULL, 1) &&
-           outcome->wrong[0] == '\0';
 }
 
 static bool each_fault(enum operation operation, const char *only, uint64_t n, uint64_t *fired)
@@ -528,7 +362,8 @@ int main(int argc, char **argv)
     argc = 1;
 #endif
     verbose = argc > 3;
-    bool good = prepare();
+    bool good = lives_begin() && apart(templates_make, NULL, 0) && apart(templates_make, NULL, 1) &&
+                outcome->wrong[0] == '\0';
     if (!good)
         printf("it cannot begin: %s\n", outcome->wrong);
     uint64_t fired = 0;
@@ -537,8 +372,7 @@ int main(int argc, char **argv)
             good = each_fault((enum operation)operation, argc > 2 ? argv[2] : NULL,
                               argc > 3 ? strtoull(argv[3], NULL, 10) : 0, &fired);
     }
-    directory_remove(".");
-    (void)rmdir(base_path);
+    lives_end();
     (void)fflush(stdout);
     _exit(good && fired > 0 ? 0 : 1);
 }
