@@ -299,7 +299,7 @@ IOMESH_API int iomesh_changed_sync(struct iomesh_volume *volume, uint64_t since,
 
 struct iomesh_import_options {
     uint32_t size;
-    uint32_t sector_bytes; /* As for creation; of an increment: 0, or the volume's. */
+    uint32_t sector_bytes; /* As for creation; of an increment: the volume's. */
     uint64_t bytes;        /* The size afterwards. */
     const uint8_t *uuid;   /* IOMESH_UUID_BYTES, of the snapshot that was exported. */
     const uint8_t *base;   /* Of the one that it was made against; NULL: a new volume. */
@@ -316,7 +316,7 @@ struct iomesh_import_options {
  * Begin to import: a new volume, or an increment over a snapshot of one that is there.
  *
  * The volume is marked (IOMESH_VOLUME_INCOMPLETE) and open for writing, to this handle only, until
- * iomesh_import_end(). If that never comes, for a crash or because the handle was closed, only
+ * iomesh_import_end(); others may read what is there. If that never comes, for a crash or because the handle was closed, only
  * iomesh_import_abandon() removes the mark.
  *
  * @name     "NAME@SNAP": the volume, and the snapshot that the import makes of it; copied

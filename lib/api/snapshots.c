@@ -288,8 +288,7 @@ int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
     operation->import = true;
     struct catalog_import import = {
         .bytes = options.bytes,
-        .sector_bytes =
-            options.sector_bytes == 0 && options.base == NULL ? BLOCK_BYTES : options.sector_bytes,
+        .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes : BLOCK_BYTES,
         .increment = options.base != NULL,
         .snapshot = split.snapshot,
     };

@@ -178,16 +178,22 @@ static void open_listed(struct catalog_op *op, int result)
 
 static void open_again(struct catalog_op *op, int result);
 
+static void open_incomplete(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_op_end(op, FAIL(-EBUSY,
+                            "volume \"%s\" is incomplete: an import into it has not ended; "
+                            "abandon it before the volume is used",
+                            op->slot->name));
+}
+
 static void open_loaded(struct catalog_op *op, int result)
 {
     const struct metadata_volume *record = &op->record;
     (void)result;
     bool rolling = record->rollback_cut != 0 && !op->inside;
     if (record->incomplete && op->writes && !op->inside && !rolling) {
-        catalog_op_end(op, FAIL(-EBUSY,
-                                "volume \"%s\" is incomplete: an import into it has not ended; "
-                                "abandon it before the volume is used",
-                                op->slot->name));
+        open_incomplete(op, 0);
     } else if (!rolling) {
         catalog_op_list(op, record->id, open_listed);
     } else if (op->catalog->options.read_only ||
@@ -222,7 +228,10 @@ void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened)
     struct catalog_volume *volume = op->slot->open;
     op->opened = opened;
     op->swept = false;
-    if (volume != NULL && (volume->writable || !op->writes))
+    if (volume != NULL && volume->writable && volume->record.incomplete && op->writes &&
+        !op->inside)
+        catalog_op_later(op, 0, open_incomplete); /* The import has it open. */
+    else if (volume != NULL && (volume->writable || !op->writes))
         catalog_op_later(op, 0, opened);
     else if (volume == NULL && op->catalog->volume_count >= op->catalog->options.volumes_max)
         catalog_op_later(op, 0, open_full);
