@@ -316,8 +316,8 @@ struct iomesh_import_options {
  * Begin to import: a new volume, or an increment over a snapshot of one that is there.
  *
  * The volume is marked (IOMESH_VOLUME_INCOMPLETE) and open for writing, to this handle only, until
- * iomesh_import_end(); others may read what is there. If that never comes, for a crash or because the handle was closed, only
- * iomesh_import_abandon() removes the mark.
+ * iomesh_import_end(); others may read what is there. If that never comes, for a crash or because
+ * the handle was closed, only iomesh_import_abandon() removes the mark.
  *
  * @name     "NAME@SNAP": the volume, and the snapshot that the import makes of it; copied
  * @options  bytes and uuid are needed; copied

@@ -26,6 +26,9 @@ static void finish_closed(struct catalog_op *op, int result)
     if (rolling->result == IOMESH_CONFLICT)
         FAIL(IOMESH_CONFLICT, "volume \"%s\": its record changed while it was rolled back",
              op->slot->name);
+    else if (rolling->result != 0)
+        FAIL(rolling->result, "volume \"%s\": rolling back: %s; it goes on when it is opened",
+             op->slot->name, base_error_text(rolling->result));
     rolling->finished(op, rolling->result);
 }
 
@@ -69,8 +72,7 @@ static void finish_held(struct catalog_op *op, int result)
 static void finish_rolled(struct catalog_op *op, int result)
 {
     if (result != 0)
-        finish_end(op, FAIL(result, "volume \"%s\": rolling back: %s; it goes on when it is opened",
-                            op->slot->name, base_error_text(result)));
+        finish_end(op, result);
     else
         catalog_op_hold_record(op, finish_held);
 }
