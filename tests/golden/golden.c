@@ -77,30 +77,74 @@ static void fill(uint8_t *to, uint64_t sectors, uint64_t tag)
 
 /* --- Making --------------------------------------------------------------------------------- */
 
-/* What is done to each volume, in order; later ones win. Tag 0: discarded. */
+/* What is done to each volume, in order; later ones win. Tag 0: discarded. A snapshot: taken then.
+ */
 struct step {
     const char *volume;
     uint64_t first, count, tag;
+    const char *snapshot;
 };
 
 static const struct step steps[] = {
-    {"small", 0, 80, 0x1111111111111111u},     {"small", 43, 3, 0x2222222222222222u},
-    {"small", 100, 700, 0x3333333333333333u},  {"small", 160, 64, 0},
-    {"small", 16383, 1, 0x4444444444444444u},  {"wide", 0, 8, 0x5555555555555555u},
-    {"wide", 524280, 16, 0x6666666666666666u}, {"wide", 1048576, 2048, 0x7777777777777777u},
-    {"wide", 1228792, 8, 0x8888888888888888u}, {"wide", 1048584, 8, 0x9999999999999999u},
-    {"gone", 0, 2048, 0xaaaaaaaaaaaaaaaau},    {"wide", 0, 8, 0xbbbbbbbbbbbbbbbbu},
+    {"small", 0, 80, 0x1111111111111111u, NULL},
+    {"small", 43, 3, 0x2222222222222222u, NULL},
+    {"small", 100, 700, 0x3333333333333333u, NULL},
+    {"small", 160, 64, 0, NULL},
+    {"small", 16383, 1, 0x4444444444444444u, NULL},
+    {"wide", 0, 8, 0x5555555555555555u, NULL},
+    {"wide", 524280, 16, 0x6666666666666666u, NULL},
+    {"wide", 1048576, 2048, 0x7777777777777777u, NULL},
+    {"wide", 1228792, 8, 0x8888888888888888u, NULL},
+    {"wide", 1048584, 8, 0x9999999999999999u, NULL},
+    {"gone", 0, 2048, 0xaaaaaaaaaaaaaaaau, NULL},
+    {"wide", 0, 8, 0xbbbbbbbbbbbbbbbbu, NULL},
+    /* Since format 2. */
+    {"small", 0, 0, 0, "one"},
+    {"small", 0, 40, 0xddddddddddddddddu, NULL},
+    {"small", 300, 64, 0, NULL},
+    {"wide", 0, 0, 0, "one"},
+    {"wide", 1048576, 512, 0x1212121212121212u, NULL},
+    {"wide", 0, 0, 0, "two"}, /* Deleted in the end. */
+    {"wide", 524280, 8, 0, NULL},
+    {"wide", 1048576, 256, 0x3434343434343434u, NULL},
+    {"wide", 0, 0, 0, "three"},
+    {"wide", 8, 8, 0x5656565656565656u, NULL},
+    {"copy", 20, 40, 0x7878787878787878u, NULL},
+    {"copy", 100, 8, 0, NULL},
 };
+
+#define SMALL_BYTES (8 * MIB)
+#define WIDE_BYTES (600 * MIB)
 
 static const struct {
     const char *name;
     uint64_t bytes;
     uint32_t sector;
-} volumes[] = {{"small", 8 * MIB, 512}, {"wide", 600 * MIB, 4096}, {"gone", 16 * MIB, 512}};
+} volumes[] = {{"small", SMALL_BYTES, 512},
+               {"wide", WIDE_BYTES, 4096},
+               {"gone", 16 * MIB, 512},
+               {"copy", SMALL_BYTES, 512}};
+
+/* What there is in the end. */
+static const struct {
+    const char *volume, *snapshot;
+    uint64_t bytes;
+    uint32_t sector;
+} shown[] = {
+    {"small", NULL, SMALL_BYTES, 512}, {"wide", NULL, WIDE_BYTES, 4096},
+    {"copy", NULL, SMALL_BYTES, 512},  {"small", "one", SMALL_BYTES, 512},
+    {"wide", "one", WIDE_BYTES, 4096}, {"wide", "three", WIDE_BYTES, 4096},
+};
 
 static void step_do(struct iomesh_volume *volume, const struct step *step)
 {
     static uint8_t data[2048 * SECTOR];
+    if (step->snapshot != NULL) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "%s@%s", step->volume, step->snapshot);
+        OK(iomesh_snapshot_create_sync(pool, name));
+        return;
+    }
     if (step->tag == 0) {
         OK(iomesh_discard_sync(volume, step->first * SECTOR, step->count * SECTOR, 0));
         return;
@@ -109,38 +153,51 @@ static void step_do(struct iomesh_volume *volume, const struct step *step)
     OK(iomesh_write_sync(volume, step->first * SECTOR, (uint32_t)(step->count * SECTOR), data, 0));
 }
 
+static void volume_make(const char *name, uint64_t bytes, uint32_t sector)
+{
+    struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
+    options.bytes = bytes;
+    options.sector_bytes = sector;
+    if (strcmp(name, "copy") == 0)
+        OK(iomesh_volume_clone_sync(pool, "small@one", name));
+    else
+        OK(iomesh_volume_create_sync(pool, name, &options));
+    struct iomesh_volume *volume;
+    OK(iomesh_volume_open_sync(pool, name, NULL, &volume));
+    for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if (strcmp(steps[i].volume, name) == 0)
+            step_do(volume, &steps[i]);
+    }
+    OK(iomesh_flush_sync(volume));
+    OK(iomesh_volume_close_sync(volume));
+}
+
 static void content_make(bool close_it)
 {
     OK(pool_start());
-    for (unsigned v = 0; v < 3; v++) {
-        struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
-        options.bytes = volumes[v].bytes;
-        options.sector_bytes = volumes[v].sector;
-        OK(iomesh_volume_create_sync(pool, volumes[v].name, &options));
-        struct iomesh_volume *volume;
-        OK(iomesh_volume_open_sync(pool, volumes[v].name, NULL, &volume));
-        for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
-            if (strcmp(steps[i].volume, volumes[v].name) == 0)
-                step_do(volume, &steps[i]);
-        }
-        OK(iomesh_flush_sync(volume));
-        OK(iomesh_volume_close_sync(volume));
-    }
+    for (unsigned v = 0; v < sizeof volumes / sizeof *volumes; v++)
+        volume_make(volumes[v].name, volumes[v].bytes, volumes[v].sector);
     OK(iomesh_volume_delete_sync(pool, "gone"));
+    OK(iomesh_snapshot_delete_sync(pool, "wide@two"));
     if (close_it)
         pool_stop();
     else
         (void)raise(SIGKILL);
 }
 
-/* The tag of each sector of a volume, later steps winning. */
-static uint64_t step_tag(const char *volume, uint64_t sector)
+/* The tag of each sector of a volume, later steps winning; of a snapshot, up to where it was taken.
+ */
+static uint64_t step_tag(const char *volume, const char *snapshot, uint64_t sector)
 {
-    uint64_t tag = 0;
+    uint64_t tag = strcmp(volume, "copy") == 0 ? step_tag("small", "one", sector) : 0;
     for (unsigned i = 0; i < sizeof steps / sizeof *steps; i++) {
-        if (strcmp(steps[i].volume, volume) == 0 && sector >= steps[i].first &&
-            sector < steps[i].first + steps[i].count)
-            tag = steps[i].tag;
+        const struct step *step = &steps[i];
+        if (strcmp(step->volume, volume) != 0)
+            continue;
+        if (step->snapshot != NULL && snapshot != NULL && strcmp(step->snapshot, snapshot) == 0)
+            break;
+        if (sector >= step->first && sector < step->first + step->count)
+            tag = step->tag;
     }
     return tag;
 }
@@ -150,17 +207,20 @@ static void manifest_write(const char *path)
     FILE *file = fopen(path, "w");
     if (file == NULL)
         die(path);
-    for (unsigned v = 0; v < 2; v++) {
-        (void)fprintf(file, "volume %s %" PRIu64 " %u\n", volumes[v].name, volumes[v].bytes,
-                      volumes[v].sector);
-        uint64_t sectors = volumes[v].bytes / SECTOR;
+    for (unsigned v = 0; v < sizeof shown / sizeof *shown; v++) {
+        const char *volume = shown[v].volume, *snapshot = shown[v].snapshot;
+        char name[64];
+        (void)snprintf(name, sizeof name, "%s%s%s", volume, snapshot != NULL ? "@" : "",
+                       snapshot != NULL ? snapshot : "");
+        (void)fprintf(file, "volume %s %" PRIu64 " %u\n", name, shown[v].bytes, shown[v].sector);
+        uint64_t sectors = shown[v].bytes / SECTOR;
         for (uint64_t first = 0, next; first < sectors; first = next) {
-            uint64_t tag = step_tag(volumes[v].name, first);
-            for (next = first + 1; next < sectors && step_tag(volumes[v].name, next) == tag;)
+            uint64_t tag = step_tag(volume, snapshot, first);
+            for (next = first + 1; next < sectors && step_tag(volume, snapshot, next) == tag;)
                 next++;
             if (tag != 0)
-                (void)fprintf(file, "%s %" PRIu64 " %" PRIu64 " %" PRIx64 "\n", volumes[v].name,
-                              first, next - first, tag);
+                (void)fprintf(file, "%s %" PRIu64 " %" PRIu64 " %" PRIx64 "\n", name, first,
+                              next - first, tag);
         }
     }
     if (fclose(file) != 0)
@@ -202,7 +262,7 @@ struct manifest_volume {
 
 static struct manifest_run runs[RUNS_MAX];
 static struct manifest_volume known[RUNS_MAX];
-static unsigned run_count, known_count, listed;
+static unsigned run_count, known_count, volume_count, listed;
 
 /* Copies a word; answers what follows it. */
 static char *word_take(char *from, char *to, size_t room)
@@ -213,6 +273,11 @@ static char *word_take(char *from, char *to, size_t room)
     memcpy(to, from, length);
     to[length] = '\0';
     return from + length;
+}
+
+static bool is_snapshot(const char *name)
+{
+    return strchr(name, '@') != NULL;
 }
 
 static void manifest_read(const char *path)
@@ -230,6 +295,7 @@ static void manifest_read(const char *path)
             char *rest = word_take(line + 7, volume->name, sizeof volume->name);
             volume->bytes = strtoull(rest, &rest, 10);
             volume->sector = (unsigned)strtoul(rest, &rest, 10);
+            volume_count += !is_snapshot(volume->name);
             known_count++;
         } else {
             char *rest = word_take(line, run->volume, sizeof run->volume);
@@ -281,7 +347,8 @@ static void verify_volume(const struct manifest_volume *wanted)
         }
     }
     fill(data, 8, 0xccccccccccccccccu);
-    OK(iomesh_write_sync(volume, 0, 8 * SECTOR, data, IOMESH_FUA));
+    if (!is_snapshot(wanted->name))
+        OK(iomesh_write_sync(volume, 0, 8 * SECTOR, data, IOMESH_FUA));
     OK(iomesh_volume_close_sync(volume));
 }
 
@@ -299,17 +366,38 @@ static void check_clean(void)
         die("the pool has faults");
 }
 
+/* What was opened for writing is of this program's format. */
+static void expect_format(void)
+{
+    static const uint64_t blocks[] = {8, 16, 24, 32};
+    uint64_t newest = 0;
+    uint32_t version = 0;
+    int file = open(store, O_RDONLY | O_CLOEXEC);
+    for (unsigned i = 0; i < 4; i++) {
+        uint8_t block[BLOCK_BYTES];
+        if (pread(file, block, sizeof block, (off_t)(blocks[i] * BLOCK_BYTES)) != BLOCK_BYTES)
+            die("reading a superblock");
+        if (get64(block + 32) > newest)
+            version = get32(block + 8);
+        newest = MAX(newest, get64(block + 32));
+    }
+    (void)close(file);
+    if (version != STORE_FORMAT)
+        die("the newest superblock is of another format");
+}
+
 static int verify(const char *manifest)
 {
     manifest_read(manifest);
     check_clean();
     OK(pool_start());
     OK(iomesh_volume_list_sync(pool, each_volume, NULL));
-    if (listed != known_count * 1001)
+    if (listed != volume_count * 1001)
         die("the volumes are not those of the manifest");
     for (unsigned i = 0; i < known_count; i++)
         verify_volume(&known[i]);
     pool_stop();
+    expect_format();
     check_clean();
     printf("%u volumes, %u runs: as written\n", known_count, run_count);
     return 0;

@@ -117,11 +117,11 @@
 
 /* 140 .. 149: views in a store, for a storm that cuts, deletes and looks at what is left (its table
  * takes over the rows that it catches; tests/unit/store catches each of them):
- *   140  a view is dropped while writes that carry it are under way   (its page comes back: it leaks)
- *   141  the record that drops a view does not name the one before it (lost by replay)
- *   142  replay does not drop views                                   (what was gone is there, leaks)
- *   143  replay does not copy on write                                (a view shows what is newer)
- *   144  what a view shows counts as given back by its overwriting    (the reserve goes)
+ *   140  a view is dropped while writes that carry it are under way (its page comes back: it leaks)
+ *   141  the record that drops a view does not name the one before it (replay loses that)
+ *   142  replay does not drop views (what was gone is there again, and leaks)
+ *   143  replay does not copy on write (a view shows what is newer)
+ *   144  what a view shows counts as given back by its overwriting (the reserve goes)
  *   145  a deletion of views ends before it is durable
  */
 /* 130 .. 139: cuts, families and jobs of volumes; 130 is "a write that slips under the drain". */
