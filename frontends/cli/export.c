@@ -218,7 +218,7 @@ static int tell(struct exporting *exporting, uint64_t took_ns)
     if (command->json)
         return json_out(command,
                         json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-                                  json_text(exporting->name), "uuid",
+                                  json_text(command->arguments[0]), "uuid",
                                   json_uuid(exporting->header.snapshot_uuid), "since",
                                   command->since != NULL ? json_text(command->since) : json_null(),
                                   "file", json_text(exporting->output.path), "data_bytes",
@@ -228,7 +228,7 @@ static int tell(struct exporting *exporting, uint64_t took_ns)
     if (exporting->output.fd == STDOUT_FILENO)
         return 0;
     char texts[4][TEXT_BYTES];
-    printf("%s is exported to %s: %s of data in %s, %s, %s/s\n", exporting->name,
+    printf("%s is exported to %s: %s of data in %s, %s, %s/s\n", command->arguments[0],
            exporting->output.path, text_size(data, texts[0]), text_size(stream, texts[1]),
            text_duration(took_ns, texts[2]),
            text_size(data / (took_ns / 1000000 + 1) * 1000, texts[3]));
@@ -354,6 +354,8 @@ static int export_volume(struct exporting *exporting)
     exporting->passing = true;
     int status = export_snapshot(exporting);
     result = target_snapshot_delete(target, exporting->name);
+    if (result == 0)
+        result = target_settle(target, exporting->header.volume);
     return result != 0 && status == 0 ? target_fail(target, result) : status;
 }
 

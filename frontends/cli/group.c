@@ -32,6 +32,37 @@ int run_group_create(const struct command *command)
     return target_close(&target, status);
 }
 
+/* The volumes of a group, before it goes. */
+struct members {
+    const char *group;
+    char *volumes[IOMESH_GROUP_VOLUMES_MAX];
+    uint32_t count;
+};
+
+static void note_members(void *context, const struct iomesh_group_info *info)
+{
+    struct members *members = context;
+    if (strcmp(info->name, members->group) != 0)
+        return;
+    for (uint32_t i = 0; i < info->volume_count && i < IOMESH_GROUP_VOLUMES_MAX; i++)
+        if ((members->volumes[members->count] = strdup(info->volumes[i])) != NULL)
+            members->count++;
+}
+
+static int delete_group(struct target *target, const char *group)
+{
+    struct members members = {.group = group};
+    int result = target_group_list(target, note_members, &members);
+    if (result == 0)
+        result = target_group_delete(target, group);
+    for (uint32_t i = 0; i < members.count; i++) {
+        if (result == 0)
+            result = target_settle(target, members.volumes[i]);
+        free(members.volumes[i]);
+    }
+    return result;
+}
+
 int run_group_delete(const struct command *command)
 {
     struct target target;
@@ -39,13 +70,13 @@ int run_group_delete(const struct command *command)
     if (status != 0)
         return status;
     const char *group = command->arguments[0];
-    int result = target_group_delete(&target, group);
+    int result = delete_group(&target, group);
     if (result != 0)
         status = target_fail(&target, result);
     else if (command->json)
         status = json_out(command, json_pack("{s:o, s:b}", "name", json_text(group), "deleted", 1));
     else
-        printf("snapshot group %s is deleted; its space comes back in the background\n", group);
+        printf("snapshot group %s is deleted%s\n", group, target_background(&target));
     return target_close(&target, status);
 }
 

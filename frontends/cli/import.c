@@ -151,13 +151,17 @@ static const char *give_up(struct importing *importing)
 {
     struct iomesh_volume *volume = importing->transfer.volume;
     importing->transfer.volume = NULL;
+    if (volume == NULL && importing->header.volume_bytes == 0)
+        return "nothing was imported"; /* It never said what it is. */
     if (volume == NULL)
         return backup_is_increment(&importing->header) ? "the volume is untouched"
                                                        : "no volume was made";
     struct progress progress;
     progress_begin(&progress, "volume abandon");
-    int result =
-        target_import_abandon(importing->transfer.target, importing->name, on_progress, &progress);
+    int result = iomesh_volume_close_sync(volume);
+    if (result == 0)
+        result = target_import_abandon(importing->transfer.target, importing->name, on_progress,
+                                       &progress);
     progress_end(&progress);
     if (result != 0)
         return "the volume is marked incomplete: iomesh-cli volume abandon gives the import up";

@@ -61,6 +61,8 @@ int run_snapshot_delete(const struct command *command)
     int result = target_snapshot_show(&target, name, &info);
     if (result == 0)
         result = target_snapshot_delete(&target, name);
+    if (result == 0)
+        result = target_settle(&target, info.volume);
     if (result != 0)
         status = target_fail(&target, result);
     else if (command->json)
@@ -71,7 +73,7 @@ int run_snapshot_delete(const struct command *command)
                "flattened\n",
                name, info.clone_count);
     else
-        printf("snapshot %s is deleted; its space comes back in the background\n", name);
+        printf("snapshot %s is deleted%s\n", name, target_background(&target));
     return target_close(&target, status);
 }
 

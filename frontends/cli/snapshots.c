@@ -86,6 +86,50 @@ int target_volume_open(struct target *target, const char *name, uint32_t flags,
     return ASK(target, volume_open, name, &options, ret_volume);
 }
 
+/* --- Space that comes back ------------------------------------------------------------------ */
+
+static const uint64_t settle_ns = 20000000u;
+/* A deletion is looked for before it begins; so often it is not there until it is over. */
+enum { SETTLE_LOOKS = 5 };
+
+static void count_deleting(void *context, const struct iomesh_snapshot_info *info)
+{
+    *(unsigned *)context += (info->flags & IOMESH_SNAPSHOT_DELETING) != 0;
+}
+
+static int still_deleting(struct target *target, const char *volume, unsigned *ret_count)
+{
+    *ret_count = 0;
+    if (volume != NULL)
+        return target_snapshot_list(target, volume, IOMESH_SNAPSHOT_ALL, count_deleting, ret_count);
+    struct iomesh_pool_status status = {.size = sizeof status};
+    int result = target_status(target, &status);
+    *ret_count = result == 0 ? (unsigned)status.deleting_volumes : 0;
+    return result;
+}
+
+int target_settle(struct target *target, const char *volume)
+{
+    unsigned count = 0;
+    int result = 0;
+    for (unsigned quiet = 0; target->pool != NULL && result >= 0 && quiet < SETTLE_LOOKS;) {
+        result = still_deleting(target, volume, &count);
+        quiet = count == 0 ? quiet + 1 : 0;
+        if (count == 0 && volume != NULL)
+            break;
+        if (result >= 0)
+            result = iomesh_wait(target->engine, settle_ns);
+    }
+    return result < 0 ? result : 0;
+}
+
+const char *target_background(const struct target *target)
+{
+    return target->pool == NULL ? "; its space comes back in the background" : "";
+}
+
+/* --- Names ---------------------------------------------------------------------------------- */
+
 bool snapshot_name(const char *volume, const char *snapshot, char ret_name[SNAPSHOT_NAME_BYTES])
 {
     const int length = snprintf(ret_name, SNAPSHOT_NAME_BYTES, "%.*s@%s", (int)strcspn(volume, "@"),

@@ -29,6 +29,12 @@ int target_import_abandon(struct target *target, const char *name, iomesh_progre
 int target_volume_open(struct target *target, const char *name, uint32_t flags,
                        struct iomesh_volume **ret_volume);
 
+/* In a pool that is this process's own nobody else is left to bring the space back of what was
+ * deleted: waits for it. `volume`: whose snapshots; NULL: volumes. */
+int target_settle(struct target *target, const char *volume);
+/* "; its space comes back in the background" of a pool that somebody else owns. */
+const char *target_background(const struct target *target);
+
 /* "NAME@SNAP" of the parts: the first to its '@', if it has one, and `snapshot`. */
 enum { SNAPSHOT_NAME_BYTES = 2 * IOMESH_NAME_BYTES_MAX + 2 };
 /* False: too long to be one. */

@@ -51,6 +51,8 @@ static json_t *info_json(const struct iomesh_volume_info *info)
         json_array_append_new(flags, json_string("incomplete"));
     if (info->flags & IOMESH_VOLUME_ROLLING_BACK)
         json_array_append_new(flags, json_string("rolling back"));
+    if (info->flags & IOMESH_VOLUME_FLATTENED)
+        json_array_append_new(flags, json_string("flattened"));
     return json_pack(
         "{s:o, s:o, s:o, s:i, s:o, s:s, s:i, s:i, s:o, s:o}", "name", json_text(info->name), "id",
         json_number(info->id), "size_bytes", json_number(info->bytes), "sector_bytes",
@@ -141,12 +143,14 @@ int run_volume_delete(const struct command *command)
         return status;
     const char *name = command->arguments[0];
     int result = target_delete(&target, name);
+    if (result == 0)
+        result = target_settle(&target, NULL);
     if (result != 0)
         status = target_fail(&target, result);
     else if (command->json)
         status = json_out(command, json_pack("{s:o, s:b}", "name", json_text(name), "deleted", 1));
     else
-        printf("volume %s is deleted; its space comes back in the background\n", name);
+        printf("volume %s is deleted%s\n", name, target_background(&target));
     return target_close(&target, status);
 }
 
