@@ -4,10 +4,10 @@
  *
  * One look after the other finds the next segment in which the volume has anything, and gives
  * pieces of it to lanes; a lane takes one MiB after the other, many lanes wait for their pages at
- * once. Of a MiB it reads the head's page, then those of its owners (see tree/views.h), the newest first. Cuts
- * that are not kept any more do not count: only pages that some kept cut shows are looked at. A
- * block is unique to a cut if only that cut shows its page, the page after it does not show the
- * place, and it was written after the owner before.
+ * once. Of a MiB it reads the head's page, then those of its owners (see tree/views.h), the newest
+ * first. Cuts that are not kept any more do not count: only pages that some kept cut shows are
+ * looked at. A block is unique to a cut if only that cut shows its page, the page after it does not
+ * show the place, and it was written after the owner before.
  */
 #include <stdlib.h>
 
