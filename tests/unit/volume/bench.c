@@ -84,6 +84,7 @@ void bench_open(void)
 
 void bench_open_small(void)
 {
+    bench_close();
     open_blocks(2200);
 }
 

@@ -38,7 +38,7 @@ extern struct request requests[BENCH_REQUESTS];
 
 void bench_open(void);
 void bench_close(void);
-/* A store that is full soon. */
+/* Instead of the one that is open: a store that is full soon. */
 void bench_open_small(void);
 void bench_turn(void);
 /* Turns until *busy is false. */
