@@ -33,6 +33,22 @@
     X(78, "no more is kept for a checkpoint than the reserve")                   \
     X(79, "zeros over nothing make pages whether or not there is space")
 
+/* 140 .. 149, and of the tree: views. Every seed of these storms has snapshots. */
+#define VIEW_MUTANTS(X)                                                             \
+    X(52, "a block that an older view shows is freed")                              \
+    X(53, "a block that the view after shows is freed with the one that goes")      \
+    X(54, "no copy on write")                                                       \
+    X(55, "an open path does not hear of a new owner")                              \
+    X(57, "a page goes although an older cut relies on it")                         \
+    X(58, "a page is renamed although the older cut has its own")                   \
+    X(59, "a version that a view took over is replaced with the head's page")       \
+    X(140, "a view is deleted while writes that carry it are under way")            \
+    X(141, "the older snapshot does not get the page of the one that is deleted")   \
+    X(142, "replay does not drop what a deleted snapshot held")                     \
+    X(143, "a replayed write does not keep what a snapshot shows")                  \
+    X(144, "on a full store what a snapshot holds counts as space that comes back") \
+    X(145, "a snapshot is told gone before that is durable")
+
 #define DEVICE_MUTANTS(X)                                     \
     X(20, "a failed write or flush does not fail the device") \
     X(21, "a flush ends before one in flight that covers what it promises")
@@ -115,15 +131,6 @@
     X(109, "creation does not look whether the name is taken")                   \
     X(110, "a session that ran out while the pool opened is the end of it")
 
-/* 140 .. 149: views in a store, for a storm that cuts, deletes and looks at what is left (its table
- * takes over the rows that it catches; tests/unit/store catches each of them):
- *   140  a view is dropped while writes that carry it are under way (its page comes back: it leaks)
- *   141  the record that drops a view does not name the one before it (replay loses that)
- *   142  replay does not drop views (what was gone is there again, and leaks)
- *   143  replay does not copy on write (a view shows what is newer)
- *   144  what a view shows counts as given back by its overwriting (the reserve goes)
- *   145  a deletion of views ends before it is durable
- */
 /* 130 .. 139: cuts, families and jobs of volumes; 130 is "a write that slips under the drain". */
 #define VOLUME_MUTANTS(X)                                                 \
     X(130, "a cut is taken while writes from before it are under way")    \

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "sim/store_inside.h"
+#include "sim/store_views.h"
 
 #define SECTOR 512u
 #define WAIT_NS (1100 * NS_PER_MS)
@@ -12,9 +13,16 @@
 #define SEGMENT_3 256u /* The index at which the model's second window begins. */
 
 const char *const short_op_names[SHORT_KINDS] = {
-    "write-one",       "write-many",   "write-crossing", "write-512", "write-fua", "discard-some",
-    "discard-segment", "zero-no-hole", "flush",          "delete",    "reopen",    "wait",
+    "write-one", "write-many",   "write-crossing",  "write-512",
+    "write-fua", "discard-some", "discard-segment", "zero-no-hole",
+    "flush",     "delete",       "reopen",          "wait",
+    "snap",      "snap-delete",  "roll-back",
 };
+
+bool short_of_views(enum short_op op)
+{
+    return op == SHORT_SNAP || op == SHORT_SNAP_DELETE || op == SHORT_ROLL_BACK;
+}
 
 /* Of sectors from index * 8 on. One row for each operation that is an I/O. */
 struct short_shape {
@@ -86,8 +94,12 @@ static void request_note(struct short_request *request)
             model_fill(at, tags[s]);
             at += SECTOR;
         }
+        bool data = request->io.kind == VOLUME_WRITE || (request->io.flags & VOLUME_NO_HOLE) != 0;
+        enum model_effect effect = data                     ? MODEL_DATA
+                                   : count == MODEL_SECTORS ? MODEL_NOTHING
+                                                            : MODEL_ZEROED;
         request->versions[i] =
-            model_change(&request->volume->model, request->index + i, first, count, tags);
+            model_change(&request->volume->model, request->index + i, first, count, tags, effect);
     }
 }
 
@@ -142,7 +154,9 @@ static struct short_work *work_of(const struct rig *rig)
 
 static bool work_drain(struct short_work *work)
 {
-    for (uint64_t steps = 0; work->pending > 0; steps++) {
+    for (uint64_t steps = 0; work->pending > 0 || rig_views_busy(work->rig); steps++) {
+        if (work->rig->views != NULL)
+            rig_views_advance(work->rig);
         if (!rig_turn(work->rig))
             return work->rig->world.off || work->rig->wrong[0] != '\0'
                        ? false
@@ -172,6 +186,8 @@ static void work_deleted(void *context, int result)
     model_close(&volume->model);
     if (model_open(&volume->model) != 0)
         abort();
+    if (volume->rig->views != NULL)
+        rig_views_replaced(volume);
 }
 
 static bool work_delete(struct short_work *work)
@@ -183,6 +199,8 @@ static bool work_delete(struct short_work *work)
     volume->volume = NULL;
     volume->deleting = true;
     work->pending++;
+    if (work->rig->views != NULL)
+        rig_views_deleting(volume);
     if (store_delete_volume(work->rig->store, volume->id, work_deleted, volume) != 0)
         return rig_wrong(work->rig, "deleting a volume was refused: %s", base_last_error());
     return true;
@@ -207,6 +225,28 @@ static bool work_wait(struct short_work *work)
     return true;
 }
 
+/* The oldest snapshot of the volume, if there is one yet. */
+static bool work_view(struct short_work *work, enum short_op op)
+{
+    struct rig_volume *volume = &work->rig->volumes[work->volume];
+    if (op == SHORT_SNAP) {
+        rig_cut(work->rig, 1u << work->volume, 0);
+        return true;
+    }
+    if (op == SHORT_ROLL_BACK && !work_drain(work))
+        return false;
+    struct rig_snap *snap = snap_after(volume, 0);
+    if (snap == NULL)
+        return true;
+    if (op == SHORT_SNAP_DELETE) {
+        snap_delete(snap);
+        return true;
+    }
+    /* Nobody else changes the volume meanwhile. */
+    snap_roll_back(snap);
+    return work_drain(work);
+}
+
 /* A volume whose deletion has ended has nobody who opens it but a start. */
 static bool work_op(struct short_work *work, struct short_request *request, enum short_op op)
 {
@@ -214,6 +254,8 @@ static bool work_op(struct short_work *work, struct short_request *request, enum
         return work_delete(work);
     if (op == SHORT_WAIT)
         return work_wait(work);
+    if (short_of_views(op))
+        return work_view(work, op);
     if (op == SHORT_REOPEN)
         return work_drain(work) && rig_stop(work->rig) && rig_start(work->rig);
     request_start(work, request, op);
@@ -246,6 +288,8 @@ bool short_delete_again(struct rig *rig)
         if (store_delete_volume(rig->store, volume->id, work_deleted, volume) != 0)
             return rig_wrong(rig, "deleting a volume again was refused: %s", base_last_error());
     }
+    if (rig->views != NULL)
+        rig_views_resume(rig);
     return work_drain(&again);
 }
 
@@ -304,31 +348,42 @@ static bool settle_window(struct rig *rig, struct rig_volume *volume, uint32_t i
 bool short_settle(struct rig *rig, bool power_cut)
 {
     static const uint32_t windows[] = {96, 128, SEGMENT_3};
+    enum model_crash crash = power_cut ? MODEL_POWER_CUT : MODEL_KILL;
+    /* What changed is asked of all blocks. */
+    uint32_t count = rig->views != NULL ? MODEL_NEAR / WINDOW : COUNT_OF(windows);
     for (unsigned v = 0; v < RIG_VOLUMES; v++) {
         struct rig_volume *volume = &rig->volumes[v];
-        for (unsigned i = 0; !volume->deleting && i < COUNT_OF(windows); i++) {
-            if (!settle_window(rig, volume, windows[i], power_cut ? MODEL_POWER_CUT : MODEL_KILL))
+        for (uint32_t i = 0; !volume->deleting && i < count; i++) {
+            uint32_t index = rig->views != NULL ? i * WINDOW : windows[i];
+            if (!settle_window(rig, volume, index, crash))
                 return false;
         }
         if (!rig->faulty)
             volume->model.acks = volume->model.durable_acks = 1;
     }
-    return true;
+    return rig->views == NULL || rig_views_settle(rig, true);
 }
 
 /* --- Before --------------------------------------------------------------------------------- */
 
-bool short_prepare(struct rig *rig, uint64_t seed, uint64_t journal_blocks)
+bool short_prepare(struct rig *rig, uint64_t seed, uint64_t journal_blocks, bool views)
 {
-    static const enum short_op ops[] = {SHORT_WRITE_CROSSING, SHORT_WRITE_MANY, SHORT_FLUSH};
+    static const enum short_op ops[] = {SHORT_WRITE_CROSSING, SHORT_WRITE_MANY, SHORT_FLUSH,
+                                        SHORT_SNAP,           SHORT_WRITE_512,  SHORT_DISCARD_SOME,
+                                        SHORT_FLUSH};
     static struct short_work work;
     rig_open(rig, seed);
+    if (views) {
+        rig_views_open(rig);
+        rig->views->most = 6;
+        rig->views->zeros_beyond = true;
+    }
     if (journal_blocks != 0)
         rig->options.journal_bytes = journal_blocks * BLOCK_BYTES;
     if (!rig_format(rig) || !rig_start(rig))
         return false;
     for (unsigned i = 0; i < RIG_VOLUMES; i++) {
-        work = (struct short_work){.ops = ops, .count = COUNT_OF(ops), .volume = i};
+        work = (struct short_work){.ops = ops, .count = views ? COUNT_OF(ops) : 3, .volume = i};
         if (!short_run(&work, rig))
             return false;
     }

@@ -24,6 +24,9 @@ enum short_op {
     SHORT_DELETE,
     SHORT_REOPEN,
     SHORT_WAIT,
+    SHORT_SNAP,
+    SHORT_SNAP_DELETE,
+    SHORT_ROLL_BACK,
     SHORT_KINDS,
 };
 
@@ -52,11 +55,15 @@ struct short_work {
     struct short_request requests[SHORT_OPS_MAX];
 };
 
-/* Makes a store with something in it, all of it durable. `journal_blocks` 0: the seed draws. */
-bool short_prepare(struct rig *rig, uint64_t seed, uint64_t journal_blocks);
+/* Whether it is one of snapshots. */
+bool short_of_views(enum short_op op);
+/* Makes a store with something in it, all of it durable; with `views` a snapshot of each volume
+ * too, and changes after it. `journal_blocks` 0: the seed draws. */
+bool short_prepare(struct rig *rig, uint64_t seed, uint64_t journal_blocks, bool views);
 /* Runs it to its end. False: power went, or something is false. */
 bool short_run(struct short_work *work, struct rig *rig);
-/* Asks again for the deletions that a crash interrupted, and waits until they have ended. */
+/* Asks again for the deletions that a crash interrupted, and waits until they have ended; so with
+ * what else goes on after an opening. */
 bool short_delete_again(struct rig *rig);
 
 /* After a crash: each block that an operation may have touched, against the model. */

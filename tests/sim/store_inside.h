@@ -5,6 +5,8 @@
 
 #include "sim/store_rig.h"
 
+/* Opens a volume that is not being deleted. */
+bool rig_open_volume(struct rig *rig, struct rig_volume *volume);
 bool rig_turn(struct rig *rig);
 /* Turns until *until_false is false. False: power went, or something is wrong. */
 bool rig_wait(struct rig *rig, const bool *until_false, const char *what);
@@ -14,6 +16,8 @@ void rig_spray(struct rig *rig, struct rig_request *request, struct rig_volume *
                enum volume_io_kind kind, uint64_t block, uint32_t blocks);
 /* How many requests are under way. */
 unsigned rig_busy(const struct rig *rig);
+/* Asks again for the deletions that were interrupted, and what else goes on after an opening. */
+void rig_resume(struct rig *rig);
 /* Closes a volume without requests, if it is open, and deletes it (again, after a crash). */
 void rig_delete(struct rig *rig, struct rig_volume *volume);
 

@@ -18,6 +18,8 @@ int model_open(struct model *model)
         model->blocks[i].versions[0].acked_at = 1;
         model->blocks[i].versions[0].durable = true;
         model->blocks[i].versions[0].changed = 0xff;
+        model->blocks[i].versions[0].effect = MODEL_BASE;
+        model->blocks[i].empty = true;
     }
     return 0;
 }
@@ -31,6 +33,9 @@ void model_close(struct model *model)
 uint64_t model_block_of(uint32_t index)
 {
     assert(index < MODEL_BLOCKS);
+    uint32_t far = index - MODEL_NEAR;
+    if (index >= MODEL_NEAR)
+        return (64 + far % 4) * 65536ull + far / 4 * 256 * 5 + far;
     return index < 256 ? 65536 - 128 + index : 3 * 65536 + (index - 256);
 }
 
@@ -52,12 +57,12 @@ bool model_room(const struct model *model, uint32_t index)
 }
 
 uint32_t model_change(struct model *model, uint32_t index, uint32_t first, uint32_t count,
-                      const uint64_t *tags)
+                      const uint64_t *tags, enum model_effect effect)
 {
     struct model_block *block = &model->blocks[index];
     assert(block->count < MODEL_VERSIONS_MAX);
     struct model_version *version = &block->versions[block->count];
-    *version = (struct model_version){.acked_at = 0};
+    *version = (struct model_version){.effect = effect, .stamp = ++model->stamps};
     for (uint32_t i = 0; i < count; i++) {
         version->tags[first + i] = tags == NULL ? 0 : tags[i];
         version->changed |= (uint8_t)(1u << (first + i));
@@ -155,8 +160,10 @@ const char *model_check_read(struct model *model, uint32_t index, uint32_t versi
         struct model_version *version = &block->versions[i];
         bool ended = version->acked_at != 0 || version->failed;
         if (sectors_match(block, i, first, count, data)) {
-            if (ended && version->acked_at == 0 && count == MODEL_SECTORS)
+            if (ended && version->acked_at == 0 && count == MODEL_SECTORS) {
                 version->acked_at = ++model->acks;
+                version->unsure = true; /* It may be zeros over zeros. */
+            }
             if (ended)
                 return NULL;
             under_way = true; /* Unless an older one is the same. */
@@ -167,31 +174,94 @@ const char *model_check_read(struct model *model, uint32_t index, uint32_t versi
     return under_way ? "a value that is not acknowledged yet" : describe(block, first, count, data);
 }
 
-/* A sector names its tag itself: what was found is the base. */
-static void settle_as(struct model_block *block, const uint8_t *data)
+/* Of the space alone, at version `at` and what is below. */
+static void version_space(const struct model_block *block, uint32_t at, struct model_shown *shown)
 {
+    const struct model_version *version = &block->versions[at];
+    if (version->effect == MODEL_BASE) {
+        shown->own = block->own;
+        shown->empty = block->empty;
+        shown->sure = !block->unsure;
+        shown->stamp = version->stamp;
+        return;
+    }
+    if (version->effect == MODEL_ZEROED) {
+        version_space(block, at - 1, shown);
+        if (shown->empty)
+            return;
+    }
+    shown->own = version->effect != MODEL_NOTHING;
+    shown->empty = version->effect == MODEL_NOTHING;
+    shown->sure = (version->effect != MODEL_ZEROED || shown->sure) && !version->unsure;
+    shown->stamp = version->stamp;
+}
+
+bool model_now(const struct model *model, uint32_t index, struct model_shown *ret_shown)
+{
+    const struct model_block *block = &model->blocks[index];
+    uint32_t at = block->count - 1;
+    while (block->versions[at].acked_at == 0 && !block->versions[at].failed)
+        at--;
+    version_space(block, at, ret_shown);
+    if (at + 1 < block->count && block->versions[at + 1].in_pieces)
+        return false;
+    unsigned rest = 0xff;
+    for (uint32_t i = at + 1; rest != 0 && i-- > 0;) {
+        const struct model_version *version = &block->versions[i];
+        unsigned here = rest & version->changed;
+        if (here != 0 && version->acked_at == 0)
+            return false;
+        for (unsigned s = 0; s < MODEL_SECTORS; s++)
+            ret_shown->tags[s] = (here & 1u << s) != 0 ? version->tags[s] : ret_shown->tags[s];
+        rest &= ~here;
+        /* One that failed between two that did not: what is there of the space is not known. */
+        ret_shown->sure = ret_shown->sure && version->acked_at != 0;
+    }
+    return true;
+}
+
+/* A sector names its tag itself: what was found is the base. */
+static void settle_as(struct model_block *block, uint32_t at, bool unsure, const uint8_t *data)
+{
+    struct model_shown shown;
+    version_space(block, at, &shown);
     struct model_version *base = &block->versions[0];
-    *base = (struct model_version){.acked_at = 1, .durable = true, .changed = 0xff};
+    *base = (struct model_version){.acked_at = 1,
+                                   .durable = true,
+                                   .changed = 0xff,
+                                   .effect = MODEL_BASE,
+                                   .stamp = shown.stamp};
     for (unsigned s = 0; s < MODEL_SECTORS; s++)
         base->tags[s] = get64(data + (size_t)s * SECTOR);
     block->count = 1;
+    block->own = shown.own;
+    block->empty = shown.empty;
+    block->unsure = !shown.sure || unsure;
 }
 
 const char *model_settle(struct model *model, uint32_t index, enum model_crash crash,
                          const uint8_t *data)
 {
     struct model_block *block = &model->blocks[index];
+    uint32_t found = block->count;
+    bool unsure = false;
     for (uint32_t i = block->count; i-- > 0;) {
         const struct model_version *version = &block->versions[i];
-        if (sectors_match(block, i, 0, MODEL_SECTORS, data)) {
-            settle_as(block, data);
-            return NULL;
-        }
+        bool matches = sectors_match(block, i, 0, MODEL_SECTORS, data);
+        /* Zeros and zeros, or what a rollback wrote again. */
+        unsure = unsure || (matches && found < block->count);
+        /* Some of it may have come from versions below that failed. */
+        unsure = unsure || (matches && version->effect == MODEL_ZEROED);
+        if (matches && found == block->count)
+            found = i;
         if ((crash == MODEL_POWER_CUT && version_durable(model, version)) ||
             (crash == MODEL_KILL && version->acked_at != 0))
             break;
     }
-    return describe(block, 0, MODEL_SECTORS, data);
+    if (found == block->count)
+        return describe(block, 0, MODEL_SECTORS, data);
+    settle_as(block, found, unsure, data);
+    return NULL;
 }
 
 void model_doubt(struct model *model, uint32_t index)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "sim/store_inside.h"
+#include "sim/store_views.h"
 
 #define STEPS_MAX 200000u
 
@@ -104,6 +105,7 @@ void rig_open(struct rig *rig, uint64_t seed)
 
 void rig_close(struct rig *rig)
 {
+    rig_views_close(rig);
     for (unsigned i = 0; i < RIG_VOLUMES; i++)
         model_close(&rig->volumes[i].model);
     for (unsigned i = 0; i < RIG_REQUESTS; i++)
@@ -124,6 +126,10 @@ bool rig_turn(struct rig *rig)
     for (unsigned turns = 0; again && rig->store != NULL && !rig->world.off; turns++) {
         store_turn(rig->store);
         again = rig->store != NULL && store_turn_needed(rig->store);
+        if (rig->engine != NULL && volume_engine_turn_needed(rig->engine)) {
+            volume_engine_turn(rig->engine);
+            again = true;
+        }
         if (turns > 20000)
             return rig_wrong(rig, "the store turns and turns, and no time passes");
     }
@@ -183,12 +189,18 @@ static void rig_want_sequences(void *context)
     volume_extend_sequences(volume->volume, volume->sequence_end);
 }
 
-static bool rig_open_volume(struct rig *rig, struct rig_volume *volume)
+uint64_t rig_volume_bytes(void)
 {
+    return (uint64_t)(RIG_SEGMENTS + 4) * SEGMENT_BLOCKS * BLOCK_BYTES;
+}
+
+bool rig_open_volume(struct rig *rig, struct rig_volume *volume)
+{
+    struct volume_parent parents[RIG_SNAPS];
     struct volume_options options = {
         .id = volume->id,
         .view = VIEW_HEAD,
-        .bytes = (uint64_t)RIG_SEGMENTS * SEGMENT_BLOCKS * BLOCK_BYTES,
+        .bytes = rig_volume_bytes(),
         .sector_bytes = volume->sector_bytes,
         .epoch = ++volume->epoch,
         .sequence = volume->sequence_end + 1,
@@ -197,6 +209,8 @@ static bool rig_open_volume(struct rig *rig, struct rig_volume *volume)
         .context = volume,
     };
     volume->sequence_end += 65;
+    if (rig->views != NULL)
+        rig_views_options(volume, &options, parents);
     if (volume_open(rig->engine, &options, &volume->volume) != 0)
         return rig_wrong(rig, "opening a volume: %s", base_last_error());
     return true;
@@ -236,10 +250,15 @@ void rig_crash(struct rig *rig, bool power_cut)
     for (unsigned i = 0; i < RIG_REQUESTS; i++) {
         rig->requests[i].busy = false;
         memset(&rig->requests[i].io, 0, sizeof rig->requests[i].io);
+        rig->requests[i].snap = NULL;
     }
+    if (rig->views != NULL)
+        rig_views_crash(rig);
     /* No destructor runs in a crash: the memory goes with the process of this seed. */
-    for (unsigned i = 0; i < RIG_VOLUMES; i++)
+    for (unsigned i = 0; i < RIG_VOLUMES; i++) {
         rig->volumes[i].volume = NULL;
+        rig->volumes[i].asked = false;
+    }
     rig->engine = NULL;
     rig->store = NULL;
     if (power_cut) {
@@ -253,6 +272,8 @@ void rig_crash(struct rig *rig, bool power_cut)
 
 bool rig_stop(struct rig *rig)
 {
+    if (rig->views != NULL && !rig_views_stop(rig))
+        return false;
     for (unsigned i = 0; i < RIG_VOLUMES; i++) {
         struct rig_volume *volume = &rig->volumes[i];
         if (volume->volume == NULL)
@@ -283,6 +304,7 @@ static void check_done(void *context, int result, const struct store_checked *ch
     struct rig *rig = context;
     rig->waiting = false;
     rig->ended = result;
+    rig->checked = *checked;
     if (checked->faults != 0)
         (void)rig_wrong(rig, "pool check: %llu faults", (unsigned long long)checked->faults);
 }

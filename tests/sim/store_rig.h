@@ -19,11 +19,13 @@
 #define RIG_REQUESTS 16u
 #define RIG_DEVICES 3u
 #define RIG_REQUEST_BLOCKS 64u
-#define RIG_SEGMENTS 64u
+#define RIG_SEGMENTS 64u /* Requests that are not modelled; more lie behind them. */
 /* Blocks from here on are not modelled: whether they are whole the check alone says. */
 #define RIG_SPRAY_FROM (4u * SEGMENT_BLOCKS)
 
 struct rig;
+struct rig_snap;
+struct rig_views;
 
 struct rig_volume {
     uint64_t id;
@@ -32,7 +34,8 @@ struct rig_volume {
     uint64_t sequence_end; /* What the metadata would remember. */
     uint64_t epoch;
     uint32_t sector_bytes;
-    bool deleting; /* Asked for; done when the store says so. */
+    bool deleting; /* Done when the store says so. */
+    bool asked;    /* The store is at it. */
     struct rig *rig;
 };
 
@@ -40,6 +43,7 @@ struct rig_request {
     struct volume_io io;
     struct rig *rig;
     struct rig_volume *volume;
+    struct rig_snap *snap; /* A read of a snapshot; or NULL. */
     bool busy;
     bool spray;      /* Not modelled. */
     bool overwrites; /* Data that was there: there is space for it. */
@@ -55,6 +59,7 @@ struct rig_request {
 struct rig_counts {
     uint64_t cuts, kills, clean_closes, requests, reads_checked, settled, no_space, errors;
     uint64_t deletions, checkpoints, faults;
+    uint64_t snaps_taken, snaps_deleted, clones, rollbacks, flattened, counted, compared;
 };
 
 struct rig {
@@ -78,10 +83,13 @@ struct rig {
     bool gave_up;    /* Faulty: the store said that it cannot go on, as it may. */
     char wrong[512]; /* The first thing that was false; "" if nothing was. */
     struct rig_counts counts;
-    int ended; /* Result of what was waited for. */
+    struct store_checked checked; /* By the last rig_check(). */
+    struct rig_views *views;      /* NULL: this seed has no snapshots. */
+    int ended;                    /* Result of what was waited for. */
     bool waiting;
 };
 
+uint64_t rig_volume_bytes(void);
 void rig_open(struct rig *rig, uint64_t seed);
 void rig_close(struct rig *rig);
 

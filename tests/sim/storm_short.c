@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "sim/short_work.h"
+#include "sim/store_views.h"
 
 #define WORKLOADS (SHORT_KINDS + SHORT_KINDS * SHORT_KINDS)
 #define TRIPLES (SHORT_KINDS * SHORT_KINDS * SHORT_KINDS)
@@ -35,7 +36,8 @@
 #define ENDED_UNCUT 3
 #define PROGRESS_EVERY 16u
 
-/* All that a failure needs to come back. */
+/* All that a failure needs to come back. Of a workload in which there is an operation on snapshots
+ * each volume has one from before. */
 struct schedule {
     uint64_t seed;
     uint64_t draw;    /* Another draw of what the cut leaves. */
@@ -46,6 +48,14 @@ struct schedule {
     uint64_t cut;   /* After this moment; 0: at the end. */
     uint64_t again; /* In recovery, after this moment; 0: not. */
 };
+
+static bool schedule_views(const struct schedule *schedule)
+{
+    bool views = false;
+    for (uint32_t i = 0; i < schedule->count; i++)
+        views = views || short_of_views(schedule->ops[i]);
+    return views;
+}
 
 struct results {
     uint64_t workloads, cuts, kills, again, uncut, settled;
@@ -72,8 +82,9 @@ static struct short_work work;
 /* Closed well, proved, opened once more and read. */
 static bool prove_end(void)
 {
-    return rig_stop(&rig) && rig_check(&rig) && rig_start(&rig) && short_settle(&rig, false) &&
-           rig_stop(&rig);
+    if (!rig_stop(&rig) || !rig_check(&rig) || !rig_start(&rig) || !short_settle(&rig, false))
+        return false;
+    return rig.views != NULL ? rig_views_end(&rig) : rig_stop(&rig);
 }
 
 /* What is left is whole, and the store is of use. */
@@ -211,7 +222,7 @@ static bool each_cut(struct storm *storm, struct schedule *schedule)
 static void workload_child(struct storm *storm, struct schedule *schedule)
 {
     mutant_active = storm->mutant;
-    if (!short_prepare(&rig, schedule->seed, schedule->journal))
+    if (!short_prepare(&rig, schedule->seed, schedule->journal, schedule_views(schedule)))
         child_end(storm, schedule, 1);
     rig.verbose = storm->verbose;
     bool good = true;
@@ -370,7 +381,7 @@ static int schedule_run(const struct storm *storm)
         return 2;
     }
     mutant_active = storm->mutant;
-    bool held = short_prepare(&rig, schedule.seed, schedule.journal);
+    bool held = short_prepare(&rig, schedule.seed, schedule.journal, schedule_views(&schedule));
     rig.verbose = storm->verbose;
     int status = held ? run_cut(&schedule) : 1;
     if (status != 1) {

@@ -3,10 +3,11 @@
  * The storm of one store: the shipped objects, a false world, power cuts and worse, from a seed.
  *
  *   storm_store [--seeds FIRST COUNT] [--mutant N | --mutants] [--jobs N] [--reach FILE]
- *               [--verbose]
+ *               [--views] [--verbose]
  *
  * Seeds run in child processes, a few dozen each: a crash of the store forgets its memory, as a
  * real one does. Exit status 0: nothing was false (with --mutant: the planted bug was caught).
+ * --views: every seed has snapshots, clones and rollbacks, not one in three.
  * --reach FILE: one name of a branch per line; one that no seed reached is a failure.
  */
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "sim/mutants.h"
 #include "sim/store_inside.h"
 #include "sim/store_rig.h"
+#include "sim/store_views.h"
 
 #define SEEDS_PER_CHILD 20u
 #define REACH_MAX 256u
@@ -43,6 +45,7 @@ struct storm {
     unsigned jobs;
     const char *reach_file;
     bool verbose;
+    bool views;
     bool mutants; /* All that the table names. */
     struct results *results;
 };
@@ -217,7 +220,11 @@ static bool seed_end(struct rig *rig)
         return false;
     if (prng_one_in(&rig->prng, 8) && !seed_old_image(rig))
         return false;
-    if (!rig_start(rig) || !rig_settle(rig, false) || !rig_stop(rig))
+    if (!rig_start(rig) || !rig_settle(rig, false))
+        return false;
+    if (rig->views != NULL && (!rig_views_settle(rig, true) || !rig_views_end(rig)))
+        return false;
+    if (rig->views == NULL && !rig_stop(rig))
         return false;
     return prng_one_in(&rig->prng, 4) ? seed_scrub(rig) : true;
 }
@@ -233,9 +240,13 @@ static bool seed_heal(struct rig *rig)
     return seed_recover(rig, true) && seed_end(rig);
 }
 
-static void seed_run(struct rig *rig)
+static void seed_run(struct rig *rig, bool views)
 {
     uint64_t shape = prng_below(&rig->prng, 24);
+    /* Of a stream of its own: other seeds are what they were before there were snapshots. */
+    struct prng chance = {.state = rig->world.seed ^ 0x9e6c63d0876a9a47u};
+    if (shape > 2 && (views || prng_one_in(&chance, 3)))
+        rig_views_open(rig);
     bool begun = shape == 0   ? shape_retired(rig)
                  : shape == 1 ? shape_quarantine(rig)
                  : shape == 2 ? shape_full(rig)
@@ -292,7 +303,7 @@ static void child_run(struct storm *storm, unsigned job, uint64_t first, uint64_
         storm->results->failed_seed = seed;
         rig_open(&rig, seed);
         rig.verbose = storm->verbose;
-        seed_run(&rig);
+        seed_run(&rig, storm->views);
         counts_add(&storm->results->counts[job], &rig.counts);
         if (rig.wrong[0] != '\0') {
             (void)snprintf(storm->results->failed, sizeof storm->results->failed, "seed %llu: %s",
@@ -391,6 +402,12 @@ static void storm_print(const struct storm *storm)
         (unsigned long long)sum.clean_closes, (unsigned long long)sum.reads_checked,
         (unsigned long long)sum.settled, (unsigned long long)sum.no_space,
         (unsigned long long)sum.errors, (unsigned long long)sum.deletions);
+    printf("views: %llu snapshots taken, %llu deleted, %llu clones, %llu rolled back, %llu "
+           "flattened, %llu times counted, %llu times compared\n",
+           (unsigned long long)sum.snaps_taken, (unsigned long long)sum.snaps_deleted,
+           (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
+           (unsigned long long)sum.flattened, (unsigned long long)sum.counted,
+           (unsigned long long)sum.compared);
 }
 
 static int storm_parse(struct storm *storm, int argc, char **argv)
@@ -398,6 +415,8 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--verbose") == 0) {
             storm->verbose = true;
+        } else if (strcmp(argv[i], "--views") == 0) {
+            storm->views = true;
         } else if (strcmp(argv[i], "--mutants") == 0) {
             storm->mutants = true;
         } else if (i + 1 >= argc) {
@@ -418,30 +437,40 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
     return storm->jobs >= 1 && storm->jobs <= 8 ? 0 : -EINVAL;
 }
 
-/* Every planted bug of the table in turn. How many were not caught. */
+struct planted {
+    int number;
+    bool views; /* Every seed has some. */
+    const char *what;
+};
+
+static bool storm_planted(struct storm *storm, const struct planted *planted)
+{
+    storm->mutant = planted->number;
+    storm->views = planted->views;
+    storm->results->failed[0] = '\0';
+    bool caught = storm_run(storm);
+    printf("planted %d, %s: %s%s\n", planted->number, planted->what,
+           caught ? "caught, " : "NOT CAUGHT", storm->results->failed);
+    (void)fflush(stdout);
+    return caught;
+}
+
+/* Every planted bug of the tables in turn. How many were not caught. */
 static unsigned storm_mutants(struct storm *storm)
 {
-    static const struct {
-        int number;
-        const char *what;
-    } table[] = {
-#define MUTANT_ROW(number, what) {number, what},
-        STORE_MUTANTS(MUTANT_ROW)
-#undef MUTANT_ROW
+    static const struct planted table[] = {
+#define STORE_ROW(number, what) {number, false, what},
+#define VIEW_ROW(number, what) {number, true, what},
+        STORE_MUTANTS(STORE_ROW) VIEW_MUTANTS(VIEW_ROW) VOLUME_MUTANTS(VIEW_ROW)
+#undef STORE_ROW
+#undef VIEW_ROW
     };
     unsigned missed = 0;
     /* What a planted bug says while it dies is not news. */
     if (freopen("/dev/null", "w", stderr) == NULL)
         return 1;
-    for (size_t i = 0; i < COUNT_OF(table); i++) {
-        storm->mutant = table[i].number;
-        storm->results->failed[0] = '\0';
-        bool caught = storm_run(storm);
-        missed += caught ? 0 : 1;
-        printf("planted %d, %s: %s%s\n", table[i].number, table[i].what,
-               caught ? "caught, " : "NOT CAUGHT", storm->results->failed);
-        (void)fflush(stdout);
-    }
+    for (size_t i = 0; i < COUNT_OF(table); i++)
+        missed += storm_planted(storm, &table[i]) ? 0 : 1;
     return missed;
 }
 
@@ -451,7 +480,7 @@ int main(int argc, char **argv)
     if (storm_parse(&storm, argc, argv) != 0) {
         (void)fprintf(stderr,
                       "usage: %s [--seeds FIRST COUNT] [--mutant N] [--jobs N] "
-                      "[--reach FILE] [--verbose]\n",
+                      "[--reach FILE] [--views] [--verbose]\n",
                       argv[0]);
         return 2;
     }
