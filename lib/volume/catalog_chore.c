@@ -11,8 +11,8 @@
  *
  * Each arrow between records is one transaction, and whoever opens the pool looks what is to be
  * done (catalog_scan.c). The store may be asked any number of times, also for what it never had.
- * One thing at a time is asked of it for a volume: what a snapshot leaves to the one before it must be
- * there when that one goes. What changes a volume that has a name is done by catalog_settle.c.
+ * One thing at a time is asked of it for a volume: what a snapshot leaves to the one before it must
+ * be there when that one goes. What changes a volume that has a name is done by catalog_settle.c.
  */
 #include <stdlib.h>
 #include <string.h>

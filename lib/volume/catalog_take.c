@@ -268,12 +268,22 @@ static void one_held(struct volume_hold *hold)
         gang->take_result = hold->result;
         member->op.slot->open->hold = NULL;
         member->holding = false;
-    } else if (MUTANT(118)) {
-        take_cut(member);
-        hold_release(member);
     }
     if (--gang->waiting == 0)
         all_held(gang);
+}
+
+/* None changes any more from here on, so the order in which they are drained does not matter. */
+static void hold_all(struct catalog_gang *gang)
+{
+    for (uint32_t i = 0; i < gang->count; i++) {
+        struct catalog_member *member = gang->members[i];
+        if (!member->holding)
+            continue;
+        member->op.slot->open->hold = &member->hold;
+        member->hold.done = one_held;
+        volume_hold(member->op.slot->open->volume, &member->hold);
+    }
 }
 
 void catalog_gang_take(struct catalog_gang *gang, int (*build)(struct catalog_gang *gang),
@@ -289,16 +299,8 @@ void catalog_gang_take(struct catalog_gang *gang, int (*build)(struct catalog_ga
         member->holding = !member->bare && volume != NULL && volume->writable;
         gang->waiting += member->holding ? 1 : 0;
     }
-    if (gang->waiting == 0) {
+    if (gang->waiting == 0)
         catalog_op_later(&gang->op, 0, change_start);
-        return;
-    }
-    for (uint32_t i = 0; i < gang->count; i++) {
-        struct catalog_member *member = gang->members[i];
-        if (!member->holding)
-            continue;
-        member->op.slot->open->hold = &member->hold;
-        member->hold.done = one_held;
-        volume_hold(member->op.slot->open->volume, &member->hold);
-    }
+    else
+        hold_all(gang);
 }

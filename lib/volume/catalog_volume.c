@@ -149,7 +149,9 @@ void catalog_lots_turn(struct catalog *catalog)
 void catalog_volume_views(struct catalog_volume *volume)
 {
     uint64_t cut = volume->riding != 0 ? volume->riding : volume->cut;
-    volume_set_views(volume->volume, cut, volume->views || cut != 0 || volume->orphan_last != 0);
+    if (volume->volume != NULL) /* NULL: it is being closed. */
+        volume_set_views(volume->volume, cut,
+                         volume->views || cut != 0 || volume->orphan_last != 0);
 }
 
 void catalog_volume_listed(struct catalog_volume *volume, const struct catalog_cuts *cuts)

@@ -234,6 +234,11 @@ bool catalog_rig_stop(struct catalog_rig *rig)
     store_close(rig->store, rig_store_gone, rig);
     if (!rig_end(rig, 0, "closing the store"))
         return false;
+    /* A lease may have run out meanwhile: that is a request of the metadata's own. */
+    while (meta_flying(rig->meta) > 0) {
+        if (!catalog_rig_turn(rig))
+            return false;
+    }
     meta_close(rig->meta);
     rig->meta = NULL;
     return true;

@@ -139,6 +139,16 @@
     X(133, "zeros over a hole of a clone leave a hole: the parent shows") \
     X(134, "flatten does not wait for the range: it overwrites newer writes")
 
+/* Of snapshots and clones: storm_family. */
+#define FAMILY_MUTANTS(X)                                                                        \
+    X(111, "flattening cuts the tie under the clone's own snapshot")                             \
+    X(112, "what a crash left behind the newest snapshot is not swept")                          \
+    X(113, "the store is told that no snapshot is kept before the one that it drops")            \
+    X(115, "a rollback that was interrupted is not looked for, nor finished before the opening") \
+    X(116, "a clone is not counted by its snapshot")                                             \
+    X(117, "the cut of a closed volume is used again")                                           \
+    X(119, "a member of a group is deleted alone")
+
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \
     X(120, "acknowledge before the commit is known") \
