@@ -114,7 +114,7 @@ static void untie_start(struct catalog_op *op, int result)
 static void untie_quiet(struct catalog_op *op, int result)
 {
     const struct catalog_volume *volume = op->slot->open;
-    if (volume == NULL || volume_parents_quiet(volume->volume) || MUTANT(114)) {
+    if (volume == NULL || volume_parents_quiet(volume->volume)) {
         untie_start(op, result);
         return;
     }
