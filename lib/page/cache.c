@@ -147,7 +147,7 @@ struct page *page_new(struct page_cache *cache)
     page->written = false;
     page->hot = false;
     page->forgotten = false;
-    page->proven = false;
+    page->note = 0;
     page->arrived = cache->stats.misses;
     return page;
 }

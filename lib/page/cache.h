@@ -35,6 +35,7 @@ struct page {
     uint8_t *live;          /* NULL for a ghost only. */
     uint8_t *frozen;        /* The frozen version, where its bytes are not those of `live`. */
     uint64_t key;           /* In the hash; unused for a root. */
+    uint64_t note;          /* Of whoever owns the tree. */
     uint64_t arrived;       /* cache->stats.misses when it was read. */
     uint64_t place;         /* Of its last written version, if `written`. */
     uint32_t crc;           /* Of that version. */
@@ -47,7 +48,6 @@ struct page {
     uint8_t level;
     uint8_t state;
     bool bytes;       /* Holds bytes, not pointers. */
-    bool proven;      /* By place: who reads such pages found it sound. */
     bool written;     /* Has a place. */
     bool hot;         /* Came back after a time away from attention. */
     bool queued;      /* May be evicted: in a queue. */

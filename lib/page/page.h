@@ -110,9 +110,9 @@ struct pointer page_pointer(const struct page *page);
 bool page_changed(const struct page *page);
 /* Its version at the freeze is still to be written. */
 bool page_frozen(const struct page *page);
-/* A note of whoever opens pages by place: what is in it was looked at, and found sound. */
-bool page_proven(const struct page *page);
-void page_prove(struct page *page);
+/* What its owner keeps in mind about a page while it is in memory; 0 at first. */
+uint64_t page_note(const struct page *page);
+void page_set_note(struct page *page, uint64_t note);
 /* Lets a clean, unpinned tree leave the cache, so that its root may go. 0; -EBUSY: something is
  * pinned or dirty; -EAGAIN: a page is being read, woken later. */
 int page_release_root(struct page_cache *cache, struct page_root *root, struct page_waiter *waiter);

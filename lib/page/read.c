@@ -223,14 +223,14 @@ bool page_frozen(const struct page *page)
     return page_is_frozen(page);
 }
 
-bool page_proven(const struct page *page)
+uint64_t page_note(const struct page *page)
 {
-    return page->proven;
+    return page->note;
 }
 
-void page_prove(struct page *page)
+void page_set_note(struct page *page, uint64_t note)
 {
-    page->proven = true;
+    page->note = note;
 }
 
 uint32_t page_pins(const struct page *page)

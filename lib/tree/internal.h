@@ -191,6 +191,8 @@ int path_open_pages(struct tree_path *path);
 int path_reserve(struct tree_path *path, uint8_t frames);
 /* An open path shows another segment from now on. */
 void path_move(struct tree_path *path, struct segment *segment);
+/* The owners of a mebibyte are others now. */
+void path_forget_owner(struct tree *tree, const struct segment_key *head, uint32_t map);
 /* What it shows has gone: a hole. */
 void path_strand(struct tree_path *path);
 

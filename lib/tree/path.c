@@ -236,21 +236,54 @@ int tree_path_open(struct tree_path *path, uint64_t volume, uint64_t view, uint6
     return path_open(path, &key, NULL, change);
 }
 
+static struct page *head_page(struct tree *tree, const struct segment_key *key, uint32_t map)
+{
+    const struct segment *segment = segment_find(tree, key);
+    struct page *directory = segment != NULL ? page_cached_root(&segment->root) : NULL;
+    return directory != NULL ? page_cached(directory, map) : NULL;
+}
+
+void path_forget_owner(struct tree *tree, const struct segment_key *head, uint32_t map)
+{
+    struct page *page = head_page(tree, head, map);
+    if (page != NULL && !MUTANT(32))
+        page_set_note(page, 0);
+}
+
+/* The newest owner: a map page of the head that is in memory remembers it, for whoever changes it
+ * asks. Its note is one more, or 0. */
+static int newest_owner(struct tree_path *path, const struct segment_key *head, uint64_t *ret_cut)
+{
+    const struct page *page = head_page(path->tree, head, path->map);
+    struct owner owner = {.cut = 0};
+    if (page != NULL && page_note(page) != 0) {
+        *ret_cut = page_note(page) - 1;
+        return 0;
+    }
+    uint32_t mebibyte = head->segment * POINTERS_PER_PAGE + path->map;
+    int result = owner_before(path->tree, head->volume, mebibyte, VIEW_HEAD, &path->waiter, &owner);
+    if (result != 0 && result != -ENOENT)
+        return result;
+    *ret_cut = owner.cut;
+    return 0;
+}
+
 int tree_path_open_under(struct tree_path *path, uint64_t volume, uint64_t block, uint64_t cut)
 {
     uint32_t mebibyte = path_aim(path, block, VIEW_HEAD);
     struct segment_key key = head_key(volume, block), beside = view_key(volume, mebibyte, cut);
-    struct owner owner = {.cut = 0};
-    int result = owner_before(path->tree, volume, mebibyte, VIEW_HEAD, &path->waiter, &owner);
-    if (result != 0 && result != -ENOENT) {
+    int result = newest_owner(path, &key, &path->owner);
+    if (result != 0) {
         if (result != -EAGAIN)
             tree_path_close(path);
         return result;
     }
-    path->owner = owner.cut;
-    path->cut = cut > owner.cut ? cut : 0;
+    path->cut = cut > path->owner ? cut : 0;
     path->tree->views = true;
-    return path_open(path, &key, path->cut != 0 ? &beside : NULL, true);
+    result = path_open(path, &key, path->cut != 0 ? &beside : NULL, true);
+    if (result == 0 && path->page != NULL)
+        page_set_note(path->page, path->owner + 1);
+    return result;
 }
 
 int tree_record_open(struct tree_path *path, uint64_t volume, bool change)

@@ -4,6 +4,8 @@
 
 /* What one search may look at before others have their turn. */
 #define SEEK_LEAVES_PER_TURN 64u
+/* The note of a page that table_decode() took. */
+#define NODE_SOUND 1u
 
 static int node_open(struct tree *tree, const struct pointer *pointer, struct page_waiter *waiter,
                      struct page **ret_page, struct table_node *ret_node)
@@ -13,7 +15,7 @@ static int node_open(struct tree *tree, const struct pointer *pointer, struct pa
     if (result != 0)
         return result;
     *ret_page = page;
-    if (page_proven(page)) {
+    if (page_note(page) == NODE_SOUND) {
         *ret_node = table_node_of(page_bytes(page));
         return 0;
     }
@@ -21,7 +23,9 @@ static int node_open(struct tree *tree, const struct pointer *pointer, struct pa
     if (result != 0)
         page_unpin(page);
     else
-        page_prove(page); /* Once while it is in memory: to look at each entry takes a while. */
+        page_set_note(
+            page,
+            NODE_SOUND); /* Once while it is in memory: to look at each entry takes a while. */
     return result;
 }
 

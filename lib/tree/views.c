@@ -63,6 +63,7 @@ void view_make_owner(struct tree_path *path)
         if (other->map == path->map && other->view <= path->cut && !MUTANT(56))
             path_move(other, view);
     }
+    path_forget_owner(tree, &head->key, path->map);
     heads_hear(head, path->map, path->owner, path->cut);
 }
 
@@ -74,6 +75,7 @@ static void owner_gone(struct tree_path *path, const struct segment_key *key, ui
     uint32_t mebibyte = key->segment - SEGMENT_VIEWS;
     struct segment_key head = head_key(key->volume, (uint64_t)mebibyte * MAP_BLOCKS);
     struct segment *segment = segment_find(path->tree, &head);
+    path_forget_owner(path->tree, &head, mebibyte % POINTERS_PER_PAGE);
     if (segment != NULL)
         heads_hear(segment, mebibyte % POINTERS_PER_PAGE, key->view, instead);
 }

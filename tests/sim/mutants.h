@@ -88,6 +88,7 @@
     X(50, "a written page's new place is not told to its living parent")                \
     X(30, "a change that is not written yet is not told as one")                        \
     X(31, "an owner that is gone is still believed to be one because the table has it") \
+    X(32, "a map page does not forget who its newest owner was")                        \
     X(52, "a block that an older view shows is freed")                                  \
     X(53, "a block that the view after shows is freed with the one that goes")          \
     X(54, "no copy on write")                                                           \
