@@ -5,7 +5,9 @@
  *   counter ──▶ a page of volumes ──▶ the names that they should have ──┐
  *                 ▲                                                      │ more
  *                 ├──────────────────────────────────────────────────────┘
- *                 └──▶ a page of names ──▶ the volumes that they should mean ──▶ ... ──▶ done
+ *                 └──▶ a page of names ──▶ the volumes that they should mean ──▶ ... ──┐
+ *                                                                                      │
+ *     done ◀── ... ◀── the volumes that have them ◀── a page of snapshots ◀────────────┘
  *
  * Each record was whole, by itself, when it was read; here it is asked whether they agree. What a
  * crash leaves always does: a volume and its name change in one transaction.
@@ -19,12 +21,18 @@
 
 #define PAGE META_OPS_MAX /* A transaction reads so many records. */
 
-enum look_at { LOOK_VOLUMES, LOOK_NAMES };
+enum look_at { LOOK_VOLUMES, LOOK_NAMES, LOOK_SNAPSHOTS };
 
 /* One of a page, waiting for its other half. */
 struct half {
     uint64_t id;
     char name[CATALOG_NAME_BYTES_MAX + 1];
+};
+
+/* A clone, and what it reads from. */
+struct tie {
+    uint64_t clone, volume, cut;
+    bool found;
 };
 
 struct pool_check {
@@ -35,6 +43,8 @@ struct pool_check {
     enum look_at at;
     struct metadata_key after;
     bool more;
+    struct tie *ties; /* As many as there are clones. */
+    uint32_t tie_count, tie_capacity;
     uint32_t half_count;
     struct half halves[PAGE];
 };
@@ -60,7 +70,17 @@ static void check_fault(struct pool_check *check, uint64_t volume, const char *f
 static void check_end(struct pool_check *check, int result)
 {
     struct catalog_check options = check->options;
+    for (uint32_t i = 0; i < check->tie_count && result == 0; i++) {
+        const struct tie *tie = &check->ties[i];
+        if (!tie->found)
+            check_fault(check, tie->clone,
+                        "volume %llu is a clone of volume %llu at cut %llu, of which there is no "
+                        "record",
+                        (unsigned long long)tie->clone, (unsigned long long)tie->volume,
+                        (unsigned long long)tie->cut);
+    }
     meta_request_done(&check->request);
+    free(check->ties);
     free(check);
     options.done(options.context, result);
 }
@@ -80,11 +100,11 @@ static void check_next(struct pool_check *check)
         check_page(check);
         return;
     }
-    if (check->at == LOOK_NAMES) {
+    if (check->at == LOOK_SNAPSHOTS) {
         check_end(check, 0);
         return;
     }
-    check->at = LOOK_NAMES;
+    check->at = check->at == LOOK_VOLUMES ? LOOK_NAMES : LOOK_SNAPSHOTS;
     check->after.length = 0;
     check_page(check);
 }
@@ -109,6 +129,21 @@ static bool volume_sound(struct pool_check *check, const struct metadata_volume 
     return true;
 }
 
+static int tie_add(struct pool_check *check, const struct metadata_volume *record)
+{
+    if (check->tie_count == check->tie_capacity) {
+        uint32_t capacity = MAX(2 * check->tie_capacity, 64u);
+        struct tie *ties = realloc(check->ties, capacity * sizeof *ties);
+        if (ties == NULL)
+            return -ENOMEM;
+        check->ties = ties;
+        check->tie_capacity = capacity;
+    }
+    check->ties[check->tie_count++] = (struct tie){
+        .clone = record->id, .volume = record->parent_volume, .cut = record->parent_cut};
+    return 0;
+}
+
 static void volume_take(struct pool_check *check, const struct meta_entry *entry)
 {
     struct metadata_volume record = {0};
@@ -121,6 +156,9 @@ static void volume_take(struct pool_check *check, const struct meta_entry *entry
                     result != 0 ? base_error_text(result) : "is another volume's");
     } else {
         bool sound = volume_sound(check, &record);
+        if (record.parent_volume != 0 && tie_add(check, &record) != 0)
+            check_fault(check, record.id, "volume %llu: no memory to look for its parent",
+                        (unsigned long long)record.id);
         if (sound && record.state == METADATA_VOLUME_LIVE) {
             struct half *half = &check->halves[check->half_count++];
             half->id = record.id;
@@ -204,6 +242,65 @@ static void volumes_read(struct meta_request *request, int result)
         check_next(check);
 }
 
+/* --- Snapshots, and the volumes that have them ------------------------------------------------ */
+
+static void snapshot_sound(struct pool_check *check, const struct metadata_snapshot *record)
+{
+    uint32_t clones = 0;
+    for (uint32_t i = 0; i < check->tie_count; i++) {
+        struct tie *tie = &check->ties[i];
+        if (tie->volume != record->volume || tie->cut != record->cut)
+            continue;
+        tie->found = true;
+        clones++;
+    }
+    if (clones != record->clones)
+        check_fault(check, record->volume,
+                    "snapshot \"%s\" of volume %llu says that it has %u clones, but there are %u",
+                    record->name, (unsigned long long)record->volume, record->clones, clones);
+    else if (clones > 0 && record->state == METADATA_SNAPSHOT_DELETING)
+        check_fault(check, record->volume,
+                    "snapshot \"%s\" of volume %llu is being deleted, but %u clones need it",
+                    record->name, (unsigned long long)record->volume, clones);
+}
+
+static void snapshot_take(struct pool_check *check, const struct meta_entry *entry)
+{
+    struct metadata_key_parts parts = {0};
+    struct metadata_snapshot record = {0};
+    struct half *half = &check->halves[check->half_count];
+    int result = metadata_key_parse(entry->key.data, entry->key.length, &parts);
+    if (result == 0)
+        result = metadata_snapshot_decode(entry->value.data, entry->value.length, &record);
+    if (result == 0 && (record.volume != parts.id || record.cut != parts.index))
+        result = IOMESH_CORRUPT;
+    if (result != 0) {
+        check_fault(check, parts.id, "the record of a snapshot of volume %llu: %s",
+                    (unsigned long long)parts.id, base_error_text(result));
+    } else {
+        snapshot_sound(check, &record);
+        half->id = record.volume;
+        memcpy(half->name, record.name, sizeof half->name);
+        check->half_count++;
+    }
+    metadata_snapshot_done(&record);
+}
+
+static void owners_read(struct meta_request *request, int result)
+{
+    struct pool_check *check = check_of(request);
+    for (uint32_t i = 0; i < check->half_count && result == 0; i++) {
+        const struct half *half = &check->halves[i];
+        if (request->responses[i].entry_count == 0)
+            check_fault(check, half->id, "snapshot \"%s\" is of volume %llu, which has no record",
+                        half->name, (unsigned long long)half->id);
+    }
+    if (result != 0)
+        check_end(check, result);
+    else
+        check_next(check);
+}
+
 /* --- A page --------------------------------------------------------------------------------- */
 
 static void page_read(struct meta_request *request, int result)
@@ -219,6 +316,8 @@ static void page_read(struct meta_request *request, int result)
     for (uint32_t i = 0; i < response->entry_count; i++) {
         if (check->at == LOOK_VOLUMES)
             volume_take(check, &response->entries[i]);
+        else if (check->at == LOOK_SNAPSHOTS)
+            snapshot_take(check, &response->entries[i]);
         else
             name_take(check, &response->entries[i]);
     }
@@ -240,13 +339,16 @@ static void page_read(struct meta_request *request, int result)
                                       : metadata_volume_key(half->id);
         meta_get(&check->request, META_SLICE(key));
     }
-    check_commit(check, check->at == LOOK_VOLUMES ? names_read : volumes_read);
+    check_commit(check, check->at == LOOK_VOLUMES ? names_read
+                        : check->at == LOOK_NAMES ? volumes_read
+                                                  : owners_read);
 }
 
 static void check_page(struct pool_check *check)
 {
-    struct metadata_key prefix =
-        metadata_prefix(check->at == LOOK_VOLUMES ? METADATA_VOLUME : METADATA_NAME);
+    struct metadata_key prefix = metadata_prefix(check->at == LOOK_VOLUMES ? METADATA_VOLUME
+                                                 : check->at == LOOK_NAMES ? METADATA_NAME
+                                                                           : METADATA_SNAPSHOT);
     meta_request_reset(&check->request);
     meta_list(&check->request, META_SLICE(prefix), META_SLICE(check->after), PAGE);
     check_commit(check, page_read);

@@ -2,6 +2,7 @@
 /* Rolling back, flattening, sizes of clones, imports. */
 #include <stdio.h>
 
+#include "format/metadata.h"
 #include "pool.h"
 
 TestSuite(families, .init = pool_open, .fini = pool_close);
@@ -238,4 +239,74 @@ Test(families, an_increment_goes_onto_its_base_and_nothing_else)
     cr_assert_eq(handle_close(handle), 0);
     cr_assert_eq(block_look("one@monday", 0), 1);
     cr_assert_eq(block_look("one@tuesday", 0), 5);
+}
+
+/* --- What the check of a pool says ---------------------------------------------------------- */
+
+static unsigned faults;
+
+static void note_fault(void *context, uint64_t volume, const char *text)
+{
+    (void)context;
+    (void)volume;
+    faults++;
+    fprintf(stderr, "%s\n", text);
+}
+
+static void note_volume(void *context, uint64_t volume, bool written)
+{
+    (void)context;
+    (void)volume;
+    (void)written;
+}
+
+static void changed(struct meta_request *request, int result)
+{
+    (void)request;
+    catalog_rig_ended(&rig, result);
+}
+
+Test(families, the_check_of_a_pool_counts_clones_and_looks_for_their_parents)
+{
+    struct catalog_check check = {
+        .fault = note_fault, .volume = note_volume, .done = catalog_rig_ended, .context = &rig};
+    struct meta_request request = {0};
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    cr_assert_eq(snapshot_create("one", "a"), 0);
+    cr_assert_eq(clone_make("one", "a", "two"), 0);
+    rig.waiting = true;
+    cr_assert_eq(catalog_check(rig.meta, &check), 0);
+    wait_ended();
+    cr_assert_eq(faults, 0u);
+
+    cr_assert_eq(snapshot_list("one", false), 0);
+    struct metadata_key key =
+        metadata_snapshot_key(found[0].snapshot.volume_id, found[0].snapshot.cut);
+    struct metadata_snapshot record = {.volume = found[0].snapshot.volume_id,
+                                       .cut = found[0].snapshot.cut,
+                                       .name = "a",
+                                       .bytes = 8 * MIB,
+                                       .clones = 2};
+    struct metadata_bytes value;
+    cr_assert_eq(metadata_snapshot_encode(&record, &value), 0);
+    meta_put(&request, META_SLICE(key), META_SLICE(value), 0);
+    metadata_bytes_done(&value);
+    rig.waiting = true;
+    cr_assert_eq(meta_commit(rig.meta, &request, changed), 0);
+    wait_ended();
+    rig.waiting = true;
+    cr_assert_eq(catalog_check(rig.meta, &check), 0);
+    wait_ended();
+    cr_assert_eq(faults, 1u, "the count is wrong");
+
+    meta_request_reset(&request);
+    meta_delete(&request, META_SLICE(key));
+    rig.waiting = true;
+    cr_assert_eq(meta_commit(rig.meta, &request, changed), 0);
+    wait_ended();
+    rig.waiting = true;
+    cr_assert_eq(catalog_check(rig.meta, &check), 0);
+    wait_ended();
+    cr_assert_eq(faults, 2u, "the parent is gone");
+    meta_request_done(&request);
 }
