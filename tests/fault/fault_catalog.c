@@ -23,9 +23,9 @@
 #define SMALL (1ull << 20)
 #define LARGE (3ull << 20)
 
-enum operation { FORMAT, OPEN, CREATE, GROW, SHRINK, DELETE, CLOSE, OPERATIONS };
+enum operation { FORMAT, OPEN, CREATE, GROW, SHRINK, DELETE, CLOSE, CLONE, OPERATIONS };
 static const char *const operation_names[OPERATIONS] = {"format", "open",   "create", "grow",
-                                                        "shrink", "delete", "close"};
+                                                        "shrink", "delete", "close",  "clone"};
 
 enum fault {
     META_WRITE,
@@ -146,6 +146,7 @@ static int operation_run(enum operation operation)
     case GROW: return end(catalog_resize(rig.catalog, "a", LARGE, false, ended, &rig));
     case SHRINK: return end(catalog_resize(rig.catalog, "a", SMALL, true, ended, &rig));
     case DELETE: return end(catalog_delete(rig.catalog, "a", ended, &rig));
+    case CLONE: return end(catalog_clone(rig.catalog, "a", NULL, "c", ended, &rig));
     case FORMAT: return catalog_rig_format(&rig) ? 0 : -EIO;
     case OPEN: return catalog_rig_start(&rig) && catalog_rig_settle(&rig) ? 0 : -EIO;
     default: return catalog_rig_stop(&rig) ? 0 : -EIO;
@@ -252,16 +253,23 @@ static bool either(const char *name, uint64_t is, uint64_t old, uint64_t new, in
 
 static bool looks_right(enum operation operation, int result)
 {
-    static const uint64_t a_old[OPERATIONS] = {[OPEN] = LARGE,   [CREATE] = LARGE, [GROW] = SMALL,
-                                               [SHRINK] = LARGE, [DELETE] = LARGE, [CLOSE] = LARGE};
+    static const uint64_t a_old[OPERATIONS] = {
+        [OPEN] = LARGE,   [CREATE] = LARGE, [GROW] = SMALL, [SHRINK] = LARGE,
+        [DELETE] = LARGE, [CLOSE] = LARGE,  [CLONE] = LARGE};
     uint64_t a = a_old[operation];
     uint64_t a_new = operation == GROW ? LARGE : operation == SHRINK ? SMALL : a;
     if (!look())
         return false;
     bool right = either("a", seen.a, a, operation == DELETE ? 0 : a_new, result) &&
-                 either("c", seen.c, 0, operation == CREATE ? SMALL : 0, result);
+                 either("c", seen.c, 0,
+                        operation == CREATE  ? SMALL
+                        : operation == CLONE ? LARGE
+                                             : 0,
+                        result);
     if (right && (seen.others || seen.b != SMALL))
         right = catalog_rig_wrong(&rig, "another volume is not what it was");
+    if (right && operation == CLONE && seen.c != 0)
+        right = holds("c", 'a');
     return right && (seen.a == 0 || holds("a", 'a')) && holds("b", 'b');
 }
 
@@ -319,8 +327,8 @@ static bool prove(enum operation operation, int result)
     if (!catalog_rig_start(&rig) || !catalog_rig_settle(&rig) || !looks_right(operation, result))
         return false;
     if (operation != OPEN && operation != CLOSE) {
-        bool done = operation == CREATE   ? seen.c != 0
-                    : operation == DELETE ? seen.a == 0
+        bool done = operation == CREATE || operation == CLONE ? seen.c != 0
+                    : operation == DELETE                     ? seen.a == 0
                                           : seen.a == (operation == GROW ? LARGE : SMALL);
         int again = done ? 0 : operation_run(operation);
         if (again != 0 || !looks_right(operation, 0))
