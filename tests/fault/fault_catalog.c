@@ -23,9 +23,9 @@
 #define SMALL (1ull << 20)
 #define LARGE (3ull << 20)
 
-enum operation { FORMAT, OPEN, CREATE, GROW, SHRINK, DELETE, CLOSE, CLONE, OPERATIONS };
-static const char *const operation_names[OPERATIONS] = {"format", "open",   "create", "grow",
-                                                        "shrink", "delete", "close",  "clone"};
+enum operation { FORMAT, OPEN, CREATE, GROW, SHRINK, DELETE, CLOSE, CLONE, ROLLBACK, OPERATIONS };
+static const char *const operation_names[OPERATIONS] = {
+    "format", "open", "create", "grow", "shrink", "delete", "close", "clone", "rollback"};
 
 enum fault {
     META_WRITE,
@@ -146,6 +146,8 @@ static int operation_run(enum operation operation)
     case GROW: return end(catalog_resize(rig.catalog, "a", LARGE, false, ended, &rig));
     case SHRINK: return end(catalog_resize(rig.catalog, "a", SMALL, true, ended, &rig));
     case DELETE: return end(catalog_delete(rig.catalog, "a", ended, &rig));
+    case ROLLBACK:
+        return end(catalog_snapshot_rollback(rig.catalog, "a", "s", false, NULL, ended, &rig));
     case CLONE: return end(catalog_clone(rig.catalog, "a", NULL, "c", ended, &rig));
     case FORMAT: return catalog_rig_format(&rig) ? 0 : -EIO;
     case OPEN: return catalog_rig_start(&rig) && catalog_rig_settle(&rig) ? 0 : -EIO;
@@ -254,8 +256,8 @@ static bool either(const char *name, uint64_t is, uint64_t old, uint64_t new, in
 static bool looks_right(enum operation operation, int result)
 {
     static const uint64_t a_old[OPERATIONS] = {
-        [OPEN] = LARGE,   [CREATE] = LARGE, [GROW] = SMALL, [SHRINK] = LARGE,
-        [DELETE] = LARGE, [CLOSE] = LARGE,  [CLONE] = LARGE};
+        [OPEN] = LARGE,   [CREATE] = LARGE, [GROW] = SMALL,  [SHRINK] = LARGE,
+        [DELETE] = LARGE, [CLOSE] = LARGE,  [CLONE] = LARGE, [ROLLBACK] = LARGE};
     uint64_t a = a_old[operation];
     uint64_t a_new = operation == GROW ? LARGE : operation == SHRINK ? SMALL : a;
     if (!look())
@@ -270,6 +272,11 @@ static bool looks_right(enum operation operation, int result)
         right = catalog_rig_wrong(&rig, "another volume is not what it was");
     if (right && operation == CLONE && seen.c != 0)
         right = holds("c", 'a');
+    /* What was begun is finished before anybody sees it; what was not leaves all as it was. */
+    if (right && operation == ROLLBACK && result != 0 && !holds("a", 'x'))
+        rig.wrong[0] = '\0';
+    else if (right && operation == ROLLBACK && result != 0)
+        return holds("b", 'b');
     return right && (seen.a == 0 || holds("a", 'a')) && holds("b", 'b');
 }
 
@@ -292,6 +299,12 @@ static bool prepare(enum operation operation)
         return catalog_rig_wrong(&rig, "create");
     bool good = put("a", 'a', 0) && put("b", 'b', 0) &&
                 (operation == GROW || put("a", 'a', LARGE - BLOCK_BYTES));
+    if (good && operation == ROLLBACK) {
+        static const uint8_t uuid[16] = {1};
+        rig.waiting = true;
+        good = end(catalog_snapshot_create(rig.catalog, "a", "s", uuid, ended, &rig)) == 0 &&
+               put("a", 'x', 0);
+    }
     return good && (operation != OPEN || catalog_rig_stop(&rig));
 }
 
@@ -330,7 +343,7 @@ static bool prove(enum operation operation, int result)
         bool done = operation == CREATE || operation == CLONE ? seen.c != 0
                     : operation == DELETE                     ? seen.a == 0
                                           : seen.a == (operation == GROW ? LARGE : SMALL);
-        int again = done ? 0 : operation_run(operation);
+        int again = done && operation != ROLLBACK ? 0 : operation_run(operation);
         if (again != 0 || !looks_right(operation, 0))
             return catalog_rig_wrong(&rig, "it cannot be done now: %d", again);
     }
