@@ -39,6 +39,7 @@
     X(53, "a block that the view after shows is freed with the one that goes")      \
     X(54, "no copy on write")                                                       \
     X(55, "an open path does not hear of a new owner")                              \
+    X(56, "a reader of a cut stays on the head when that changes")                  \
     X(57, "a page goes although an older cut relies on it")                         \
     X(58, "a page is renamed although the older cut has its own")                   \
     X(59, "a version that a view took over is replaced with the head's page")       \

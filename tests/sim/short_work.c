@@ -347,15 +347,13 @@ static bool settle_window(struct rig *rig, struct rig_volume *volume, uint32_t i
 
 bool short_settle(struct rig *rig, bool power_cut)
 {
-    static const uint32_t windows[] = {96, 128, SEGMENT_3};
     enum model_crash crash = power_cut ? MODEL_POWER_CUT : MODEL_KILL;
-    /* What changed is asked of all blocks. */
-    uint32_t count = rig->views != NULL ? MODEL_NEAR / WINDOW : COUNT_OF(windows);
     for (unsigned v = 0; v < RIG_VOLUMES; v++) {
         struct rig_volume *volume = &rig->volumes[v];
-        for (uint32_t i = 0; !volume->deleting && i < count; i++) {
-            uint32_t index = rig->views != NULL ? i * WINDOW : windows[i];
-            if (!settle_window(rig, volume, index, crash))
+        for (uint32_t index = 0; !volume->deleting && index < MODEL_NEAR; index += WINDOW) {
+            bool touched = index == 96 || index == 128 || index == SEGMENT_3;
+            /* What changed is asked of all blocks. */
+            if ((touched || rig->views != NULL) && !settle_window(rig, volume, index, crash))
                 return false;
         }
         if (!rig->faulty)
@@ -377,6 +375,7 @@ bool short_prepare(struct rig *rig, uint64_t seed, uint64_t journal_blocks, bool
         rig_views_open(rig);
         rig->views->most = 6;
         rig->views->zeros_beyond = true;
+        rig->views->ending = true; /* No clones: the store alone is asked what is left. */
     }
     if (journal_blocks != 0)
         rig->options.journal_bytes = journal_blocks * BLOCK_BYTES;
