@@ -36,7 +36,7 @@ static bool prepare(bool killed)
         SHORT_WRITE_512,      SHORT_WRITE_FUA,    SHORT_DISCARD_SOME,
         SHORT_WRITE_MANY,     SHORT_ZERO_NO_HOLE, SHORT_FLUSH,
         SHORT_WRITE_CROSSING, SHORT_FLUSH,        SHORT_WAIT};
-    if (!short_prepare(&rig, 3, 0))
+    if (!short_prepare(&rig, 3, 0, false))
         return false;
     work = (struct short_work){.ops = ops, .count = COUNT_OF(ops)};
     if (!short_run(&work, &rig))
