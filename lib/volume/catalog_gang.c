@@ -150,3 +150,9 @@ void catalog_gang_gather(struct catalog_gang *gang, catalog_step_fn *ready)
     gang->at = 0;
     gather_next(gang);
 }
+
+void catalog_gang_again(struct catalog_gang *gang)
+{
+    gang->at = 0;
+    gather_load(gang);
+}

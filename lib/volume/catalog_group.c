@@ -18,6 +18,7 @@ struct group {
     struct metadata_together together; /* Of a deletion: as it was read. */
     uint64_t revision;
     uint32_t named; /* Parts whose volume's name is known. */
+    bool missing;   /* Of a part there is no snapshot. */
 };
 
 static struct group *group_of(struct catalog_op *op)
@@ -197,13 +198,42 @@ static int group_decode(const struct catalog_op *op, struct metadata_together *r
                                     response->entries[0].value.length, ret_together);
 }
 
+/* Is it still the one that was read? Until all names were ours another one may have deleted it. */
+static void delete_looked(struct catalog_op *op, int result)
+{
+    struct group *group = group_of(op);
+    struct metadata_together now = {0};
+    uint64_t revision = 0;
+    if (result == 0)
+        result = group_decode(op, &now, &revision);
+    metadata_together_done(&now);
+    if (result == 0 && revision != group->revision)
+        result = IOMESH_CONFLICT;
+    else if (result == 0 && group->missing)
+        result = IOMESH_CORRUPT;
+    if (result == 0)
+        catalog_gang_again(&group->gang);
+    else if (result == -ENOENT)
+        catalog_gang_end(&group->gang, FAIL(-ENOENT, "there is no group \"%s\"", group->name));
+    else
+        catalog_gang_end(&group->gang,
+                         FAIL(result, "group \"%s\": %s", group->name, base_error_text(result)));
+}
+
+static void delete_look(struct group *group)
+{
+    struct catalog_op *op = &group->gang.op;
+    struct metadata_key key = metadata_together_key(group->name, strlen(group->name));
+    meta_request_reset(&op->request);
+    meta_get(&op->request, META_SLICE(key));
+    catalog_op_commit(op, delete_looked);
+}
+
 static void delete_committed(struct catalog_op *op, int result)
 {
     struct group *group = group_of(op);
     struct catalog_gang *gang = &group->gang;
     bool committed = result == 0 && op->request.succeeded;
-    if (result == 0 && !committed)
-        result = IOMESH_CONFLICT;
     for (uint32_t i = 0; i < gang->count; i++) {
         struct catalog_member *member = gang->members[i];
         if (committed)
@@ -211,6 +241,10 @@ static void delete_committed(struct catalog_op *op, int result)
         else if (member->changing)
             catalog_volume_changed(member->op.slot->open, NULL, 0);
         member->changing = false;
+    }
+    if (result == 0 && !committed) {
+        delete_look(group); /* One clone less than was read. */
+        return;
     }
     if (committed)
         catalog_tell(op->catalog, STORE_INFO, 0, 0, "group \"%s\": deleted", group->name);
@@ -276,12 +310,12 @@ static void delete_ready(struct catalog_op *op, int result)
     for (uint32_t i = 0; i < gang->count && result == 0; i++) {
         const struct catalog_member *member = gang->members[i];
         const struct catalog_cut *cut = part_of(group, member);
-        if (cut == NULL || cut->record.state != METADATA_SNAPSHOT_LIVE)
-            result =
-                FAIL(IOMESH_CORRUPT, "group \"%s\": its snapshot of volume \"%s\" is not there",
-                     group->name, member->name);
-        else
-            result = catalog_drop_check(&member->op, cut);
+        group->missing = cut == NULL || cut->record.state != METADATA_SNAPSHOT_LIVE;
+        if (group->missing) {
+            delete_look(group);
+            return;
+        }
+        result = catalog_drop_check(&member->op, cut);
     }
     if (result != 0) {
         catalog_gang_end(gang, result);
@@ -296,8 +330,11 @@ static void delete_name_next(struct catalog_op *op);
 static void delete_named(struct catalog_op *op, int result)
 {
     struct group *group = group_of(op);
-    if (result == 0 && op->record.state != METADATA_VOLUME_LIVE)
-        result = IOMESH_CORRUPT;
+    group->missing = result == -ENOENT || (result == 0 && op->record.state != METADATA_VOLUME_LIVE);
+    if (group->missing) {
+        delete_look(group);
+        return;
+    }
     if (result != 0)
         FAIL(result, "group \"%s\": the record of its volume %llu: %s", group->name,
              (unsigned long long)group->together.parts[group->named].volume,

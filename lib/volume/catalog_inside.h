@@ -361,6 +361,8 @@ struct catalog_member *catalog_gang_add(struct catalog_gang *gang, const char *n
 /* The leader has begun, without a slot: takes those of the members, and loads the records and
  * snapshots of those that are not bare; then `ready`, of the leader. */
 void catalog_gang_gather(struct catalog_gang *gang, catalog_step_fn *ready);
+/* With the slots that it has: loads and lists all once more, then `ready`. */
+void catalog_gang_again(struct catalog_gang *gang);
 /* The leader begins, and has `end`. */
 int catalog_gang_start(struct catalog_gang *gang, struct catalog *catalog, catalog_step_fn *begin,
                        void (*end)(struct catalog_op *, int));

@@ -229,6 +229,12 @@ void catalog_op_read(struct catalog_op *op, uint64_t volume, catalog_step_fn *re
 
 static void load_volume_read(struct catalog_op *op, int result)
 {
+    bool gone = result == -ENOENT || (result == 0 && op->record.state != METADATA_VOLUME_LIVE);
+    /* Without its slot the volume may be deleted between the two reads. */
+    if (gone && op->slot == NULL) {
+        catalog_op_end(op, FAIL(-ENOENT, "there is no volume \"%s\"", op_name(op)));
+        return;
+    }
     if (result == -ENOENT)
         result = IOMESH_CORRUPT;
     /* The name and the record are written and deleted in one transaction. */

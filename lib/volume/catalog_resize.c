@@ -216,7 +216,11 @@ static void resize_loaded(struct catalog_op *op, int result)
         return;
     }
     resize->bytes_before = op->record.bytes;
-    if (resize->bytes == resize->bytes_before) {
+    if (op->record.incomplete) {
+        catalog_op_end(op,
+                       FAIL(-EBUSY, "volume \"%s\" is incomplete: an import into it has not ended",
+                            op->slot->name));
+    } else if (resize->bytes == resize->bytes_before) {
         catalog_op_end(op, 0);
     } else if (resize->bytes > resize->bytes_before ||
                (op->record.epoch == 0 && op->record.parent_volume == 0)) {

@@ -215,6 +215,13 @@ static void take_flushed(struct store_flush *flush, int result)
     catalog_op_later(&gang->op, result, change_start);
 }
 
+/* Also for what nobody has open: it may have been written, and closed, a moment ago. */
+static void take_flush(struct catalog_gang *gang)
+{
+    gang->flush.done = take_flushed;
+    store_flush(gang->op.catalog->options.store, &gang->flush);
+}
+
 static void hold_release(struct catalog_member *member)
 {
     struct catalog_volume *volume = member->op.slot->open;
@@ -256,8 +263,7 @@ static void all_held(struct catalog_gang *gang)
         return;
     }
     take_cuts(gang);
-    gang->flush.done = take_flushed;
-    store_flush(op->catalog->options.store, &gang->flush);
+    take_flush(gang);
 }
 
 static void one_held(struct volume_hold *hold)
@@ -300,7 +306,7 @@ void catalog_gang_take(struct catalog_gang *gang, int (*build)(struct catalog_ga
         gang->waiting += member->holding ? 1 : 0;
     }
     if (gang->waiting == 0)
-        catalog_op_later(&gang->op, 0, change_start);
+        take_flush(gang);
     else
         hold_all(gang);
 }
