@@ -197,7 +197,7 @@ int main(int argc, char **argv)
     bool good = true;
     /* A store of one disk, and the first that has more. */
     for (uint64_t seed = 3, stores = 0; stores < 2 && good; seed++) {
-        if (!short_prepare(&rig, seed, 0, false)) {
+        if (!short_prepare(&rig, seed, 0, true)) {
             printf("%s\n", rig.wrong);
             return 1;
         }
