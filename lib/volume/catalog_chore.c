@@ -7,6 +7,7 @@
  *              │                      kept:      nothing needs it: deleting
  *              │                      any:       snapshots that are deleting: the STORE drops them
  *              │                                 ──▶ no records
+ *              │                      kept:      its head is EMPTIED (catalog_empty.c)
  *              └─────────────────────────────────────┘  until there is nothing to do
  *
  * Each arrow between records is one transaction, and whoever opens the pool looks what is to be
@@ -26,8 +27,10 @@ static struct catalog_chore *chore_of(struct catalog_op *op)
 
 static void chore_free(struct catalog_chore *chore)
 {
-    if (chore->catalog != NULL)
+    if (chore->catalog != NULL) {
         chore->catalog->chore_count--;
+        clock_cancel(chore->catalog->options.clock, &chore->timer);
+    }
     list_remove(&chore->node);
     list_remove(&chore->ready);
     free(chore);
@@ -46,6 +49,34 @@ static void chore_ready(struct catalog_chore *chore)
 {
     if (list_empty(&chore->ready))
         list_push_back(&chore->catalog->chores_ready, &chore->ready);
+}
+
+/* --- Waiting for space ---------------------------------------------------------------------- */
+
+static void starved_timer(struct timer *timer)
+{
+    chore_ready(CONTAINER_OF(timer, struct catalog_chore, timer));
+}
+
+static void starved_wait(struct catalog_chore *chore)
+{
+    chore->timer.fire = starved_timer;
+    clock_set_after(chore->catalog->options.clock, &chore->timer, CATALOG_STARVED_NS);
+}
+
+static void starved_wake(struct catalog_chore *chore)
+{
+    if (!chore->timer.set)
+        return;
+    clock_cancel(chore->catalog->options.clock, &chore->timer);
+    chore_ready(chore);
+}
+
+/* Some came back. */
+static void starved_wake_all(struct catalog *catalog)
+{
+    LIST_EACH (&catalog->chores, node)
+        starved_wake(LIST_ENTRY(node, struct catalog_chore, node));
 }
 
 /* --- What the store does -------------------------------------------------------------------- */
@@ -100,6 +131,7 @@ static void forget_told(struct catalog_op *op, int result)
         catalog_op_end(op, result);
         return;
     }
+    starved_wake_all(op->catalog);
     if (chore->last == 0)
         catalog_tell(op->catalog, STORE_DEBUG, chore->id, 0,
                      "the space of deleted volume %llu has come back",
@@ -270,6 +302,33 @@ static bool look_drop(struct catalog_op *op)
     return true;
 }
 
+static void look_emptied(struct catalog_op *op, int result)
+{
+    struct catalog_chore *chore = chore_of(op);
+    if (result == -ENOSPC) {
+        REACH(catalog_head_starved);
+        chore->starved = true;
+        result = 0;
+    } else if (result == 0) {
+        starved_wake_all(op->catalog);
+        look_begin(op, 0);
+        return;
+    }
+    catalog_op_end(op, result);
+}
+
+/* Of a kept volume: what only the head shows. True: it goes on from there. */
+static bool look_empty(struct catalog_op *op)
+{
+    struct catalog_chore *chore = chore_of(op);
+    if (op->record.state != METADATA_VOLUME_KEPT || op->record.emptied)
+        return false;
+    chore->starved = chore->was_starved && store_room_blocks(op->catalog->options.store) == 0;
+    if (!chore->starved)
+        catalog_op_empty(op, &chore->again, look_emptied);
+    return !chore->starved;
+}
+
 static void look_listed(struct catalog_op *op, int result)
 {
     struct catalog_chore *chore = chore_of(op);
@@ -290,6 +349,8 @@ static void look_listed(struct catalog_op *op, int result)
     if (look_drop(op)) {
         chore->storing = true;
         chore->previous = MUTANT(113) ? 0 : catalog_cuts_kept_below(&op->cuts, chore->first);
+    } else if (look_empty(op)) {
+        return;
     }
     catalog_op_end(op, 0);
 }
@@ -317,6 +378,8 @@ static void look_begin(struct catalog_op *op, int result)
     (void)result;
     chore->again = false;
     chore->first = chore->last = 0;
+    chore->was_starved = chore->starved;
+    chore->starved = false;
     if (op->catalog->state != CATALOG_READY ||
         store_state(op->catalog->options.store) != STORE_READY)
         catalog_op_end(op, 0);
@@ -335,6 +398,8 @@ static void chore_op_end(struct catalog_op *op, int result)
         chore_store(chore);
     else if (chore->again)
         chore_ready(chore);
+    else if (chore->starved && chore->catalog->state == CATALOG_READY)
+        starved_wait(chore);
     else
         chore_free(chore);
 }
@@ -358,6 +423,7 @@ void catalog_chore_wake(struct catalog *catalog, uint64_t id)
         return;
     if (chore != NULL) {
         chore->again = true;
+        starved_wake(chore);
         return;
     }
     chore = calloc(1, sizeof *chore);
@@ -411,6 +477,9 @@ void catalog_chores_abandon(struct catalog *catalog)
             list_remove(&chore->op.later);
             catalog_op_forget(&chore->op);
         }
-        chore_free(chore);
+        if (!catalog_empty_abandon(&chore->emptying))
+            list_remove(node); /* What is under way knows it. */
+        else
+            chore_free(chore);
     }
 }

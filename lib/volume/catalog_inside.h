@@ -23,7 +23,8 @@
 
 #define CATALOG_BUCKETS 1024u
 #define CATALOG_RETRY_NS NS_PER_S
-#define CATALOG_STORE_ID 1u /* The one store of an embedded pool. */
+#define CATALOG_STARVED_NS (10 * NS_PER_S) /* Between two looks whether there is space. */
+#define CATALOG_STORE_ID 1u                /* The one store of an embedded pool. */
 #define CATALOG_COUNTER "volume"
 
 struct catalog_op;
@@ -173,6 +174,20 @@ struct catalog_ids {
     struct meta_request request;
 };
 
+/* The head of a volume that was deleted goes while its snapshots stay: catalog_empty.c. */
+struct catalog_emptying {
+    struct catalog_op *op;
+    const bool *again;
+    catalog_step_fn *emptied;
+    struct volume *volume; /* NULL: not under way. */
+    /* Bytes of the head: what is below `at` was dealt with; up to `fine` MiB by MiB. */
+    uint64_t at, fine;
+    int missed; /* Why some of it stayed; 0: none did. */
+    int result;
+    struct store_seek seek;
+    struct volume_io io;
+};
+
 /*
  * What is left to be done for a volume behind its user's back: catalog_chore.c. At most one for
  * each number, and as many as were asked for: at most the volumes of a pool.
@@ -191,6 +206,10 @@ struct catalog_chore {
     bool orphans;        /* They have no record. */
     uint64_t previous;   /* The newest cut below that is kept. */
     uint64_t tie_volume; /* To which a tie is being cut. */
+    /* There is no space to give space back with: it waits for some, or did before it looked. */
+    bool starved, was_starved;
+    struct timer timer;
+    struct catalog_emptying emptying;
 };
 
 /*
@@ -423,6 +442,14 @@ unsigned catalog_chores_turn(struct catalog *catalog);
 /* Those under way in the store are left to it. */
 void catalog_chores_leave(struct catalog *catalog);
 void catalog_chores_abandon(struct catalog *catalog);
+
+/* --- catalog_empty.c ------------------------------------------------------------------------ */
+
+/* op is a chore's; its record and snapshots are loaded, and are of a kept volume. Discards the head
+ * until *again; then `emptied`: 0, look again; -ENOSPC: the rest needs space; or what was wrong. */
+void catalog_op_empty(struct catalog_op *op, const bool *again, catalog_step_fn *emptied);
+/* False: something is under way, and its memory stays. */
+bool catalog_empty_abandon(struct catalog_emptying *emptying);
 
 /* --- catalog_settle.c ----------------------------------------------------------------------- */
 

@@ -146,6 +146,7 @@
     X(111, "flattening cuts the tie under the clone's own snapshot")                             \
     X(112, "what a crash left behind the newest snapshot is not swept")                          \
     X(113, "the store is told that no snapshot is kept before the one that it drops")            \
+    X(114, "the head of a kept volume is emptied as if it had no snapshots")                     \
     X(115, "a rollback that was interrupted is not looked for, nor finished before the opening") \
     X(116, "a clone is not counted by its snapshot")                                             \
     X(117, "the cut of a closed volume is used again")                                           \

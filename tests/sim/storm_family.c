@@ -31,6 +31,7 @@ static const char *const branches[] = {
     "catalog_snapshot_hidden",
     "catalog_volume_kept",
     "catalog_kept_ended",
+    "catalog_head_emptied",
     "catalog_rollback_before_open",
     "catalog_rollback_resumed",
     "catalog_snapshot_resumed",
@@ -71,6 +72,35 @@ static bool draw_possible(const struct family_op *op)
     }
 }
 
+/* Was cloned, and is to be deleted: it is kept. */
+static uint32_t doomed;
+
+/* One that is written and has no snapshots, if there is any. */
+static void draw_bare(uint32_t *volume)
+{
+    for (uint32_t i = 0; i < FAMILY_VOLUMES; i++) {
+        uint32_t at = (*volume + i) % FAMILY_VOLUMES;
+        bool bare = family.state.volumes[at].exists && family.handles[at] != NULL;
+        for (uint32_t s = 0; s < FAMILY_SNAPS; s++)
+            bare = bare && !family.state.volumes[at].snaps[s].exists;
+        if (bare) {
+            *volume = at;
+            return;
+        }
+    }
+}
+
+/* What was cloned is closed, and deleted. */
+static bool draw_doomed(struct family_op *op)
+{
+    uint32_t volume = doomed;
+    if (volume == FAMILY_NONE || !family.state.volumes[volume].exists)
+        return false;
+    op->volume = volume;
+    op->kind = family.handles[volume] != NULL ? FAMILY_CLOSE : FAMILY_DELETE;
+    return true;
+}
+
 static void draw_operation(void)
 {
     static const enum family_kind kinds[] = {
@@ -92,14 +122,23 @@ static void draw_operation(void)
     op.snap = (uint32_t)prng_below(prng, op.kind == FAMILY_SNAP ? FAMILY_SINGLES : FAMILY_SNAPS);
     if (op.kind == FAMILY_CLONE && prng_one_in(prng, 3))
         op.snap = FAMILY_NONE;
+    bool dooms = op.snap == FAMILY_NONE && prng_one_in(prng, 2);
+    if (dooms)
+        draw_bare(&op.volume);
     if (!family.state.volumes[op.volume].exists && prng_one_in(prng, 2))
         op.kind = FAMILY_CREATE;
     if (op.kind == FAMILY_GROUP) { /* Mostly of what there is. */
         for (uint32_t i = 0; i < FAMILY_VOLUMES && !prng_one_in(prng, 8); i++)
             op.mask &= family.state.volumes[i].exists ? ~0u : ~(1u << i);
     }
-    if (op.mask != 0 && draw_possible(&op))
-        family_start(&family, &op);
+    bool goes = !dooms && draw_doomed(&op);
+    if (op.mask == 0 || !draw_possible(&op))
+        return;
+    if (dooms && op.kind == FAMILY_CLONE)
+        doomed = op.volume;
+    if (goes && op.kind == FAMILY_DELETE)
+        doomed = FAMILY_NONE;
+    family_start(&family, &op);
 }
 
 static bool draw_step(void)
@@ -237,6 +276,7 @@ static bool seed_end(uint64_t used_first)
 static void seed_run(uint64_t seed, bool verbose)
 {
     uint64_t used_first;
+    doomed = FAMILY_NONE;
     family_open(&family, seed);
     family.rig.verbose = verbose;
     bool right =
