@@ -2,18 +2,20 @@
 /*
  * How much the snapshots of a volume hold.
  *
- * One look after the other finds the next segment in which the volume has anything, and gives it
- * to a lane; a lane takes one MiB after the other, many lanes wait for their pages at once. Of a
- * MiB it reads the head's page, then those of its owners (see tree/views.h), the newest first. Cuts
- * that are not kept any more do not count: only pages that some kept cut shows are looked at. A
- * block is unique to a cut if only that cut shows its page, the page after it does not show the
- * place, and it was written after the owner before.
+ * One look after the other finds the next segment in which the volume has anything, and gives
+ * pieces of it to lanes; a lane takes one MiB after the other, many lanes wait for their pages at
+ * once. Of a MiB it reads the head's page, then those of its owners (see tree/views.h), the newest
+ * first. Cuts that are not kept any more do not count: only pages that some kept cut shows are
+ * looked at. A block is unique to a cut if only that cut shows its page, the page after it does not
+ * show the place, and it was written after the owner before.
  */
 #include <stdlib.h>
 
 #include "store/internal.h"
 
-#define COUNT_LANES 16u
+#define COUNT_LANES 32u
+/* Of one piece of work: of a small volume too there are enough of them for all lanes. */
+#define COUNT_MEBIBYTES 16u
 /* Pages that one lane may take in a turn. */
 #define COUNT_PAGES 16u
 #define SEGMENT_MEBIBYTES (SEGMENT_BLOCKS / MAP_BLOCKS)
@@ -49,7 +51,7 @@ struct view_count {
     void *context;
     uint64_t *shown; /* By how much more a cut shows than the one before it. */
     struct count_owner *owners;
-    uint32_t segment; /* Where to look next. */
+    uint32_t mebibyte; /* Where to look next. */
     bool looked, waits, more;
     int result;
     struct tree_path path;
@@ -223,7 +225,8 @@ static void count_woken(struct tree_path *path)
 /* The next segment in which there is anything: of the head, or of a view. */
 static int count_next(struct view_count *count)
 {
-    struct segment_key from = {.volume = count->volume, .segment = count->segment};
+    uint32_t segment = count->mebibyte / SEGMENT_MEBIBYTES;
+    struct segment_key from = {.volume = count->volume, .segment = segment};
     struct segment_key found;
     uint32_t head = SEGMENTS_PER_VOLUME;
     int error = tree_next_segment(&count->path, &from, &found);
@@ -231,19 +234,21 @@ static int count_next(struct view_count *count)
         return error;
     if (error == 0 && found.volume == count->volume && found.segment < head)
         head = found.segment;
-    uint32_t mebibyte = count->segment * SEGMENT_MEBIBYTES;
+    uint32_t mebibyte = count->mebibyte;
     uint64_t cut;
     error = tree_view_next(&count->path, count->volume, 1, VIEW_HEAD - 1, &mebibyte, &cut);
     if (error != 0 && error != -ENOENT)
         return error;
     uint32_t view = error == 0 ? mebibyte / SEGMENT_MEBIBYTES : SEGMENTS_PER_VOLUME;
-    count->segment = MIN(head, view);
-    return count->segment == SEGMENTS_PER_VOLUME ? -ENOENT : 0;
+    count->mebibyte = MIN(head, view) * SEGMENT_MEBIBYTES;
+    return count->mebibyte == VIEW_MEBIBYTES ? -ENOENT : 0;
 }
 
 static void count_look(struct view_count *count, struct count_lane *lane)
 {
-    int error = count->segment < SEGMENTS_PER_VOLUME ? count_next(count) : -ENOENT;
+    int error = count->mebibyte < VIEW_MEBIBYTES ? 0 : -ENOENT;
+    if (error == 0 && count->mebibyte % SEGMENT_MEBIBYTES == 0)
+        error = count_next(count);
     count->waits = error == -EAGAIN;
     if (error == -EAGAIN)
         return;
@@ -253,11 +258,11 @@ static void count_look(struct view_count *count, struct count_lane *lane)
             count_failed(count, error);
         return;
     }
-    lane->mebibyte = count->segment * SEGMENT_MEBIBYTES;
-    lane->end = lane->mebibyte + SEGMENT_MEBIBYTES;
+    lane->mebibyte = count->mebibyte;
+    lane->end = lane->mebibyte + COUNT_MEBIBYTES;
     lane->owned = 0;
     lane->state = COUNT_OWNERS;
-    count->segment++;
+    count->mebibyte = lane->end;
 }
 
 static void count_free(struct view_count *count)
