@@ -105,6 +105,46 @@ Test(views, a_volume_takes_its_views_with_it)
     views_close();
 }
 
+static int gone_result;
+
+static void gone_done(void *context, int result)
+{
+    (void)context;
+    gone_result = result;
+}
+
+/* And what looks at them. */
+Test(views, a_store_that_closes_ends_their_deletion)
+{
+    unsigned interrupted = 0;
+    for (unsigned steps = 0; steps < 40; steps++) {
+        views_open(8192);
+        for (uint32_t first = 0; first < VIEWS_BLOCKS; first += MAP_BLOCKS)
+            cr_assert_eq(views_write(first, 20), 0);
+        views_cut();
+        for (uint32_t first = 0; first < VIEWS_BLOCKS; first += MAP_BLOCKS)
+            cr_assert_eq(views_write(first + 10, 20), 0);
+        uint64_t cut = views.views[0].cut;
+        struct store_view_space space = {.cut = cut};
+        gone_result = 1;
+        cr_assert_eq(store_delete_views(store, VIEWS_VOLUME, cut, cut, 0, gone_done, NULL), 0);
+        cr_assert_eq(store_view_space(store, VIEWS_VOLUME, &space, 1, gone_done, NULL), 0);
+        for (unsigned i = 0; i < steps; i++) {
+            cr_assert(world_step(&world));
+            store_turn(store);
+        }
+        stop_store();
+        cr_assert(gone_result == 0 || gone_result == -ESHUTDOWN);
+        interrupted += gone_result != 0;
+        start_store();
+        cr_assert_eq(views_delete(0, 0), 0);
+        views_none_left();
+        views_verify();
+        views_close();
+    }
+    cr_assert_gt(interrupted, 0);
+}
+
 /* --- Anything at any time --------------------------------------------------------------------- */
 
 static void any_step(struct prng *prng)
