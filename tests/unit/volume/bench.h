@@ -108,6 +108,6 @@ struct noted_job {
 void flatten_start(struct noted_job *noted, struct volume *volume, unsigned stop_after);
 int flatten_now(struct volume *volume);
 int roll_back_now(struct volume *volume, uint64_t cut, uint64_t from,
-              const struct volume_parent *parents, uint32_t count, unsigned stop_after);
+                  const struct volume_parent *parents, uint32_t count, unsigned stop_after);
 
 #endif
