@@ -138,6 +138,7 @@ enum backup_fault backup_header_decode(const uint8_t *from, uint32_t length,
     header.flags = get32(from + 76);
     const uint16_t lengths[3] = {get16(from + 80), get16(from + 82), get16(from + 84)};
     if (memcmp(header.snapshot_uuid, none, sizeof none) == 0 ||
+        memcmp(header.snapshot_uuid, header.base_uuid, sizeof none) == 0 ||
         header.volume_bytes < BACKUP_BLOCK_BYTES || header.volume_bytes > volume_bytes_max ||
         header.volume_bytes % BACKUP_BLOCK_BYTES != 0 ||
         (header.sector_bytes != 512 && header.sector_bytes != BACKUP_BLOCK_BYTES) ||

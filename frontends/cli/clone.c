@@ -30,19 +30,41 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
     progress_tell(context, done, total);
 }
 
-/* The tie is cut behind the answer, unless a snapshot needs it: waits for that a while. */
-static int show_flat(struct target *target, const char *name, struct iomesh_volume_info *ret_info)
+static void note_kept(void *context, const struct iomesh_snapshot_info *info)
+{
+    *(bool *)context |= (info->flags & IOMESH_SNAPSHOT_DELETING) == 0;
+}
+
+/* The tie is cut behind the answer, unless a snapshot needs it, perhaps one that is kept for a
+ * clone: waits for that a while. */
+static int show_flat(struct target *target, const char *name, struct iomesh_volume_info *ret_info,
+                     bool *ret_kept)
 {
     static const uint64_t look_ns = 20000000u;
+    *ret_kept = false;
     int result = target_show(target, name, ret_info);
-    for (unsigned looks = 0; looks < 50 && result >= 0; looks++) {
-        if (ret_info->parent[0] == '\0' || ret_info->snapshot_count > 0)
-            break;
+    if (result >= 0)
+        result = target_snapshot_list(target, name, IOMESH_SNAPSHOT_ALL, note_kept, ret_kept);
+    const unsigned most = *ret_kept ? 10 : 50;
+    for (unsigned looks = 0; looks < most && result >= 0 && ret_info->parent[0] != '\0'; looks++) {
         result = iomesh_wait(target->engine, look_ns);
         if (result >= 0)
             result = target_show(target, name, ret_info);
     }
     return result < 0 ? result : 0;
+}
+
+static void tell_flat(const char *name, const struct iomesh_volume_info *info, bool kept)
+{
+    if (info->parent[0] == '\0')
+        printf("volume %s is flat: it needs no other volume\n", name);
+    else if (kept)
+        printf("volume %s has a copy of its own; older snapshots of it, or their clones, still "
+               "need %s\n",
+               name, info->parent);
+    else
+        printf("volume %s has a copy of its own; its tie to %s is cut in the background\n", name,
+               info->parent);
 }
 
 int run_volume_flatten(const struct command *command)
@@ -54,20 +76,18 @@ int run_volume_flatten(const struct command *command)
     const char *name = command->arguments[0];
     struct progress progress;
     struct iomesh_volume_info info = {.size = sizeof info};
+    bool kept;
     progress_begin(&progress, "volume flatten");
     int result = target_flatten(&target, name, on_progress, &progress);
     progress_end(&progress);
     if (result == 0)
-        result = show_flat(&target, name, &info);
+        result = show_flat(&target, name, &info, &kept);
     if (result != 0)
         status = target_fail(&target, result);
     else if (command->json)
         status = volume_show(&target, name);
-    else if (info.parent[0] == '\0' || info.snapshot_count == 0)
-        printf("volume %s is flat: it needs no other volume\n", name);
     else
-        printf("volume %s has a copy of its own; its older snapshots still need its parent\n",
-               name);
+        tell_flat(name, &info, kept);
     return target_close(&target, status);
 }
 

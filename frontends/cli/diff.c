@@ -95,8 +95,8 @@ static int diff(struct target *target)
     int result = target_snapshot_show(target, from, &older);
     if (result == 0 && strchr(to, '@') != NULL) {
         result = target_snapshot_show(target, to, &newer);
-        if (result == 0 && newer.cut < older.cut)
-            return target_complain(target, "%s is later than %s: give the older one first", from,
+        if (result == 0 && newer.cut <= older.cut)
+            return target_complain(target, "%s is no older than %s: give the older one first", from,
                                    to);
     }
     return result != 0 ? target_fail(target, result) : print(target, to, older.cut);

@@ -263,7 +263,6 @@ static int move(struct exporting *exporting)
     if (result != 0)
         return target_complain(target, "cannot begin: %s", strerror(-result));
     transfer_widen(exporting->output.fd);
-    transfer_catch_signals();
     progress_begin(&transfer->progress, "volume export");
     run(exporting);
     const uint64_t took_ns = progress_age(&transfer->progress);
@@ -364,6 +363,7 @@ int run_volume_export(const struct command *command)
     struct target target = {.command = command};
     struct exporting exporting = {.transfer.target = &target};
     const char *name = command->arguments[0];
+    transfer_catch_signals(); /* From here on there is something to be taken away. */
     int status = output_open(&exporting.output, &target, command->arguments[1]);
     if (status != 0)
         return status;

@@ -27,7 +27,8 @@ int run_group_create(const struct command *command)
         status = json_out(command,
                           json_pack("{s:o, s:o}", "name", json_text(group), "volumes", volumes));
     } else {
-        printf("snapshot group %s is taken: %u volumes at one instant\n", group, count);
+        printf("snapshot group %s is taken: %u volume%s at one instant\n", group, count,
+               count == 1 ? "" : "s");
     }
     return target_close(&target, status);
 }

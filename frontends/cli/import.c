@@ -76,6 +76,17 @@ static int look_for_snapshot(struct importing *importing)
                            importing->path, importing->snapshot);
 }
 
+/* What the pool said; a name that is none is the stream's, or the one that was given. */
+static int refuse(const struct importing *importing, int result)
+{
+    const struct target *target = importing->transfer.target;
+    char sentence[600];
+    const char *said = iomesh_last_error();
+    snprintf(sentence, sizeof sentence, "%s: %s", importing->path,
+             said[0] != '\0' ? said : iomesh_error_text(result));
+    return target_fail_saying(target, result, sentence);
+}
+
 static int begin(struct importing *importing)
 {
     struct transfer *transfer = &importing->transfer;
@@ -94,7 +105,7 @@ static int begin(struct importing *importing)
     options.base = increment ? header->base_uuid : NULL;
     int result = target_import_begin(target, importing->snapshot, &options, &transfer->volume);
     if (result != 0)
-        return target_fail(target, result);
+        return refuse(importing, result);
     transfer->total = header->volume_bytes;
     return 0;
 }

@@ -69,9 +69,9 @@ int run_snapshot_delete(const struct command *command)
         status = json_out(command, json_pack("{s:o, s:b, s:i}", "name", json_text(name), "deleted",
                                              1, "clone_count", (int)info.clone_count));
     else if (info.clone_count > 0)
-        printf("snapshot %s is deleted; its space comes back when its %u clones are deleted or "
+        printf("snapshot %s is deleted; its space comes back when its %u clone%s deleted or "
                "flattened\n",
-               name, info.clone_count);
+               name, info.clone_count, info.clone_count == 1 ? " is" : "s are");
     else
         printf("snapshot %s is deleted%s\n", name, target_background(&target));
     return target_close(&target, status);

@@ -38,9 +38,6 @@ static bool pool_is_there(const char *url)
     return access(path, F_OK) == 0;
 }
 
-static const char what_is_missing[] =
-    "import what was exported before it, in that order, or a whole backup under another name";
-
 /* Of what the pool does not have, where to look. */
 static const char *where_to_look(enum command_id id)
 {
@@ -51,21 +48,11 @@ static const char *where_to_look(enum command_id id)
     case COMMAND_VOLUME_CLONE:
     case COMMAND_VOLUME_EXPORT:
         return "iomesh-cli volume list and snapshot list tell what there is";
-    case COMMAND_VOLUME_IMPORT: return what_is_missing;
+    case COMMAND_VOLUME_IMPORT:
+        return "import what was exported before it, in that order, or a whole backup under another "
+               "name";
     case COMMAND_GROUP_DELETE: return "iomesh-cli snapshot group list tells what there is";
     default: return "iomesh-cli volume list tells what there is";
-    }
-}
-
-static const char *what_is_busy(enum command_id id)
-{
-    switch (id) {
-    case COMMAND_VOLUME_DELETE:
-    case COMMAND_SNAPSHOT_ROLLBACK: return "disconnect whoever uses it, then try again";
-    case COMMAND_VOLUME_IMPORT:
-        return "disconnect whoever uses it; iomesh-cli volume abandon gives up an import that did "
-               "not end";
-    default: return NULL;
     }
 }
 
@@ -88,9 +75,6 @@ static const char *advice(const struct command *command, bool is_open, int resul
         return pool_is_there(command->pool) ? "choose another place"
                                             : "--overwrite takes devices as they are";
     case -EPERM: return how_to_force(id);
-    case -EBUSY: return what_is_busy(id);
-    case -ESTALE: return what_is_missing;
-    case -EMLINK: return "delete some, then try again";
     case -EACCES: return "run as the user that owns the pool, or as root";
     case -ENOSPC:
         return id > COMMAND_VOLUME_DELETE ? "delete what is not needed, then try again"

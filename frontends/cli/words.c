@@ -372,6 +372,9 @@ static enum options_outcome check_whole(struct command *command)
         return complain(command->spec->words, "needs --size SIZE");
     if (command->json && id == COMMAND_VOLUME_EXPORT && strcmp(command->arguments[1], "-") == 0)
         return complain("--json", "standard output is the backup's: name a FILE");
+    if (id == COMMAND_VOLUME_IMPORT && strchr(command->arguments[1], '@') != NULL)
+        return complain(command->arguments[1],
+                        "is no name of a volume; the name of the snapshot comes from the stream");
     if (id == COMMAND_SNAPSHOT_DIFF && check_diff(command) != OPTIONS_RUN)
         return OPTIONS_EXIT_USAGE;
     if (command->stop && (command->background || command->rate != 0))

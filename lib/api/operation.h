@@ -22,6 +22,7 @@ struct api_operation {
     struct iomesh_volume *volume;             /* Whose import ends. */
     uint32_t flags;                           /* Of a list of snapshots. */
     bool found;                               /* The one that was to be shown. */
+    char of[IOMESH_NAME_BYTES_MAX + 1];       /* The volume of the snapshot that is asked for. */
     char snapshot[IOMESH_NAME_BYTES_MAX + 1]; /* Its name; "": all are listed. */
 };
 

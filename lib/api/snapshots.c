@@ -137,7 +137,8 @@ static void snapshots_shown(void *context, int result)
 {
     struct api_operation *operation = context;
     if (result == 0 && !operation->found)
-        result = FAIL(-ENOENT, "there is no snapshot %s of this volume", operation->snapshot);
+        result = FAIL(-ENOENT, "volume \"%s\" has no snapshot \"%s\"", operation->of,
+                      operation->snapshot);
     api_operation_done(operation, result);
 }
 
@@ -154,6 +155,7 @@ int iomesh_snapshot_show(struct iomesh_pool *pool, const char *name, uint32_t fl
         return result;
     operation->flags = flags;
     operation->each_snapshot = each;
+    memcpy(operation->of, split.volume, sizeof operation->of);
     memcpy(operation->snapshot, split.snapshot, sizeof operation->snapshot);
     return api_operation_started(
         operation, catalog_snapshot_list(pool->catalog, split.volume, flags & IOMESH_SNAPSHOT_SPACE,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/pool.h"
+#include "format/superblock.h"
 #include "meta/sqlite/sqlite.h"
 
 int api_give(void *to, uint32_t size_given, const void *from, uint32_t size)
@@ -83,7 +84,7 @@ int iomesh_pool_status(struct iomesh_pool *pool, struct iomesh_pool_status *ret_
     struct iomesh_pool_status status = {
         .size = sizeof status,
         .state = status_state(pool, &stats),
-        .format = CATALOG_FORMAT_VERSION,
+        .format = STORE_FORMAT,
         .device_count = pool->disk_count,
         .volumes_open = counts.volumes_open,
         .requests = pool->requests.in_flight,

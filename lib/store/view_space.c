@@ -321,19 +321,26 @@ bool store_view_counts_turn_needed(const struct store *store)
     return false;
 }
 
+/* NULL: no memory. */
+static struct view_count *count_new(uint32_t view_count)
+{
+    struct view_count *count = calloc(1, sizeof *count);
+    if (count == NULL)
+        return NULL;
+    count->shown = calloc(view_count + 1ull, sizeof *count->shown);
+    count->owners = calloc((size_t)COUNT_LANES * (view_count + 1ull), sizeof *count->owners);
+    if (count->shown != NULL && count->owners != NULL)
+        return count;
+    count_free(count);
+    return NULL;
+}
+
 int store_view_space(struct store *store, uint64_t volume, struct store_view_space *views,
                      uint32_t view_count, store_done_fn *done, void *context)
 {
-    struct view_count *count = calloc(1, sizeof *count);
-    if (count != NULL) {
-        count->shown = calloc(view_count + 1ull, sizeof *count->shown);
-        count->owners = calloc((size_t)COUNT_LANES * (view_count + 1ull), sizeof *count->owners);
-    }
-    if (count == NULL || count->shown == NULL || count->owners == NULL) {
-        if (count != NULL)
-            count_free(count);
+    struct view_count *count = count_new(view_count);
+    if (count == NULL)
         return FAIL(-ENOMEM, "counting the space of snapshots: no memory");
-    }
     count->store = store;
     count->volume = volume;
     count->views = views;

@@ -40,6 +40,14 @@ bool catalog_cut_kept(const struct catalog_cut *cut)
     return cut->record.state != METADATA_SNAPSHOT_DELETING;
 }
 
+const char *catalog_cut_name(const struct metadata_snapshot *record)
+{
+    static const uint8_t none[sizeof record->uuid];
+    bool never =
+        record->state != METADATA_SNAPSHOT_LIVE && memcmp(record->uuid, none, sizeof none) == 0;
+    return never ? "" : record->name;
+}
+
 struct catalog_cut *catalog_cuts_named(const struct catalog_cuts *cuts, const char *name)
 {
     for (uint32_t i = 0; i < cuts->count; i++) {

@@ -92,11 +92,15 @@ static void delete_busy(struct catalog_op *op, int result)
     (void)result;
     const struct catalog_volume *open = op->slot->open;
     if (open != NULL && open->flatten != NULL)
-        FAIL(-EBUSY, "volume \"%s\" is being flattened", op->slot->name);
+        FAIL(-EBUSY, "volume \"%s\" is being flattened: try again when that is over",
+             op->slot->name);
     else if (open != NULL)
-        FAIL(-EBUSY, "volume \"%s\" is open", op->slot->name);
+        FAIL(-EBUSY, "volume \"%s\" is open: disconnect whoever uses it, then try again",
+             op->slot->name);
     else
-        FAIL(-EBUSY, "a snapshot of volume \"%s\" is open", op->slot->name);
+        FAIL(-EBUSY,
+             "a snapshot of volume \"%s\" is open: disconnect whoever reads it, then try again",
+             op->slot->name);
     catalog_op_end(op, -EBUSY);
 }
 

@@ -180,12 +180,15 @@ static int increment_check(const struct import *import, const struct catalog_op 
     const struct catalog_import *what = &import->what;
     if (base == NULL)
         return FAIL(-ENOENT,
-                    "volume \"%s\" does not have the snapshot that the increment was made against: "
-                    "import that one first",
+                    "volume \"%s\" does not have the snapshot that the increment was made against",
                     name);
     int result = catalog_take_check(op, import->snapshot);
     if (result != 0)
         return result;
+    const struct catalog_cut *same = base_find(op, what->uuid);
+    if (same != NULL)
+        return FAIL(-EEXIST, "volume \"%s\" has what the increment leads to: its snapshot \"%s\"",
+                    name, same->record.name);
     if (op->record.bytes != base->record.bytes)
         return FAIL(-ESTALE,
                     "volume \"%s\" has %llu bytes, but %llu when the snapshot was taken that the "
@@ -284,10 +287,11 @@ static void begin_busy(struct catalog_op *op, int result)
 {
     (void)result;
     if (import_of(op)->what.increment)
-        catalog_op_end(op, FAIL(-EBUSY,
-                                "volume \"%s\" is open: an increment is imported when "
-                                "nobody uses it",
-                                op->slot->name));
+        catalog_op_end(
+            op, FAIL(-EBUSY,
+                     "volume \"%s\" is open, and an increment is imported when nobody uses it: "
+                     "disconnect whoever does, then try again",
+                     op->slot->name));
     else
         catalog_op_end(op, FAIL(-EEXIST, "there is a volume \"%s\" already", op->slot->name));
 }
@@ -437,8 +441,8 @@ static void abandon_busy(struct catalog_op *op, int result)
 {
     (void)result;
     catalog_op_end(op, FAIL(-EBUSY,
-                            "volume \"%s\" is open: an import is abandoned when nobody "
-                            "uses it",
+                            "volume \"%s\" is open, and an import is abandoned when nobody uses "
+                            "it: disconnect whoever does, then try again",
                             op->slot->name));
 }
 

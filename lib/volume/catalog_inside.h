@@ -329,6 +329,8 @@ void catalog_cuts_done(struct catalog_cuts *cuts);
 bool catalog_cut_kept(const struct catalog_cut *cut);
 /* The one that its user means by this name, or NULL. */
 struct catalog_cut *catalog_cuts_named(const struct catalog_cuts *cuts, const char *name);
+/* "": it never had one, but was taken for a clone of a volume. */
+const char *catalog_cut_name(const struct metadata_snapshot *record);
 struct catalog_cut *catalog_cuts_at(const struct catalog_cuts *cuts, uint64_t at);
 /* Of all that have a record; 0: none has. */
 uint64_t catalog_cuts_newest(const struct catalog_cuts *cuts);

@@ -71,7 +71,7 @@ static void query_tell(const struct catalog_query *query, const struct metadata_
     };
     if (parent != NULL) {
         info.parent = parent->name;
-        info.parent_snapshot = cut->name;
+        info.parent_snapshot = catalog_cut_name(cut);
         info.flags |= parent->state != METADATA_VOLUME_LIVE ? CATALOG_PARENT_DELETED : 0;
         info.flags |= cut->state != METADATA_SNAPSHOT_LIVE ? CATALOG_PARENT_HIDDEN : 0;
     }

@@ -226,7 +226,7 @@ static void rollback_listed(struct catalog_op *op, int result)
         result =
             FAIL(-EPERM,
                  "volume \"%s\" has %llu bytes, but its snapshot \"%s\" has %llu: rolling back "
-                 "would lose what is beyond; force it, and the volume grows to that size",
+                 "would lose what is beyond that size, and that is not forced",
                  op->slot->name, (unsigned long long)bytes, rollback->name,
                  (unsigned long long)cut->record.bytes);
     if (result != 0)
@@ -242,7 +242,8 @@ static void rollback_loaded(struct catalog_op *op, int result)
         FAIL(result, "volume \"%s\": the store takes no writes now", op->slot->name);
     else if (op->record.incomplete)
         result =
-            FAIL(-EBUSY, "volume \"%s\" is incomplete: an import into it has not ended; abandon it",
+            FAIL(-EBUSY,
+                 "volume \"%s\" is incomplete: an import into it has not ended: abandon it first",
                  op->slot->name);
     if (result != 0)
         catalog_op_end(op, result);
@@ -253,9 +254,10 @@ static void rollback_loaded(struct catalog_op *op, int result)
 static void rollback_busy(struct catalog_op *op, int result)
 {
     (void)result;
-    catalog_op_end(op,
-                   FAIL(-EBUSY, "volume \"%s\" is open: it can be rolled back when nobody uses it",
-                        op->slot->name));
+    catalog_op_end(op, FAIL(-EBUSY,
+                            "volume \"%s\" is open, and is not rolled back meanwhile: disconnect "
+                            "whoever uses it, then try again",
+                            op->slot->name));
 }
 
 static void rollback_begin(struct catalog_op *op, int result)

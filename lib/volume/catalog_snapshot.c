@@ -88,7 +88,9 @@ int catalog_drop_check(const struct catalog_op *op, const struct catalog_cut *cu
     const char *volume = op->slot->name;
     const char *name = cut->record.name;
     if (catalog_slot_view(op->slot, cut->record.cut) != NULL)
-        return FAIL(-EBUSY, "snapshot \"%s@%s\" is open", volume, name);
+        return FAIL(-EBUSY,
+                    "snapshot \"%s@%s\" is open: disconnect whoever reads it, then try again",
+                    volume, name);
     if (op->record.rollback_cut == cut->record.cut)
         return FAIL(-EBUSY, "volume \"%s\" is being rolled back to its snapshot \"%s\"", volume,
                     name);

@@ -49,7 +49,7 @@ static void listing_tell(struct catalog_op *op, int result)
             continue; /* Never was one. */
         struct catalog_snapshot snapshot = {
             .volume = listing->name,
-            .name = record->name,
+            .name = catalog_cut_name(record),
             .group = record->group,
             .volume_id = record->volume,
             .cut = record->cut,

@@ -84,7 +84,7 @@ def test_the_status_adds_up(cli):
     assert space["total_bytes"] == 256 * MIB
     assert space["total_bytes"] == sum(space[part + "_bytes"] for part in
                                        ("used", "waiting", "free", "reserve"))
-    assert status["state"] == "healthy" and status["format"] == 1
+    assert status["state"] == "healthy" and status["format"] == 2
     assert status["owner_process"] is None
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", status["uuid"])
     assert status["devices"] == [{"path": str(cli.directory / "store"), "class": "nvme",
@@ -246,6 +246,7 @@ def test_the_making_of_a_pool_shows_how_far_it_is(rig):
     (["snapshot", "diff", "a@s"], "snapshot diff: needs NAME@A NAME"),
     (["volume", "export", "a@s", "-", "--since", "a@r"], "--since: is the name of a snapshot"),
     (["volume", "export", "a@s", "-", "--json"], "--json: standard output is the backup's"),
+    (["volume", "import", "-", "a@s"], "a@s: is no name of a volume"),
     (["volume", "import", "-", "a", "--since", "s"], "--since: unknown flag"),
     (["store", "add"], "store add: .*not built yet"),
     (["pool", "rebuild-metadata"], "pool rebuild-metadata: .*not built yet"),

@@ -173,7 +173,8 @@ def test_a_diff_goes_forward_and_stays_in_a_volume(shop):
         shop.make(volume, MIB)
         shop("snapshot", "create", f"{volume}@a")
         shop("snapshot", "create", f"{volume}@b")
-    shop.refused("web@b is later than web@a", "snapshot", "diff", "web@b", "web@a")
+    shop.refused("web@b is no older than web@a", "snapshot", "diff", "web@b", "web@a")
+    shop.refused("web@a is no older than web@a", "snapshot", "diff", "web@a", "web@a")
     shop.refused("one volume", "snapshot", "diff", "web@a", "other@b", status=2)
     shop.refused("one volume", "snapshot", "diff", "web@a", "other", status=2)
     shop.refused('no snapshot "?x.*snapshot list', "snapshot", "diff", "web@x", "web")
@@ -234,7 +235,9 @@ def test_a_clone_begins_as_its_snapshot_and_is_its_own(shop):
     assert shop.read("web@a") == before
     assert shop.read("web") == patched(before, change)
     shown = shop.json("volume", "clone", "test", "test2")
-    assert shown["parent"]["name"] == "test" and shown["parent"]["hidden"] is True
+    assert shown["parent"] == {"name": "test", "snapshot": None, "deleted": False, "hidden": True}
+    assert "(no name)" in shop("snapshot", "list", "test", "--all")
+    assert re.search(r"^test2 .* test  ", shop("volume", "list"), re.M)
     assert shop.read("test2") == patched(before, own)
     parent = shop.show("test")["parent"]
     assert (parent["name"], parent["snapshot"], parent["deleted"]) == ("web", "a", False)
@@ -274,6 +277,8 @@ def test_a_flattened_clone_keeps_its_parent_for_its_older_snapshots(shop):
     shop.write("test", own)
     shop("snapshot", "create", "test@old")
     assert "older snapshots" in shop("volume", "flatten", "test")
+    assert "its 1 clone is" in shop("snapshot", "delete", "web@a")
+    shop("snapshot", "create", "web@a")
     assert shop.show("test")["flags"] == ["flattened"]
     assert shop.read("test") == shop.read("test@old") == patched(before, own)
     shop("snapshot", "delete", "test@old")
@@ -282,6 +287,17 @@ def test_a_flattened_clone_keeps_its_parent_for_its_older_snapshots(shop):
     shop("volume", "delete", "web")
     assert shop.read("test") == patched(before, own)
     shop.check()
+
+
+def test_a_flattened_clone_keeps_its_parent_for_its_clones(shop):
+    before = shop.make("web", MIB)
+    shop("volume", "clone", "web", "test")
+    shop("volume", "clone", "test", "test2")
+    assert "or their clones, still need web" in shop("volume", "flatten", "test")
+    assert shop.read("test2") == before
+    assert "test2 is flat" in shop("volume", "flatten", "test2")
+    rigs.wait_until("the tie", lambda: shop.show("test")["parent"] is None)
+    assert "test is flat" in shop("volume", "flatten", "test")
 
 
 def test_clones_change_their_size(shop):
@@ -300,7 +316,7 @@ def test_a_parent_can_be_deleted_once_its_snapshots_are(shop):
     before = shop.make("web", MIB)
     shop("volume", "clone", "web", "test")
     shop("snapshot", "create", "web@a")
-    shop.refused("snapshot", "volume", "delete", "web")
+    shop.refused("has 1 snapshot: delete it first$", "volume", "delete", "web")
     shop("snapshot", "delete", "web@a")
     shop("volume", "delete", "web")
     assert shop.names() == ["test"]

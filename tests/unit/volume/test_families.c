@@ -202,8 +202,9 @@ Test(families, an_import_is_incomplete_until_it_has_ended)
 
 Test(families, an_increment_goes_onto_its_base_and_nothing_else)
 {
+    char name[16] = "tuesday";
     struct catalog_import import = {
-        .bytes = 8 * MIB, .sector_bytes = 512, .increment = true, .snapshot = "tuesday"};
+        .bytes = 8 * MIB, .sector_bytes = 512, .increment = true, .snapshot = name};
     struct catalog_handle *handle;
     import.uuid[0] = 99;
     cr_assert_eq(import_begin("one", &import, &handle), -ENOENT);
@@ -239,6 +240,10 @@ Test(families, an_increment_goes_onto_its_base_and_nothing_else)
     cr_assert_eq(handle_close(handle), 0);
     cr_assert_eq(block_look("one@monday", 0), 1);
     cr_assert_eq(block_look("one@tuesday", 0), 5);
+    (void)snprintf(name, sizeof name, "wednesday"); /* What has come already, renamed. */
+    cr_assert_eq(snapshot_rollback("one", "monday", true), 0);
+    cr_assert_eq(import_begin("one", &import, &handle), -EEXIST);
+    cr_assert(strstr(base_last_error(), "\"tuesday\"") != NULL, "%s", base_last_error());
 }
 
 /* --- What the check of a pool says ---------------------------------------------------------- */

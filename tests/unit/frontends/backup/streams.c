@@ -21,7 +21,7 @@ struct backup_header made_header(bool increment)
     memset(header.snapshot_uuid, 0x22, 16);
     if (increment) {
         memset(header.base_uuid, 0x33, 16);
-        strcpy(header.base, "sunday");
+        memcpy(header.base, "sunday", sizeof "sunday");
     }
     return header;
 }

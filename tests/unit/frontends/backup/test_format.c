@@ -66,6 +66,10 @@ Test(format, a_header_that_makes_no_sense_is_refused)
     cr_assert_eq(backup_header_decode(payload, backup_header_encode(&header, payload), &back),
                  BACKUP_NONSENSE);
     header = made_header(true);
+    memcpy(header.base_uuid, header.snapshot_uuid, 16); /* It would lead to where it starts. */
+    cr_assert_eq(backup_header_decode(payload, backup_header_encode(&header, payload), &back),
+                 BACKUP_NONSENSE);
+    header = made_header(true);
     header.base[0] = '\0';
     cr_assert_eq(backup_header_decode(payload, backup_header_encode(&header, payload), &back),
                  BACKUP_NONSENSE);
