@@ -59,9 +59,9 @@ struct record_extent {
 
 struct record {
     enum record_type type;
+    uint32_t count;
     uint64_t volume;
     uint64_t block;
-    uint32_t count;
     uint64_t sequence;
     uint64_t watermark;
     uint64_t epoch;

@@ -61,11 +61,12 @@ struct tree_path {
     struct segment_key key;
     uint32_t map; /* Index of the map page in its segment, 0 .. 255. */
     bool change;  /* Opened for change: frames are reserved. */
+    bool open;
+    uint8_t reserved; /* tree's: frames. */
     struct segment *segment;
     struct page *directory; /* NULL: `above` covers all of it. */
     struct page *page;      /* The map page; NULL: `above` covers it. */
     struct pointer above;   /* Hole or zero, if `page` is NULL. */
-    bool open;
     /* Of tree_path_open_under(): the newest owner here, at any time. Of a path that reads a cut:
      * whose page it is, VIEW_HEAD if the head's. See views.h. */
     uint64_t owner;
@@ -76,7 +77,6 @@ struct tree_path {
     struct segment *beside; /* Of the view that a change makes an owner. */
     uint64_t view;          /* What was asked for. */
     uint64_t cut;           /* Newer than the owner: becomes one with the first change. */
-    uint8_t reserved;       /* Frames. */
 };
 
 /* `wake` runs when a call that said -EAGAIN should be tried again. */

@@ -124,7 +124,7 @@ static int list(void)
 static int changed(void)
 {
     struct iomesh_snapshot_info info = {.size = sizeof info};
-    struct iomesh_extent extents[8];
+    struct iomesh_extent extents[8] = {{0}};
     int result = iomesh_snapshot_show_sync(pool, "v@mid", 0, &info);
     if (result == 0)
         result = iomesh_changed_sync(volume, info.cut, 0, BYTES, extents, COUNT_OF(extents));

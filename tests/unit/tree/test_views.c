@@ -85,6 +85,7 @@ Test(views, the_view_takes_over_the_written_version_of_the_page)
     int result;
     while ((result = tree_path_open(path, VOLUME, 20, 3, false)) == -EAGAIN)
         forest_turn(forest);
+    cr_assert_eq(result, 0);
     cr_assert_eq(page_pointer(path->page).place, place);
     cr_assert_eq(path->owner, 20);
     tree_path_close(path);
@@ -357,6 +358,7 @@ static uint64_t rot(uint64_t view)
     int result;
     while ((result = tree_path_open(path, VOLUME, view, 0, false)) == -EAGAIN)
         forest_turn(forest);
+    cr_assert_eq(result, 0);
     uint64_t place = page_pointer(path->page).place;
     tree_path_close(path);
     sim_disk_rot(forest->disk, place * BLOCK_BYTES, BLOCK_BYTES);

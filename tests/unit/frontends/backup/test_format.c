@@ -14,6 +14,17 @@ Test(format, the_checksum_is_crc32c_and_goes_on_where_it_was)
     cr_assert_eq(backup_checksum(backup_checksum(0, "1234", 4), "56789", 5), 0xe3069283);
 }
 
+static bool same_header(const struct backup_header *one, const struct backup_header *other)
+{
+    return memcmp(one->pool_uuid, other->pool_uuid, sizeof one->pool_uuid) == 0 &&
+           memcmp(one->snapshot_uuid, other->snapshot_uuid, sizeof one->snapshot_uuid) == 0 &&
+           memcmp(one->base_uuid, other->base_uuid, sizeof one->base_uuid) == 0 &&
+           one->volume_id == other->volume_id && one->volume_bytes == other->volume_bytes &&
+           one->created_ns == other->created_ns && one->sector_bytes == other->sector_bytes &&
+           one->flags == other->flags && strcmp(one->volume, other->volume) == 0 &&
+           strcmp(one->snapshot, other->snapshot) == 0 && strcmp(one->base, other->base) == 0;
+}
+
 Test(format, a_header_comes_back_as_it_was)
 {
     for (int increment = 0; increment < 2; increment++) {
@@ -24,7 +35,7 @@ Test(format, a_header_comes_back_as_it_was)
         memset(header.volume, 'v', BACKUP_NAME_BYTES_MAX);
         const uint32_t length = backup_header_encode(&header, payload);
         cr_assert_eq(backup_header_decode(payload, length, &back), BACKUP_GOOD);
-        cr_assert_eq(memcmp(&header, &back, sizeof back), 0);
+        cr_assert(same_header(&header, &back));
         cr_assert_eq(backup_is_increment(&back), increment);
         /* A later writer's fields are behind it. */
         cr_assert_eq(backup_header_decode(payload, length + 60, &back), BACKUP_GOOD);
