@@ -157,3 +157,68 @@ Test(races, a_volume_is_not_resized_while_an_import_into_it_has_not_ended)
     cr_assert_eq(snapshot_list("one", false), 0);
     cr_assert_eq(found[0].snapshot.bytes, 8 * MIB);
 }
+
+enum asked { ASKED_SNAPSHOT, ASKED_DROP, ASKED_GROUP, ASKED_CLONE, ASKED_ROLLBACK, ASKED_FLATTEN };
+
+static int ask(unsigned what, struct told *told)
+{
+    static const uint8_t uuid[2][16] = {{5}, {6}};
+    static const char *const both[] = {"one", "two"};
+    switch (what) {
+    case ASKED_SNAPSHOT:
+        return catalog_snapshot_create(rig.catalog, "one", "b", uuid[0], note_told, told);
+    case ASKED_DROP: return catalog_snapshot_delete(rig.catalog, "one", "a", note_told, told);
+    case ASKED_GROUP: return catalog_group_create(rig.catalog, "g", both, 2, uuid, note_told, told);
+    case ASKED_CLONE: return catalog_clone(rig.catalog, "one", NULL, "three", note_told, told);
+    case ASKED_ROLLBACK:
+        return catalog_snapshot_rollback(rig.catalog, "one", "a", false, NULL, note_told, told);
+    default: return catalog_flatten(rig.catalog, "two", NULL, note_told, told);
+    }
+}
+
+/* As whoever asked for it through the pool's owner sees it. */
+static void pool_closes_after(unsigned what, unsigned turns)
+{
+    struct told told = {.waits = true};
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    block_put("one", 0, 1);
+    cr_assert_eq(snapshot_create("one", "a"), 0);
+    block_put("one", 0, 2);
+    block_put("one", MIB, 2);
+    cr_assert_eq(clone_make("one", NULL, "two"), 0);
+    cr_assert_eq(ask(what, &told), 0);
+    for (unsigned i = 0; i < turns; i++)
+        (void)catalog_rig_turn(&rig);
+    pool_reopen();
+    cr_assert(!told.waits, "%u, %u turns: not told", what, turns);
+    int first = block_look("one", 0);
+    bool rolled = what == ASKED_ROLLBACK && told.result == 0;
+    cr_assert(first == 2 || (what == ASKED_ROLLBACK && first == 1), "%u %u: %d", what, turns,
+              first);
+    cr_assert(!rolled || first == 1);
+    cr_assert_eq(block_look("one", MIB), first == 2 ? 2 : 0);
+    cr_assert_eq(block_look("two", MIB), 2);
+    cr_assert_eq(block_look("one@a", 0), what == ASKED_DROP && told.result == 0 ? -ENOENT : 1);
+    if (what == ASKED_SNAPSHOT)
+        cr_assert_eq(block_look("one@b", 0), told.result == 0 ? 2 : -ENOENT);
+    if (what == ASKED_GROUP)
+        cr_assert_eq(block_look("two@g", MIB), told.result == 0 ? 2 : -ENOENT);
+    if (what == ASKED_CLONE)
+        cr_assert_eq(block_look("three", MIB), told.result == 0 ? 2 : -ENOENT);
+    (void)group_delete("g");
+    (void)snapshot_delete("one", "a");
+    (void)snapshot_delete("one", "b");
+    (void)delete ("three");
+    cr_assert_eq(delete ("one"), 0, "%s", base_last_error());
+    cr_assert_eq(delete ("two"), 0, "%s", base_last_error());
+}
+
+Test(races, the_pool_is_closed_in_the_middle)
+{
+    uint64_t before = blocks_used();
+    for (unsigned what = ASKED_SNAPSHOT; what <= ASKED_FLATTEN; what++) {
+        for (unsigned turns = 0; turns < 24; turns++)
+            pool_closes_after(what, turns);
+        cr_assert_eq(blocks_used(), before, "%u", what);
+    }
+}
