@@ -281,6 +281,16 @@ static void new_numbered(struct catalog_op *op, int result)
         catalog_op_later(op, result, new_committed);
 }
 
+/* Nothing is made that could not be opened then. */
+static void new_begin(struct catalog_op *op, int result)
+{
+    result = catalog_may_claim(op);
+    if (result != 0)
+        catalog_op_end(op, result);
+    else
+        catalog_op_take_id(op, new_numbered);
+}
+
 /* --- Beginning ------------------------------------------------------------------------------ */
 
 static void begin_busy(struct catalog_op *op, int result)
@@ -304,7 +314,7 @@ static void import_begin(struct catalog_op *op, int result)
     else if (import_of(op)->what.increment)
         catalog_op_load(op, increment_loaded);
     else
-        catalog_op_take_id(op, new_numbered);
+        catalog_op_later(op, 0, new_begin);
 }
 
 int catalog_import_begin(struct catalog *catalog, const char *name,

@@ -406,6 +406,9 @@ int catalog_take_check(const struct catalog_op *op, const char *snapshot);
 
 /* --- catalog_open.c ------------------------------------------------------------------------- */
 
+/* Whether a volume can be opened for writing now, as far as that is known beforehand. With a
+ * sentence. */
+int catalog_may_claim(const struct catalog_op *op);
 /* Opens op->slot's volume, or makes an open one writable if op->writes; then `opened`. */
 void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened);
 /* Opens a snapshot of it into op->view; the name stays where it is until then. */

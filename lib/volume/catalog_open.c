@@ -223,6 +223,17 @@ static void open_full(struct catalog_op *op, int result)
                             op->catalog->volume_count));
 }
 
+int catalog_may_claim(const struct catalog_op *op)
+{
+    const struct catalog *catalog = op->catalog;
+    if (catalog->volume_count >= catalog->options.volumes_max)
+        return FAIL(-EMFILE, "volume \"%s\": %u volumes are open already", op->slot->name,
+                    catalog->volume_count);
+    if (store_state(catalog->options.store) != STORE_READY)
+        return FAIL(-EROFS, "volume \"%s\": the store takes no writes now", op->slot->name);
+    return 0;
+}
+
 void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened)
 {
     struct catalog_volume *volume = op->slot->open;

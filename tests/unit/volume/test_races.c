@@ -222,3 +222,21 @@ Test(races, the_pool_is_closed_in_the_middle)
         cr_assert_eq(blocks_used(), before, "%u", what);
     }
 }
+
+Test(races, an_import_that_cannot_begin_leaves_no_volume)
+{
+    struct catalog_handle *busy, *handle;
+    struct catalog_import import = {
+        .bytes = 8 * MIB, .sector_bytes = 512, .snapshot = "s", .uuid = {7}};
+    rig.catalog_options.volumes_max = 1;
+    pool_reopen();
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    cr_assert_eq(handle_open("one", true, &busy), 0);
+    cr_assert_eq(import_begin("two", &import, &handle), -EMFILE);
+    cr_assert(strstr(base_last_error(), "1 volumes are open already") != NULL);
+    cr_assert_eq(show("two"), -ENOENT);
+    cr_assert_eq(handle_close(busy), 0);
+    cr_assert_eq(import_begin("two", &import, &handle), 0);
+    cr_assert_eq(import_end(handle), 0);
+    cr_assert_eq(handle_close(handle), 0);
+}
