@@ -91,7 +91,7 @@ static void measure_cloning(struct bench *bench)
 {
     enum { TIMES = 10 };
     double took[TIMES], used[TIMES];
-    char name[16];
+    char name[32];
     unsigned char data[BLOCK];
     const uint64_t used_before = used_bytes(bench);
     for (int time = 0; time < TIMES; time++) {
