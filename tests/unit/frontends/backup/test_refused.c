@@ -45,16 +45,14 @@ Test(refused, a_byte_that_is_turned_over_is_seen_in_its_frame_and_nothing_behind
 {
     made_whole(&made);
     for (size_t at = 0; at < made.length; at++) {
-        for (unsigned i = 0; i < 2; i++) {
-            const unsigned turned = i == 0 ? 1u << at % 8 : 0xff;
-            const uint8_t kept = made.bytes[at];
-            made.bytes[at] = (uint8_t)(kept ^ turned);
-            const struct outcome outcome = read_stream(made.bytes, made.length);
-            made.bytes[at] = kept;
-            cr_assert_eq(outcome.result, -EBADMSG, "byte %zu", at);
-            cr_assert_eq(outcome.frames, frames_before(at), "byte %zu: %u frames, %s", at,
-                         outcome.frames, outcome.why);
-        }
+        const unsigned turned = at % 3 != 0 ? 1u << at % 8 : 0xff;
+        const uint8_t kept = made.bytes[at];
+        made.bytes[at] = (uint8_t)(kept ^ turned);
+        const struct outcome outcome = read_stream(made.bytes, made.length);
+        made.bytes[at] = kept;
+        cr_assert_eq(outcome.result, -EBADMSG, "byte %zu", at);
+        cr_assert_eq(outcome.frames, frames_before(at), "byte %zu: %u frames, %s", at,
+                     outcome.frames, outcome.why);
     }
 }
 
