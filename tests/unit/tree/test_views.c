@@ -137,6 +137,23 @@ Test(views, a_change_that_is_not_newer_makes_no_owner)
     cr_assert_eq(owner, 0);
 }
 
+/* The storm, seed 4397: a write was under way with a cut when that was deleted, and another without
+ * it was applied first. The cut was given a block newer than itself, which then went twice. */
+Test(views, a_late_write_under_a_cut_that_the_head_has_passed_makes_no_owner)
+{
+    set(0, 10, 0);
+    set(1, 11, 0);
+    set(0, 22, 0);
+    set(1, 21, 20);
+    set(0, 23, 0);
+    prove();
+    cr_assert_eq(shows(20, 0), 23, "cut 20 is no owner");
+    drop(20, 0);
+    cr_assert_eq(shows(VIEW_HEAD, 0), 23);
+    cr_assert_eq(shows(VIEW_HEAD, 1), 21);
+    cr_assert_eq(out_count(), 2);
+}
+
 Test(views, a_block_goes_with_the_last_view_that_shows_it)
 {
     set(3, 10, 0);
