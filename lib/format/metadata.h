@@ -130,6 +130,13 @@ struct metadata_cluster {
     uint8_t uuid[16];
     uint32_t format; /* Of the pool as a whole. */
     uint64_t created_ns;
+    /* What the keeper is held to; 0: as it is built. Percents: of what a store or the pool has. */
+    uint64_t out_after_ms;         /* A store silent for so long is out. */
+    uint32_t moves_per_store_max;  /* Copies into or out of one store at a time. */
+    uint32_t moves_per_pool_max;   /* At a time. */
+    uint64_t move_store_bytes_max; /* A second, into or out of one store. */
+    uint64_t move_pool_bytes_max;  /* A second. */
+    uint32_t balance_percent;      /* Fullness may differ by so much before anything is moved. */
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(cluster);
@@ -144,6 +151,22 @@ METADATA_DECLARE(counter);
 enum metadata_media { METADATA_NVME, METADATA_SSD, METADATA_HDD };
 enum metadata_store_state { METADATA_STORE_UP, METADATA_STORE_DRAINING, METADATA_STORE_OUT };
 
+/* Why a store is in its state, or a member of a group not in sync: for people, and so that what
+ * the keeper did by itself it may undo. One that is not known here is kept, and is no error. */
+enum metadata_reason {
+    METADATA_REASON_NONE,      /* It is as it should be, or is new. */
+    METADATA_REASON_SILENT,    /* It did not answer within copy_timeout. */
+    METADATA_REASON_REFUSED,   /* Its node refused or reset connections. */
+    METADATA_REASON_FAILED,    /* A device of its failed. */
+    METADATA_REASON_FULL,      /* A write found no space. */
+    METADATA_REASON_RESTARTED, /* Its machine restarted: what was not flushed is lost. */
+    METADATA_REASON_SLOW,
+    METADATA_REASON_DAMAGED,  /* It says itself that it lost something; or an old image. */
+    METADATA_REASON_OPERATOR, /* Somebody said so. */
+    METADATA_REASON_MOVED,    /* Its copy is made elsewhere. */
+};
+#define METADATA_REASONS (METADATA_REASON_MOVED + 1)
+
 struct metadata_store {
     uint64_t id;
     uint8_t uuid[16]; /* As in its superblock. */
@@ -155,7 +178,12 @@ struct metadata_store {
     uint64_t bytes;
     uint64_t bytes_used; /* As it last said. */
     enum metadata_store_state state;
-    uint64_t incarnation; /* Raised at each opening: an older one is an old image. */
+    uint64_t incarnation;    /* Raised at each opening: an older one is an old image. */
+    uint64_t bytes_promised; /* What it would hold if the volumes placed on it were full, as it
+                                last said. */
+    uint64_t state_since_ns; /* Since 1970. */
+    uint32_t state_reason;   /* enum metadata_reason, or a newer one. */
+    uint32_t weight_percent; /* Of its capacity, for placement; 0: all of it. */
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(store);
@@ -185,6 +213,14 @@ enum metadata_tier { METADATA_TIER_AUTO, METADATA_TIER_PIN_FAST, METADATA_TIER_C
 enum metadata_compression { METADATA_COMPRESS_NONE, METADATA_COMPRESS_ZSTD };
 enum metadata_cipher { METADATA_CIPHER_NONE, METADATA_CIPHER_AES_256_XTS };
 
+/* What no two copies may share. Where there is more room, copies are farther apart than that. */
+enum metadata_domain {
+    METADATA_DOMAIN_NODE,
+    METADATA_DOMAIN_STORE,
+    METADATA_DOMAIN_RACK,
+    METADATA_DOMAIN_ZONE,
+};
+
 struct metadata_policy {
     uint32_t copies;     /* Replicated: whole copies. 0 if erasure-coded. */
     uint32_t copies_min; /* Writes pause below it. */
@@ -192,7 +228,10 @@ struct metadata_policy {
     uint32_t ec_parity;
     enum metadata_tier tier;
     enum metadata_compression compression;
+    enum metadata_domain domain;
+    uint32_t media; /* 1 << enum metadata_media of each that its stores may be of; 0: any. */
 };
+#define METADATA_MEDIA_MASK ((1u << METADATA_NVME) | (1u << METADATA_SSD) | (1u << METADATA_HDD))
 
 struct metadata_label {
     char key[64];
@@ -248,8 +287,10 @@ enum metadata_member_state { METADATA_IN_SYNC, METADATA_STALE, METADATA_CATCHING
 struct metadata_member {
     uint64_t store;
     enum metadata_member_state state;
-    uint32_t reason;   /* Why it is not in sync; 0: it is, or is new. */
+    uint32_t reason;   /* Why it is not in sync: enum metadata_reason, or a newer one. */
     uint32_t fragment; /* Its place in the stripe; 0 if replicated. */
+    uint64_t since_ns; /* Of its state, since 1970; 0: not known. */
+    bool leaving;      /* It goes as soon as enough others are in sync. */
 };
 
 struct metadata_group {

@@ -24,6 +24,12 @@ int metadata_cluster_encode(const struct metadata_cluster *cluster,
     message.uuid = (ProtobufCBinaryData){.len = sizeof uuid, .data = uuid};
     message.format = cluster->format;
     message.created_ns = cluster->created_ns;
+    message.out_after_ms = cluster->out_after_ms;
+    message.moves_per_store_max = cluster->moves_per_store_max;
+    message.moves_per_pool_max = cluster->moves_per_pool_max;
+    message.move_store_bytes_max = cluster->move_store_bytes_max;
+    message.move_pool_bytes_max = cluster->move_pool_bytes_max;
+    message.balance_percent = cluster->balance_percent;
     return metadata_frame_pack(METADATA_CLUSTER, &message.base, &cluster->unknown, ret_value);
 }
 
@@ -38,6 +44,12 @@ int metadata_cluster_decode(const void *value, size_t length, struct metadata_cl
     const Metadata__Cluster *message = (const Metadata__Cluster *)base;
     cluster.format = message->format;
     cluster.created_ns = message->created_ns;
+    cluster.out_after_ms = message->out_after_ms;
+    cluster.moves_per_store_max = message->moves_per_store_max;
+    cluster.moves_per_pool_max = message->moves_per_pool_max;
+    cluster.move_store_bytes_max = message->move_store_bytes_max;
+    cluster.move_pool_bytes_max = message->move_pool_bytes_max;
+    cluster.balance_percent = message->balance_percent;
     result = uuid_take(&message->uuid, cluster.uuid)
                  ? metadata_frame_unknown(base, &cluster.unknown)
                  : IOMESH_CORRUPT;
@@ -97,6 +109,10 @@ int metadata_store_encode(const struct metadata_store *store, struct metadata_by
     message.bytes_used = store->bytes_used;
     message.state = store->state;
     message.incarnation = store->incarnation;
+    message.bytes_promised = store->bytes_promised;
+    message.state_since_ns = store->state_since_ns;
+    message.state_reason = store->state_reason;
+    message.weight_percent = store->weight_percent;
     return metadata_frame_pack(METADATA_STORE, &message.base, &store->unknown, ret_value);
 }
 
@@ -116,6 +132,10 @@ static int store_take(const Metadata__Store *message, struct metadata_store *sto
     store->bytes_used = message->bytes_used;
     store->state = (enum metadata_store_state)message->state;
     store->incarnation = message->incarnation;
+    store->bytes_promised = message->bytes_promised;
+    store->state_since_ns = message->state_since_ns;
+    store->state_reason = message->state_reason;
+    store->weight_percent = message->weight_percent;
     return metadata_frame_unknown(&message->base, &store->unknown);
 }
 

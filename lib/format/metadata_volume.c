@@ -37,6 +37,8 @@ static void volume_fill(Metadata__Volume *message, const struct metadata_volume 
     message->ec_parity = volume->policy.ec_parity;
     message->tier = volume->policy.tier;
     message->compression = volume->policy.compression;
+    message->domain = volume->policy.domain;
+    message->media = volume->policy.media;
     message->parent_volume = volume->parent_volume;
     message->parent_cut = volume->parent_cut;
     message->cipher = volume->cipher;
@@ -93,6 +95,8 @@ static bool volume_known(const Metadata__Volume *message)
 {
     return message->state <= METADATA_VOLUME_KEPT && message->tier <= METADATA_TIER_CAPACITY &&
            message->compression <= METADATA_COMPRESS_ZSTD &&
+           message->domain <= METADATA_DOMAIN_ZONE &&
+           (message->media & ~METADATA_MEDIA_MASK) == 0 &&
            message->cipher <= METADATA_CIPHER_AES_256_XTS;
 }
 
@@ -132,6 +136,8 @@ static void volume_take_numbers(const Metadata__Volume *message, struct metadata
         .ec_parity = message->ec_parity,
         .tier = (enum metadata_tier)message->tier,
         .compression = (enum metadata_compression)message->compression,
+        .domain = (enum metadata_domain)message->domain,
+        .media = message->media,
     };
     volume->parent_volume = message->parent_volume;
     volume->parent_cut = message->parent_cut;
@@ -226,6 +232,8 @@ int metadata_group_encode(const struct metadata_group *group, struct metadata_by
         members[i].state = group->members[i].state;
         members[i].reason = group->members[i].reason;
         members[i].fragment = group->members[i].fragment;
+        members[i].since_ns = group->members[i].since_ns;
+        members[i].leaving = group->members[i].leaving;
         pointers[i] = &members[i];
     }
     message.volume = group->volume;
@@ -253,6 +261,8 @@ static int group_take(const Metadata__Group *message, struct metadata_group *gro
             .state = (enum metadata_member_state)member->state,
             .reason = member->reason,
             .fragment = member->fragment,
+            .since_ns = member->since_ns,
+            .leaving = member->leaving,
         };
     }
     return metadata_frame_unknown(&message->base, &group->unknown);

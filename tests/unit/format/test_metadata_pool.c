@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What placement and the keeper need of the records: as bytes that no later program may change. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "format/metadata.h"
+
+static void value_is(struct metadata_bytes *value, const char *hex)
+{
+    char text[1024] = "";
+    cr_assert_leq(value->length, 500);
+    for (size_t i = 0; i < value->length; i++)
+        (void)snprintf(text + 2 * i, 3, "%02x", value->bytes[i]);
+    cr_assert_str_eq(text, hex);
+}
+
+static const struct metadata_store store_full = {
+    .id = 7,
+    .uuid = {1, 2, 3},
+    .node = "n1",
+    .address = "10.0.0.1:4000",
+    .zone = "z",
+    .rack = "r",
+    .media = METADATA_SSD,
+    .bytes = 1ull << 48,
+    .bytes_used = 5,
+    .state = METADATA_STORE_DRAINING,
+    .incarnation = 9,
+    .bytes_promised = 6,
+    .state_since_ns = 1700000000000000000ull,
+    .state_reason = METADATA_REASON_OPERATOR,
+    .weight_percent = 50,
+};
+
+Test(metadata_pool, a_store_has_these_bytes_and_comes_back)
+{
+    struct metadata_bytes value;
+    struct metadata_store back;
+    cr_assert_eq(metadata_store_encode(&store_full, &value), 0);
+    value_is(&value, "f91136a8494d030108071210010203000000000000000000000000001a026e31220d3130"
+                     "2e302e302e313a343030302a017a32017238014080808080808040480550015809600668"
+                     "8080a8b1e39fe7cb1770087832");
+    cr_assert_eq(metadata_store_decode(value.bytes, value.length, &back), 0);
+    cr_assert_eq(back.bytes_promised, store_full.bytes_promised);
+    cr_assert_eq(back.state_since_ns, store_full.state_since_ns);
+    cr_assert_eq(back.state_reason, store_full.state_reason);
+    cr_assert_eq(back.weight_percent, store_full.weight_percent);
+    metadata_store_done(&back);
+    metadata_bytes_done(&value);
+}
+
+/* What a pool of one process writes must not grow by fields that it does not use. */
+Test(metadata_pool, a_store_that_says_nothing_new_has_the_bytes_that_it_had)
+{
+    struct metadata_bytes value;
+    struct metadata_store store = {.id = 1, .bytes = 4096, .incarnation = 2};
+    cr_assert_eq(metadata_store_encode(&store, &value), 0);
+    value_is(&value, "719aa042494d030108011210000000000000000000000000000000004080205802");
+    metadata_bytes_done(&value);
+}
+
+Test(metadata_pool, a_group_has_these_bytes_and_comes_back)
+{
+    struct metadata_bytes value;
+    struct metadata_group back;
+    struct metadata_group group = {
+        .volume = 1,
+        .id = 2,
+        .generation = 3,
+        .member_count = 2,
+        .members = {{.store = 5, .since_ns = 8, .leaving = true},
+                    {.store = 6, .state = METADATA_STALE, .reason = METADATA_REASON_SILENT}},
+    };
+    cr_assert_eq(metadata_group_encode(&group, &value), 0);
+    value_is(&value, "0251e6fb494d070108011002180322060805280830012206080610011801");
+    cr_assert_eq(metadata_group_decode(value.bytes, value.length, &back), 0);
+    cr_assert_eq(back.members[0].since_ns, 8);
+    cr_assert(back.members[0].leaving && !back.members[1].leaving);
+    cr_assert_eq(back.members[1].reason, METADATA_REASON_SILENT);
+    metadata_group_done(&back);
+    metadata_bytes_done(&value);
+}
+
+Test(metadata_pool, what_the_keeper_is_held_to_has_these_bytes_and_comes_back)
+{
+    struct metadata_bytes value;
+    struct metadata_cluster back;
+    struct metadata_cluster cluster = {
+        .uuid = {9, 8},
+        .format = 1,
+        .created_ns = 2,
+        .out_after_ms = 600000,
+        .moves_per_store_max = 2,
+        .moves_per_pool_max = 64,
+        .move_store_bytes_max = 100u << 20,
+        .move_pool_bytes_max = 1ull << 32,
+        .balance_percent = 5,
+    };
+    cr_assert_eq(metadata_cluster_encode(&cluster, &value), 0);
+    value_is(&value, "e452b956494d01010a10090800000000000000000000000000001001180220c0cf242802"
+                     "304038808080324080808080104805");
+    cr_assert_eq(metadata_cluster_decode(value.bytes, value.length, &back), 0);
+    cr_assert_eq(back.out_after_ms, cluster.out_after_ms);
+    cr_assert_eq(back.moves_per_store_max, cluster.moves_per_store_max);
+    cr_assert_eq(back.moves_per_pool_max, cluster.moves_per_pool_max);
+    cr_assert_eq(back.move_store_bytes_max, cluster.move_store_bytes_max);
+    cr_assert_eq(back.move_pool_bytes_max, cluster.move_pool_bytes_max);
+    cr_assert_eq(back.balance_percent, cluster.balance_percent);
+    metadata_cluster_done(&back);
+    metadata_bytes_done(&value);
+}
+
+/* It may mean that copies go where they must not. */
+Test(metadata_pool, a_domain_or_medium_that_is_not_known_is_refused)
+{
+    for (unsigned which = 0; which < 2; which++) {
+        struct metadata_volume volume = {.id = 1, .name = "v", .sector_bytes = 512};
+        struct metadata_volume back;
+        struct metadata_bytes value;
+        if (which == 0)
+            volume.policy.domain = (enum metadata_domain)(METADATA_DOMAIN_ZONE + 1);
+        else
+            volume.policy.media = METADATA_MEDIA_MASK + 1;
+        cr_assert_eq(metadata_volume_encode(&volume, &value), 0);
+        cr_assert_eq(metadata_volume_decode(value.bytes, value.length, &back), IOMESH_FORMAT);
+        metadata_bytes_done(&value);
+    }
+}
