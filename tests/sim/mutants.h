@@ -152,6 +152,17 @@
     X(117, "the cut of a closed volume is used again")                                           \
     X(119, "a member of a group is deleted alone")
 
+/* 250 .. 259: placement. */
+#define PLACE_MUTANTS(X)                                                     \
+    X(250, "a domain that holds a copy has room for another")                \
+    X(251, "all stores have the same chance, whatever their capacity")       \
+    X(252, "copies are not drawn to where there are fewer")                  \
+    X(253, "of what the hash proposes the first is taken, however full")     \
+    X(254, "all segments go to one group")                                   \
+    X(255, "a group is never split, and moved whatever that does")           \
+    X(256, "a draining store is chosen")                                     \
+    X(257, "a full store is chosen")
+
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \
     X(120, "acknowledge before the commit is known") \
