@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Choosing. The widest level of domains that is enough for all copies keeps them apart; if that is
- * none, the level that was asked for says how many are short. Then from the top of the tree down,
- * one copy after the other. At a domain, of the children with room those are looked at that hold the fewest copies already; the hash proposes some of
- * them, and of those the least full are taken.
+ * Choosing. The widest level of domains that is enough for all copies keeps them apart; if none is,
+ * the level that was asked for says how many are short.
+ *
+ * Then from the top of the tree down, one copy after the other. At a domain, of the children with
+ * room those are looked at that hold the fewest copies already; the hash proposes some of them, and
+ * of those the least full are taken.
  *
  * Room is counted, not guessed: a domain has room while it has more domains of that level that fit
- * than it has such ones that hold a copy. So going down never ends where nothing is, and
- * what the root has room for can be placed.
+ * than it has such ones that hold a copy. So going down never ends where nothing is, and what the
+ * root has room for can be placed.
  */
 #include <string.h>
 

@@ -53,7 +53,7 @@ void crowd_rebuild(struct crowd *crowd);
 /* A volume of so many segments, placed and charged as written in full. False: refused. */
 bool crowd_create(struct crowd *crowd, uint64_t segments, uint32_t copies, enum place_level level,
                   uint32_t media);
-/* Bytes on all stores / weight of all stores, in parts of a million; of those that may be chosen. */
+/* Of the stores that are up, in parts of a million of their weight. */
 struct crowd_fullness {
     uint64_t mean_ppm, least_ppm, most_ppm;
 };
