@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Records of a store's journal, formats 1 and 2. Little-endian; byte 0 is the type.
+ * Records of a store's journal, formats 1 to 3. Little-endian; byte 0 is the type.
  *
  * WRITE (1): blocks of a volume moved to new places
  *    0  type u8 | 1  extents u8 | 2  blocks u16 (1 .. 256) | 4  generation u32
@@ -17,19 +17,34 @@
  *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 (if it is dropped < 2^18; since format 2 also
  *   2^31 + mebibyte (< 2^26): all views of that MiB) | 8  volume u64 | 16  view u48 | 22  0 u16
  *
- * Since format 2, of volumes that have views in this store, or may have (what is 0 in these is
- * refused if it is not):
+ * Since format 2, of volumes that have views in this store, or may have; since format 3 also of parts
+ * of another group than 0, whose number they carry (0 in format 2; in the others it is 0). What is 0
+ * in these is refused if it is not:
  *
  * WRITE_VIEWS (6): a WRITE that tells of views
  *    0  up to the epoch as WRITE
- *   40  cut u48 (< sequence): the newest that is kept; 0: none | 46  0 u16
+ *   40  cut u48 (< sequence): the newest that is kept; 0: none | 46  group u16
  *   48  extents and CRCs as WRITE
  * ZERO_VIEWS (7): within one MiB only
  *    0  up to the count as ZERO
- *   44  cut u48 as above | 50  0 u16
+ *   44  cut u48 as above | 50  group u16 as above
  * DROP_VIEW (8): what only this view shows of one MiB is free
  *    0  type u8 | 1  0 | 2  0 u16 | 4  mebibyte u32 (< 2^26) | 8  volume u64
  *   16  cut u48 (not 0, not the head) | 22  previous u48 (< cut): the newest kept one before it
+ *
+ * Since format 3, what a part took from another one:
+ *
+ * RESYNC (9): versions of blocks enter what a view shows, and later views
+ *    0  type u8 | 1  extents u8 (of RAW 1 .. 16, else 0) | 2  blocks u16 (1 .. 64; repair: 1 .. 32)
+ *    4  generation u32 | 8  volume u64 | 16  block u48 | 22  view u48 (not 0)
+ *   28  watermark u48 | 34  epoch u48
+ *   40  cut u48: the newest that is kept and older than each of the sequences; 0: none
+ *   46  group u16 | 48  kind u8 (HOLE, ZERO, RAW, BAD) | 49  flags u8 (bit 0: repair, RAW only)
+ *   50  0 u16
+ *   52  extents as WRITE
+ *    .  blocks x 6: sequence u48 (HOLE: 0; else > cut)
+ *    .  blocks x 4: CRC32C of each block (RAW)
+ *    .  blocks x 6: place u48 of what is damaged (repair)
  */
 #ifndef FORMAT_RECORD_H
 #define FORMAT_RECORD_H
@@ -40,6 +55,8 @@
 #define RECORD_EXTENTS_MAX 16u
 #define RECORD_HEAD_BYTES 48u /* The longer one, that of WRITE_VIEWS. */
 #define RECORD_BYTES_MAX (RECORD_HEAD_BYTES + RECORD_EXTENTS_MAX * 8u + RECORD_BLOCKS_MAX * 4u)
+#define RECORD_RESYNC_BLOCKS 64u
+#define RECORD_REPAIR_BLOCKS 32u
 
 enum record_type {
     RECORD_WRITE = 1,
@@ -50,6 +67,7 @@ enum record_type {
     RECORD_WRITE_VIEWS = 6,
     RECORD_ZERO_VIEWS = 7,
     RECORD_DROP_VIEW = 8, /* One view gives up its own page of one MiB. */
+    RECORD_RESYNC = 9,
 };
 
 struct record_extent {
@@ -68,12 +86,17 @@ struct record {
     uint32_t generation;
     uint32_t segment;
     uint64_t view;
-    uint64_t cut;      /* WRITE_VIEWS, ZERO_VIEWS; the view of a DROP_VIEW. */
+    uint64_t cut;      /* WRITE_VIEWS, ZERO_VIEWS, RESYNC; the view of a DROP_VIEW. */
     uint64_t previous; /* DROP_VIEW. */
     uint32_t mebibyte; /* DROP_VIEW: block / 256. */
+    uint16_t group;    /* WRITE_VIEWS, ZERO_VIEWS, RESYNC. */
+    uint8_t kind;      /* RESYNC: enum pointer_kind. */
+    bool repair;       /* RESYNC. */
     uint8_t extent_count;
     struct record_extent extents[RECORD_EXTENTS_MAX];
     uint32_t crcs[RECORD_BLOCKS_MAX];
+    uint64_t sequences[RECORD_RESYNC_BLOCKS]; /* RESYNC. */
+    uint64_t damaged[RECORD_REPAIR_BLOCKS];   /* RESYNC, if it repairs: places. */
 };
 
 static inline bool record_is_write(const struct record *record)
@@ -84,6 +107,12 @@ static inline bool record_is_write(const struct record *record)
 static inline bool record_is_zero(const struct record *record)
 {
     return record->type == RECORD_ZERO || record->type == RECORD_ZERO_VIEWS;
+}
+
+/* It names places of data, and what their CRCs are. */
+static inline bool record_has_data(const struct record *record)
+{
+    return record_is_write(record) || (record->type == RECORD_RESYNC && record->extent_count > 0);
 }
 
 /* Bytes written, at most RECORD_BYTES_MAX. */

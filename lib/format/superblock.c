@@ -9,7 +9,9 @@
 #define SUPERBLOCK_MAGIC 0x42534d49u /* "IMSB" */
 #define FLAG_CLEAN 1u
 #define FLAG_SCRUB_RUNS 2u
+#define FLAG_PARTS 4u
 #define SCRUB_AT 152u
+#define BOOT_AT 216u
 #define DEVICES_AT 512u
 #define DEVICE_STRIDE 40u
 
@@ -114,8 +116,9 @@ void superblock_encode(uint8_t to[BLOCK_BYTES], const struct superblock *superbl
     memset(to, 0, BLOCK_BYTES);
     put32(to + 4, SUPERBLOCK_MAGIC);
     put32(to + 8, superblock->version);
-    put32(to + 12,
-          (superblock->clean ? FLAG_CLEAN : 0) | (superblock->scrub.running ? FLAG_SCRUB_RUNS : 0));
+    put32(to + 12, (superblock->clean ? FLAG_CLEAN : 0) |
+                       (superblock->scrub.running ? FLAG_SCRUB_RUNS : 0) |
+                       (superblock->parts ? FLAG_PARTS : 0));
     memcpy(to + 16, superblock->uuid, STORE_UUID_BYTES);
     put64(to + 32, superblock->generation);
     put64(to + 40, superblock->incarnation);
@@ -132,6 +135,8 @@ void superblock_encode(uint8_t to[BLOCK_BYTES], const struct superblock *superbl
     put64(to + 136, superblock->pages_used);
     put32(to + 144, superblock->device_count);
     scrub_encode(to + SCRUB_AT, &superblock->scrub);
+    memcpy(to + BOOT_AT, superblock->boot_id, sizeof superblock->boot_id);
+    put32(to + BOOT_AT + 16, superblock->boot);
     for (uint32_t i = 0; i < superblock->device_count; i++)
         device_encode(to + DEVICES_AT + i * DEVICE_STRIDE, &superblock->devices[i]);
     put32(to, crc32c(to + 4, BLOCK_BYTES - 4));
@@ -156,6 +161,7 @@ int superblock_decode(const uint8_t from[BLOCK_BYTES], struct superblock *ret_su
     if (error != 0)
         return error;
     ret_superblock->clean = (get32(from + 12) & FLAG_CLEAN) != 0;
+    ret_superblock->parts = (get32(from + 12) & FLAG_PARTS) != 0;
     memcpy(ret_superblock->uuid, from + 16, STORE_UUID_BYTES);
     ret_superblock->generation = get64(from + 32);
     ret_superblock->incarnation = get64(from + 40);
@@ -173,6 +179,8 @@ int superblock_decode(const uint8_t from[BLOCK_BYTES], struct superblock *ret_su
     ret_superblock->pages_used = get64(from + 136);
     ret_superblock->device_count = get32(from + 144);
     ret_superblock->scrub = scrub_decode(from + SCRUB_AT);
+    memcpy(ret_superblock->boot_id, from + BOOT_AT, sizeof ret_superblock->boot_id);
+    ret_superblock->boot = get32(from + BOOT_AT + 16);
     ret_superblock->scrub.running = (get32(from + 12) & FLAG_SCRUB_RUNS) != 0;
     error = superblock_sane(ret_superblock);
     for (uint32_t i = 0; error == 0 && i < ret_superblock->device_count; i++)

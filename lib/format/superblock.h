@@ -13,10 +13,11 @@
 #include "format/pointer.h"
 #include "format/table.h"
 
-/* What is written. Format 2: volumes may have views in the segment table and in the journal; else
- * as format 1, which is read, and is format 2 from the first superblock on that is written to it.
- */
-#define STORE_FORMAT 2u
+/* What is written. Format 2: volumes may have views in the segment table and in the journal. Format
+ * 3: parts of volumes, in volumes of the store's own and in the journal, and the boot. Else as
+ * format 1; an older one is read, and is of this format from the first superblock on that is
+ * written to it. */
+#define STORE_FORMAT 3u
 #define STORE_FORMAT_OLDEST 1u
 #define STORE_UUID_BYTES 16u
 #define SUPERBLOCK_COPIES 4u
@@ -26,7 +27,7 @@
 /* Blocks of every other device that its label takes. */
 #define LABEL_AREA_BLOCKS 8u
 
-/* Formats 1, 2:
+/* Formats 1 to 3:
  *    0  crc32c         u32
  *    4  magic          u32   "IMDV"
  *    8  version        u32   that it was made in
@@ -54,12 +55,13 @@ struct superblock_device {
     uint32_t class;
 };
 
-/* Formats 1, 2:
+/* Formats 1 to 3:
  *    0  crc32c            u32
  *    4  magic             u32   "IMSB"
  *    8  version           u32   STORE_FORMAT
  *   12  flags             u32   bit 0: closed cleanly, the journal holds nothing
  *                               bit 1: a scrub was under way
+ *                               bit 2: it may have parts
  *   16  store uuid        16
  *   32  generation        u64   +1 per superblock written
  *   40  incarnation       u64   +1 per opening
@@ -85,7 +87,9 @@ struct superblock_device {
  *  200  scrub view        u64   view,
  *  208  scrub segment     u32   segment,
  *  212  scrub block       u32   and block in it
- *  216  zero
+ *  216  boot id           16    of the machine that opened it last; zeros: not known
+ *  232  boot              u32   +1 whenever that is another, or may be
+ *  236  zero
  *  512  devices           64 x 40: uuid 16, base u64, blocks u64, class u32, zero u32
  */
 /* What is known of scrubbing. All zero in stores of programs that did not write it, and advice for
@@ -101,6 +105,7 @@ struct superblock_scrub {
 struct superblock {
     uint32_t version;
     bool clean;
+    bool parts; /* Since format 3. */
     uint8_t uuid[STORE_UUID_BYTES];
     uint64_t generation;
     uint64_t incarnation;
@@ -116,6 +121,8 @@ struct superblock {
     uint64_t reserve_blocks;
     uint64_t pages_used;
     struct superblock_scrub scrub;
+    uint8_t boot_id[16];
+    uint32_t boot;
     uint32_t device_count;
     struct superblock_device devices[SUPERBLOCK_DEVICES_MAX];
 };

@@ -45,7 +45,8 @@ struct part_state {
     uint64_t flushed;         /* The watermark that power loss leaves. <= watermark */
     uint32_t generation;      /* The newest that it obeyed. */
     uint32_t role_generation; /* Of the role. */
-    uint32_t aside;           /* Blocks set aside, of heads and views. */
+    uint32_t aside;           /* Blocks set aside, of heads and views. UINT32_MAX: some may be, and
+                               * nobody has counted since the store was opened: a ROLE does. */
     uint8_t role;             /* enum part_role */
     bool restarted;           /* Its machine did since it was last told its role: the watermark is
                                * `flushed`, and what was not flushed may be gone. */
@@ -71,10 +72,12 @@ enum part_request_kind {
      */
     PART_FENCE = 1,
     /*
-     * `role`, for `generation`. PART_IN_SYNC, with `watermark`: refused with -EBUSY while blocks
-     * are set aside. PART_CATCHING_UP: sets aside every block of `runs` (its views' too) with a
-     * sequence above the state's watermark; once for a generation: asked again, the answer is the
-     * state as it is, and nothing changes. Durable when answered.
+     * `role`, for `generation`; `runs` are all segments of the part, for either role. PART_IN_SYNC,
+     * with `watermark`: refused with -EBUSY while blocks are set aside. PART_CATCHING_UP: sets aside
+     * every block (its views' too) with a sequence above what the part trusts or heard (the newer of
+     * the state's watermark and `heard`: what it heard was acknowledged by it, too, since it was
+     * last told to catch up); once for a generation: asked again, the answer is the state as it is,
+     * and nothing changes. Durable when answered.
      */
     PART_ROLE = 2,
     /* No check, no change: the state. */
@@ -111,10 +114,11 @@ enum part_request_kind {
     /* All that was answered before is durable; state.flushed moves to the newest watermark that
      * came before. */
     PART_FLUSH = 11,
-    /* Only tells the watermark (idle, every 100 ms). */
+    /* Only tells the watermark (idle, every 100 ms). What a part that catches up is told, here and
+     * with writes, was acknowledged by it too: nobody tells one that is not waited for. */
     PART_WATERMARK = 12,
 
-    /* Views with other cuts than `cuts` go, in the background. */
+    /* Views with other cuts than `cuts` go. Answered when they have; asked again, it goes on. */
     PART_VIEWS = 13,
     /* How much each of `cuts` holds: struct part_view_space into `data`. */
     PART_VIEW_SPACE = 14,
@@ -145,7 +149,7 @@ typedef void part_done_fn(struct part_request *request, int result);
 struct part_request {
     /* The caller's. Zero what does not apply. */
     enum part_request_kind kind;
-    uint32_t group;
+    uint32_t group; /* < 65,536 */
     uint64_t volume;
     uint64_t epoch;
     uint32_t generation;

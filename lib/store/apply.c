@@ -186,6 +186,32 @@ static int apply_forget(struct replay *replay, const struct record *record)
     return 0;
 }
 
+static void resync_begin(struct replay *replay, const struct replay_slot *slot)
+{
+    const struct record *record = &slot->record;
+    struct tree_enter *enter = &replay->enter;
+    store_enter_fill(enter, record);
+    for (uint32_t i = 0; i < record->count; i++)
+        enter->skip[i] = slot->missing[i];
+    replay->base = 1;
+}
+
+static int apply_resync(struct replay *replay, const struct replay_slot *slot)
+{
+    struct tree_enter *enter = &replay->enter;
+    if (replay->base == 0)
+        resync_begin(replay, slot);
+    int error = tree_enter(&replay->path, enter);
+    if (error != 0)
+        return error == -EINPROGRESS ? 0 : error;
+    for (uint32_t i = 0; i < slot->record.count; i++) {
+        if (enter->shown[i])
+            apply_mark(replay, enter->places[i], 1, true);
+    }
+    replay->applied = true;
+    return 0;
+}
+
 static int apply_record(struct replay *replay, const struct replay_slot *slot)
 {
     switch (slot->record.type) {
@@ -197,6 +223,7 @@ static int apply_record(struct replay *replay, const struct replay_slot *slot)
     case RECORD_DROP_SEGMENT: return apply_drop(replay, &slot->record);
     case RECORD_FORGET: return apply_forget(replay, &slot->record);
     case RECORD_DROP_VIEW: return apply_drop_view(replay, &slot->record);
+    case RECORD_RESYNC: return apply_resync(replay, slot);
     }
     return IOMESH_FORMAT;
 }
@@ -223,7 +250,7 @@ static void apply_read_only(struct replay *replay, const char *what, uint64_t vo
 
 static bool apply_needs_alive(const struct record *record)
 {
-    return record_is_write(record) || record_is_zero(record);
+    return record_is_write(record) || record_is_zero(record) || record->type == RECORD_RESYNC;
 }
 
 /*

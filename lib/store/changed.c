@@ -95,6 +95,8 @@ static bool changed_answer(struct store_op *op)
         struct pointer pointer = tree_get(&op->path, i);
         uint64_t block = op->found + i;
         op->kinds[i] = store_pointer_kind(&pointer);
+        if (op->versions != NULL)
+            op->versions[i] = store_version(&pointer);
         if (pointer.sequence <= op->since || block < op->block || block > op->last)
             continue;
         op->changed[i / 8] |= (uint8_t)(1u << i % 8);

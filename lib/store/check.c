@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "format/part_state.h"
 #include "store/verify.h"
 
 #define CHECK_COMPARES_PER_TURN 65536u
@@ -279,7 +280,7 @@ static void check_count(struct check *check, const struct tree_visit *visit)
     if (visit->what == TREE_VISIT_TABLE || visit->key.volume == check->volume)
         return;
     check->volume = visit->key.volume;
-    if (check->options.volume != NULL)
+    if (!volume_is_system(check->volume) && check->options.volume != NULL)
         check->options.volume(check->options.context, check->volume);
 }
 

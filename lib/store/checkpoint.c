@@ -2,17 +2,18 @@
 /*
  * The checkpoint: what is in memory becomes what the superblock reaches, while I/O goes on.
  *
- *   IDLE ──▶ FLUSHING ──▶ RESERVING ──▶ (freeze) ──▶ PAGES ──▶ TABLE ──▶ DEFERRED ──▶ SETTLING
- *    ▲                                                                                  │ flushed
- *    └───────────────────────────────── (thaw, trim) ◀── SEALING ◀── SUPER ◀────────────┘
+ *   IDLE ──▶ SAVING ──▶ FLUSHING ──▶ RESERVING ──▶ (freeze) ──▶ PAGES ──▶ TABLE ──▶ DEFERRED ──▶ SETTLING
+ *    ▲                                                                           flushed │
+ *    └───────────────────────────────── (thaw, trim) ◀── SEALING ◀── SUPER ◀─────────────┘
  *
- * FLUSHING empties the quarantine of what it can. RESERVING takes a run for every page that may
+ * SAVING writes states of parts, whose watermarks the log is about to forget; it is cut short where
+ * somebody waits for the checkpoint, for then so would it. FLUSHING empties the quarantine of what it can. RESERVING takes a run for every page that may
  * be written, so that nothing after the freeze can run out of space or change the free map. The
  * freeze is one instant: pages, segments, free map and the journal position from which replay would
  * have to begin. SETTLING makes pages and deferred list durable before the superblock names them;
  * SEALING makes the superblock durable before anything it replaced is used again.
  */
-#include "store/internal.h"
+#include "store/parts.h"
 
 static void checkpoint_move(struct store *store, enum checkpoint_state state)
 {
@@ -251,6 +252,26 @@ static void checkpoint_begin(struct store *store)
     checkpoint->wanted = false;
     checkpoint->began_ns = clock_now_ns(store->clock);
     list_splice_back(&checkpoint->running, &checkpoint->waiting);
+    checkpoint_move(store, CHECKPOINT_SAVING);
+    if (store->replay == NULL && store->opening == NULL)
+        parts_save(store->parts);
+}
+
+/* Somebody waits for what only a checkpoint gives: the states that are being written may, too. */
+static bool checkpoint_is_waited_for(const struct store *store)
+{
+    return !list_empty(&store->appending) || tree_admission_waits(store->tree) ||
+           store_must_throttle(store) || space_take_would_wait(store->space, SPACE_OVERWRITE);
+}
+
+static void checkpoint_saved(struct store *store)
+{
+    struct checkpoint *checkpoint = &store->checkpoint;
+    bool saves = store->opening == NULL && !parts_saved(store->parts);
+    if (saves && !checkpoint_is_waited_for(store))
+        return;
+    if (saves)
+        REACH(checkpoint_without_states);
     checkpoint_move(store, CHECKPOINT_FLUSHING);
     checkpoint->flush.done = checkpoint_flushed;
     store_flush(store, &checkpoint->flush);
@@ -261,6 +282,8 @@ void store_checkpoint_turn(struct store *store)
     struct checkpoint *checkpoint = &store->checkpoint;
     if (checkpoint->state == CHECKPOINT_PAGES)
         page_write_turn(&checkpoint->pages);
+    if (checkpoint->state == CHECKPOINT_SAVING)
+        checkpoint_saved(store);
     if (checkpoint->state != CHECKPOINT_IDLE)
         return;
     if (store->state == STORE_FAILED || store->options.read_only) {
@@ -269,8 +292,10 @@ void store_checkpoint_turn(struct store *store)
                         store->state == STORE_FAILED ? IOMESH_FAILED : -EROFS);
         return;
     }
-    if (checkpoint_due(store))
+    if (checkpoint_due(store)) {
         checkpoint_begin(store);
+        checkpoint_saved(store);
+    }
 }
 
 void store_checkpoint(struct store *store, struct checkpoint_waiter *waiter)

@@ -166,8 +166,10 @@ static int lane_apply(struct view_lane *lane)
     }
     store->applying_batch = lane->entry.batch;
     store->applying_reserved = &lane->reserved;
+    int64_t asides = tree_asides(store->tree);
     int error = store_view_drop_step(store, &lane->drop);
     store->applying_reserved = NULL;
+    store_volume_asides(store, deletion->volume, tree_asides(store->tree) - asides);
     if (error == -EAGAIN)
         return error;
     if (lane->reserved > 0)

@@ -5,6 +5,7 @@
 
 #include "format/record.h"
 #include "format/superblock.h"
+#include "part/part.h"
 #include "store/store.h"
 
 #define STORE_FLUSH_EVERY_NS NS_PER_S
@@ -47,6 +48,7 @@ struct super_write {
 
 #define CHECKPOINT_STATES(X) \
     X(IDLE)                  \
+    X(SAVING)                \
     X(FLUSHING)              \
     X(RESERVING)             \
     X(PAGES)                 \
@@ -109,6 +111,7 @@ struct store {
     struct flusher flusher;
     struct checkpoint checkpoint;
     struct super_write super_write;
+    struct parts *parts;
 
     struct list admission;      /* Changes that wait until a checkpoint has cleaned pages. */
     struct list appending;      /* Operations whose record found no room in the journal. */
@@ -132,6 +135,9 @@ void store_op_retry_admission(struct store *store);
 int store_op_open(struct store_op *op, uint64_t block);
 /* What STORE_MAP and the like tell of a pointer. */
 uint8_t store_pointer_kind(const struct pointer *pointer);
+struct part_version store_version(const struct pointer *pointer);
+/* Tells what has ended, admits and appends what waited. */
+void store_ops_turn(struct store *store);
 /* Every change that was accepted up to this number has ended. */
 bool store_changes_ended(const struct store *store, uint64_t change);
 /* Appends op's record, or queues the op until there is room. False: it queued or failed. */
@@ -198,6 +204,18 @@ bool store_view_deletions_turn_needed(const struct store *store);
 /* view_space.c */
 void store_view_counts_turn(struct store *store);
 bool store_view_counts_turn_needed(const struct store *store);
+
+/* part_enter.c: a record of a part is about to enter a batch: 0, or why it does not; and it has. */
+int store_part_enters(struct store_op *op);
+void store_part_entered(struct store_op *op);
+/* An operation made so many more blocks set aside, or less; and something else of a volume. */
+void store_part_asides(struct store_op *op, int64_t more);
+void store_volume_asides(struct store *store, uint64_t volume, int64_t more);
+/* resync.c: what the record of a resync says, for the tree. */
+void store_enter_fill(struct tree_enter *enter, const struct record *record);
+/* part.c */
+void store_parts_turn(struct store *store);
+bool store_parts_turn_needed(const struct store *store);
 
 /* scrub.c */
 int store_scrub_open(struct store *store);

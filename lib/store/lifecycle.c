@@ -2,14 +2,16 @@
 /*
  * The ends of a store's life: the turn of one that is opening, closing, letting go.
  *
- *   READY, READ_ONLY, FAILED ──▶ CLOSING ──▶ (operations end) ──▶ (last checkpoint) ──▶ gone
+ *   READY, READ_ONLY, FAILED ──▶ CLOSING ──▶ (operations end) ──▶ (parts are saved)
+ *                                                    gone ◀── (last checkpoint) ◀──┘
  */
 #include <stdlib.h>
 
 #include "store/opening.h"
+#include "store/parts.h"
 #include "store/scratch.h"
 
-enum closing_state { CLOSING_DRAIN, CLOSING_CHECKPOINT, CLOSING_ENDED };
+enum closing_state { CLOSING_DRAIN, CLOSING_SAVE, CLOSING_CHECKPOINT, CLOSING_ENDED };
 
 struct closing {
     store_done_fn *done;
@@ -24,6 +26,7 @@ void store_free(struct store *store)
 {
     store_flusher_close(store);
     store_scrub_close(store);
+    store_parts_close(store);
     scratch_close(&store->scratch);
     tree_close(store->tree);
     space_close(store->space);
@@ -46,6 +49,7 @@ void store_opening_turn(struct store *store)
         space_turn(store->space);
     if (store->replay != NULL)
         store_replay_turn(store);
+    opening_parts_turn(opening);
     if (store->journal != NULL) {
         store_checkpoint_turn(store);
         store_flusher_turn(store);
@@ -66,6 +70,8 @@ void store_opening_turn(struct store *store)
         store->opening = NULL;
         if (store->state == STORE_READY)
             space_begin(store->space);
+        if (store->state == STORE_READY)
+            part_resume_retired(store->parts);
         if (store->state == STORE_READY && store_scrub_open(store) != 0)
             store_event(store, STORE_WARNING, "no scrub: %s", base_last_error());
         free(opening->blocks);
@@ -93,10 +99,17 @@ void store_closing_turn(struct store *store)
     }
     if (closing->state == CLOSING_DRAIN) {
         bool drained = store->active == 0 && list_empty(&store->deletions) &&
+                       list_empty(&store->parts->controls) && list_empty(&store->parts->ended) &&
                        list_empty(&store->view_deletions) && list_empty(&store->view_counts) &&
                        store_scrub_halt(store) && !store_checkpoint_busy(store) &&
                        !store->flusher.busy && store->check == NULL && journal_idle(store->journal);
         if (!drained)
+            return;
+        closing->state = closing->writes ? CLOSING_SAVE : CLOSING_ENDED;
+        parts_save(store->parts);
+    }
+    if (closing->state == CLOSING_SAVE) {
+        if (closing->writes && !parts_saved(store->parts))
             return;
         closing->state = closing->writes ? CLOSING_CHECKPOINT : CLOSING_ENDED;
         if (closing->writes) {
@@ -106,8 +119,8 @@ void store_closing_turn(struct store *store)
             store_checkpoint(store, &closing->checkpoint);
         }
     }
-    if (closing->state != CLOSING_ENDED || store->flusher.busy || !space_idle(store->space) ||
-        store->devices.flying > 0)
+    if (closing->state != CLOSING_ENDED || store->flusher.busy || store->active > 0 ||
+        !list_empty(&store->parts->ended) || !space_idle(store->space) || store->devices.flying > 0)
         return;
     store_done_fn *done = closing->done;
     void *context = closing->context;

@@ -74,6 +74,15 @@ uint8_t store_pointer_kind(const struct pointer *pointer)
     return (uint8_t)MIN(pointer->kind, POINTER_PREPARED);
 }
 
+struct part_version store_version(const struct pointer *pointer)
+{
+    return (struct part_version){
+        .sequence = pointer->sequence,
+        .crc = pointer->kind == POINTER_RAW ? pointer->crc : 0,
+        .kind = store_pointer_kind(pointer),
+    };
+}
+
 bool store_changes_ended(const struct store *store, uint64_t change)
 {
     const struct list *node = list_first(&store->changes);
@@ -173,6 +182,13 @@ void store_op_append(struct store_op *op)
         list_push_back(&store->appending, &op->node);
         return;
     }
+    int refused = op->guarded ? store_part_enters(op) : 0;
+    if (refused != 0) {
+        op->append_wanted = false;
+        op->dropped = true;
+        op_logged(&op->entry, refused);
+        return;
+    }
     uint8_t record[RECORD_BYTES_MAX];
     uint32_t length =
         op->kind == STORE_WRITE ? store_write_record(op, record) : store_zero_record(op, record);
@@ -183,6 +199,8 @@ void store_op_append(struct store_op *op)
         list_push_back(&store->appending, &op->node);
     } else if (error != 0) {
         op_logged(&op->entry, error);
+    } else if (op->guarded) {
+        store_part_entered(op);
     }
 }
 
@@ -205,6 +223,8 @@ static bool op_sane(const struct store_op *op)
 static int op_refused(const struct store *store, const struct store_op *op)
 {
     bool changes = op_changes(op);
+    if (op->system && store->devices.failed == 0)
+        return 0;
     switch (store->state) {
     case STORE_READY: return 0;
     case STORE_READ_ONLY: return changes ? -EROFS : 0;
@@ -226,7 +246,7 @@ void store_submit(struct store *store, struct store_op *op)
     op->reserved = 0;
     op->promised = 0;
     op->extent_count = 0;
-    op->path_wanted = op->append_wanted = false;
+    op->path_wanted = op->append_wanted = op->dropped = false;
     list_init(&op->node);
     list_init(&op->change_node);
     list_init(&op->waiter.node);
@@ -277,8 +297,17 @@ bool store_turn_needed(const struct store *store)
         return true;
     if (store->checkpoint.state == CHECKPOINT_PAGES && store->checkpoint.pages.in_flight == 0)
         return true;
-    return store_check_turn_needed(store) || store_view_deletions_turn_needed(store) ||
+    return store_check_turn_needed(store) || store_parts_turn_needed(store) || store_view_deletions_turn_needed(store) ||
            store_view_counts_turn_needed(store);
+}
+
+void store_ops_turn(struct store *store)
+{
+    ops_tell(store);
+    bool admits = store->state == STORE_FAILED || !store_must_throttle(store);
+    if (!list_empty(&store->admission) && admits)
+        store_op_retry_admission(store);
+    ops_append(store);
 }
 
 /* Order matters for latency only: what has ended is told first, and what the callers then ask for
@@ -296,11 +325,8 @@ void store_turn(struct store *store)
     if (store->devices.failed != 0 && store->state != STORE_CLOSING)
         store_fail(store, store->devices.failed, "a device failed");
     space_turn(store->space);
-    ops_tell(store);
-    bool admits = store->state == STORE_FAILED || !store_must_throttle(store);
-    if (!list_empty(&store->admission) && admits)
-        store_op_retry_admission(store);
-    ops_append(store);
+    store_ops_turn(store);
+    store_parts_turn(store);
     store_deletions_turn(store);
     store_view_deletions_turn(store);
     store_view_counts_turn(store);

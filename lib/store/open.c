@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "store/opening.h"
+#include "store/parts.h"
 #include "store/scratch.h"
 
 /* 64 GiB of pages: recovery for reading only takes no more memory than that. */
@@ -78,6 +79,13 @@ int opening_begin(const struct store_options *options, store_done_fn *done, void
     store->super_write.bytes = super;
     store->opening = opening;
     store_lists_init(store);
+    if (store_parts_open(store) != 0) {
+        free(store);
+        free(opening);
+        free(blocks);
+        free(super);
+        return -ENOMEM;
+    }
     opening->store = store;
     opening->done = done;
     opening->context = context;
@@ -125,87 +133,6 @@ void opening_read_labels(struct opening *opening, void (*next)(struct opening *o
     opening->pending = store->options.device_count;
     for (unsigned i = 0; i < store->options.device_count; i++)
         block_submit(opening, i, store->options.devices[i].disk, 0);
-}
-
-static int label_refuse(const struct disk *disk, int error, const struct label *label)
-{
-    if (error == IOMESH_FORMAT && label->version != 0)
-        return FAIL(error,
-                    "%s: written in format %u, this program reads format %u; open it with the "
-                    "version that wrote it",
-                    disk->name, label->version, STORE_FORMAT);
-    if (error == IOMESH_FORMAT)
-        return FAIL(error, "%s: no store here (no label); name the right device, or make a pool",
-                    disk->name);
-    if (error == IOMESH_CORRUPT)
-        return FAIL(error, "%s: its label is damaged; is it the right device?", disk->name);
-    return FAIL(error, "%s: its label cannot be read: %s", disk->name, base_error_text(error));
-}
-
-/* Puts the disk where its label says. */
-static int label_place(struct store *store, struct disk *disk, const struct label *label)
-{
-    struct device *device = &store->devices.devices[label->index];
-    if (label->index >= store->options.device_count)
-        return FAIL(-EINVAL, "%s: is device %u of its store, but only %u devices were named",
-                    disk->name, label->index + 1, store->options.device_count);
-    if (device->disk != NULL)
-        return FAIL(-EINVAL, "%s and %s are both device %u of a store", disk->name,
-                    device->disk->name, label->index + 1);
-    if (disk->size_bytes / BLOCK_BYTES < label->blocks)
-        return FAIL(-EINVAL,
-                    "%s: %llu bytes long, but %llu bytes were recorded; it was cut short or is not "
-                    "the same device",
-                    disk->name, (unsigned long long)disk->size_bytes,
-                    (unsigned long long)label->blocks * BLOCK_BYTES);
-    device->disk = disk;
-    device->base = label->base;
-    device->blocks = label->blocks;
-    device->class = (enum device_class)label->class;
-    return 0;
-}
-
-/* Where format.c puts devices: in order, apart, the fixed areas on them, each where a region
- * begins. */
-static int labels_lie_right(const struct store *store)
-{
-    uint64_t end = 0;
-    for (unsigned i = 0; i < store->devices.count; i++) {
-        const struct device *device = &store->devices.devices[i];
-        uint64_t fixed = i == 0 ? SUPERBLOCK_AREA_BLOCKS : LABEL_AREA_BLOCKS;
-        if ((i == 0 && device->base != 0) || device->base % REGION_BLOCKS != 0 ||
-            device->base < end || device->blocks < fixed ||
-            device->base + device->blocks > PLACE_MAX)
-            return FAIL(IOMESH_CORRUPT, "%s: its label makes no sense: %llu blocks at %llu",
-                        device->disk->name, (unsigned long long)device->blocks,
-                        (unsigned long long)device->base);
-        end = device->base + device->blocks;
-    }
-    return 0;
-}
-
-static int labels_check(struct opening *opening)
-{
-    struct store *store = opening->store;
-    uint8_t *uuid = opening->uuid;
-    for (unsigned i = 0; i < store->options.device_count; i++) {
-        struct disk *disk = store->options.devices[i].disk;
-        struct label label = {.version = 0};
-        int error = opening->reads[i].result;
-        if (error == 0)
-            error = label_decode(opening->blocks + (size_t)i * BLOCK_BYTES, &label);
-        if (error != 0)
-            return label_refuse(disk, error, &label);
-        if (i > 0 && memcmp(uuid, label.store_uuid, STORE_UUID_BYTES) != 0)
-            return FAIL(-EINVAL, "%s and %s belong to different stores",
-                        store->options.devices[0].disk->name, disk->name);
-        memcpy(uuid, label.store_uuid, STORE_UUID_BYTES);
-        error = label_place(store, disk, &label);
-        if (error != 0)
-            return error;
-    }
-    store->devices.count = store->options.device_count;
-    return labels_lie_right(store);
 }
 
 /* --- Superblocks ---------------------------------------------------------------------------- */
@@ -276,7 +203,7 @@ static void supers_read(struct opening *opening);
 
 static void labels_read(struct opening *opening)
 {
-    int error = labels_check(opening);
+    int error = opening_labels_check(opening);
     if (error != 0) {
         opening_end(opening, error);
         return;
@@ -416,21 +343,42 @@ static void recovery_checkpointed(void *context, int result)
                                             base_error_text(result)));
 }
 
-static void recovery_replayed(void *context, int result)
+static int parts_unreadable(int error)
+{
+    return FAIL(error, "what is known of parts cannot be had: %s", base_error_text(error));
+}
+
+/* States of parts that records have changed are in the log: then the checkpoint. */
+static void recovery_saved(struct opening *opening)
+{
+    opening->saving = false;
+    if (MUTANT(95))
+        opening_end(opening, 0);
+    else
+        opening_checkpoint(opening, false, recovery_checkpointed);
+}
+
+void opening_parts_turn(struct opening *opening)
+{
+    struct store *store = opening->store;
+    parts_load_turn(store);
+    if (!opening->saving || opening->ended)
+        return;
+    store_ops_turn(store);
+    parts_save_turn(store->parts);
+    if (store->devices.failed != 0)
+        opening_end(opening, FAIL(IOMESH_FAILED, "recovery: a device failed"));
+    else if (parts_saved(store->parts))
+        recovery_saved(opening);
+}
+
+static void recovery_loaded(void *context, int result)
 {
     struct opening *opening = context;
     struct store *store = opening->store;
     const struct journal_scan scan = *journal_scanned(store->journal);
-    opening->muted = false;
-    if (result != 0) {
-        opening->again = opening->small && page_frame_count(store->cache) < RECOVERY_FRAMES_MAX;
-        if (!opening->again)
-            opening_end(opening, result);
-        return;
-    }
-    store->stats.recovery_ns = clock_now_ns(store->clock) - opening->began_ns;
-    if (scan.damaged || store->options.read_only) {
-        opening_end(opening, 0);
+    if (result != 0 || scan.damaged || store->options.read_only) {
+        opening_end(opening, result != 0 ? parts_unreadable(result) : 0);
         return;
     }
     /* From here on a new incarnation: no batch of the old one counts any more. */
@@ -440,10 +388,29 @@ static void recovery_replayed(void *context, int result)
     struct journal_position start = {.batch = MAX(scan.end.batch, scan.last + 1),
                                      .block = scan.end.block};
     int error = opening_journal(store, store->checkpoint.incarnation, start);
-    if (error != 0 || MUTANT(95))
+    if (error != 0) {
         opening_end(opening, error);
-    else
-        opening_checkpoint(opening, false, recovery_checkpointed);
+        return;
+    }
+    parts_save(store->parts);
+    opening->saving = true;
+}
+
+static void recovery_replayed(void *context, int result)
+{
+    struct opening *opening = context;
+    struct store *store = opening->store;
+    opening->muted = false;
+    if (result != 0) {
+        opening->again = opening->small && page_frame_count(store->cache) < RECOVERY_FRAMES_MAX;
+        if (!opening->again)
+            opening_end(opening, result);
+        return;
+    }
+    store->stats.recovery_ns = clock_now_ns(store->clock) - opening->began_ns;
+    int error = parts_load_start(store, false, recovery_loaded, opening);
+    if (error != 0)
+        opening_end(opening, error);
 }
 
 static void recovery_scanned(void *context, int result)
@@ -498,6 +465,24 @@ static void name_written(struct super_write *write, int result)
 
 /* --- Space, then whichever way -------------------------------------------------------------- */
 
+static void clean_loaded(void *context, int result)
+{
+    struct opening *opening = context;
+    struct store *store = opening->store;
+    struct superblock *super = &store->super;
+    if (result != 0) {
+        opening_end(opening, parts_unreadable(result));
+    } else if (store->options.read_only) {
+        opening_end(opening, 0);
+    } else {
+        REACH(open_after_clean_close);
+        super->clean = false;
+        super->incarnation++;
+        store->checkpoint.incarnation = super->incarnation;
+        store_super_write(store, name_written);
+    }
+}
+
 static void space_loaded(void *context, int result)
 {
     struct opening *opening = context;
@@ -521,14 +506,10 @@ static void space_loaded(void *context, int result)
         error = journal_scan_start(store->journal, recovery_scanned, opening);
         if (error != 0)
             opening_end(opening, error);
-    } else if (store->options.read_only) {
-        opening_end(opening, 0);
     } else {
-        REACH(open_after_clean_close);
-        super->clean = false;
-        super->incarnation = incarnation;
-        store->checkpoint.incarnation = incarnation;
-        store_super_write(store, name_written);
+        error = parts_load_start(store, true, clean_loaded, opening);
+        if (error != 0)
+            opening_end(opening, error);
     }
 }
 
@@ -567,6 +548,7 @@ void opening_again(struct opening *opening)
     store->cache = NULL;
     store->journal = NULL;
     store->stats = (struct store_stats){0};
+    store_parts_reset(store);
     opening->again = opening->small = false;
     int error = opening_components(opening);
     if (error != 0)

@@ -44,6 +44,7 @@ struct opening {
     bool small, again;
     uint64_t told; /* Records. */
     bool muted;
+    bool saving; /* What records said of parts is being written to their states. */
 };
 
 /* A store object with its lists and timers, nothing open yet. */
@@ -51,7 +52,11 @@ int opening_begin(const struct store_options *options, store_done_fn *done, void
                   struct opening **ret_opening);
 /* Reads block 0 of every disk, then `next`. */
 void opening_read_labels(struct opening *opening, void (*next)(struct opening *opening));
+/* Puts the disks where their labels say: 0, or why they are no store. */
+int opening_labels_check(struct opening *opening);
 void opening_end(struct opening *opening, int result);
+/* Parts: loaded, and saved again. */
+void opening_parts_turn(struct opening *opening);
 /* Page cache, tree and space over store->super; a journal that writes from `start`. */
 int opening_components(struct opening *opening);
 int opening_journal(struct store *store, uint64_t incarnation, struct journal_position start);

@@ -43,6 +43,7 @@ static void read_damaged(struct store_op *op, uint32_t block, const char *what)
 {
     REACH(read_damaged);
     op->store->stats.corrupt_blocks++;
+    op->bad[block / 8] |= (uint8_t)(1u << block % 8);
     op->result = IOMESH_CORRUPT;
     memset(read_data(op, block), 0, BLOCK_BYTES);
     store_damage(op->store, op->volume, op->block + block, 1,
@@ -55,6 +56,7 @@ static void read_damaged(struct store_op *op, uint32_t block, const char *what)
 static void read_lost(struct store_op *op, uint32_t block, int error)
 {
     memset(read_data(op, block), 0, BLOCK_BYTES);
+    op->bad[block / 8] |= (uint8_t)(1u << block % 8);
     if (op->result == 0)
         op->result = -EIO;
     store_damage(op->store, op->volume, op->block + block, 1,
@@ -195,6 +197,7 @@ static void read_look(struct store_op *op)
     struct read_plan *plan = &op->plan;
     plan->count = plan->again_count = plan->slots_busy = 0;
     plan->single = false;
+    memset(op->bad, 0, sizeof op->bad);
     for (uint32_t i = 0; i < op->count; i++) {
         if (op->only != NULL && (op->only[i / 8] >> i % 8 & 1) == 0)
             continue;
@@ -202,6 +205,8 @@ static void read_look(struct store_op *op)
         op->kinds[i] = store_pointer_kind(&pointer);
         op->places[i] = pointer.place;
         op->crcs[i] = pointer.crc;
+        if (op->versions != NULL)
+            op->versions[i] = store_version(&pointer);
         if (op->kind == STORE_MAP)
             continue;
         if (pointer.kind == POINTER_RAW) {
@@ -209,10 +214,12 @@ static void read_look(struct store_op *op)
             continue;
         }
         memset(read_data(op, i), 0, BLOCK_BYTES);
-        if (pointer.kind == POINTER_BAD || pointer.kind == POINTER_SET_ASIDE)
+        if (pointer.kind == POINTER_BAD || pointer.kind == POINTER_SET_ASIDE) {
+            op->bad[i / 8] |= (uint8_t)(1u << i % 8);
             op->result = -EIO;
-        else if (pointer.kind != POINTER_HOLE && pointer.kind != POINTER_ZERO)
+        } else if (pointer.kind != POINTER_HOLE && pointer.kind != POINTER_ZERO) {
             read_damaged(op, i, "its pointer is of a kind that this version does not read");
+        }
     }
 }
 

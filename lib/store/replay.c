@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "codec/codec.h"
+#include "store/parts.h"
 #include "store/replay.h"
 
 static void slot_step(struct replay_slot *slot);
@@ -72,7 +73,7 @@ static void slot_checked(struct device_io *io, int result)
 /* Reads the next piece of an uncertain write. False: all of it is checked. */
 static bool slot_check_next(struct replay_slot *slot)
 {
-    if (slot->certain || !record_is_write(&slot->record) || slot->checked == slot->record.count)
+    if (slot->certain || !record_has_data(&slot->record) || slot->checked == slot->record.count)
         return false;
     struct store *store = slot->replay->store;
     const struct record_extent *extent = &slot->record.extents[slot->extent];
@@ -134,7 +135,7 @@ static void slot_step(struct replay_slot *slot)
  * says. */
 static bool record_fits(struct store *store, const struct record *record)
 {
-    for (unsigned i = 0; record_is_write(record) && i < record->extent_count; i++) {
+    for (unsigned i = 0; record_has_data(record) && i < record->extent_count; i++) {
         if (!device_holds(&store->devices, record->extents[i].place, record->extents[i].blocks))
             return false;
     }
@@ -159,6 +160,7 @@ static int replay_visit(void *context, uint64_t batch, bool certain, const uint8
                                               "device: restore the store from a copy");
         return 0;
     }
+    parts_note(store, &slot->record, certain);
     slot->batch = batch;
     slot->certain = certain;
     slot->state = SLOT_CHECK;
@@ -199,7 +201,7 @@ static int replay_look(void *context, uint64_t batch, bool certain, const uint8_
     (void)batch;
     (void)certain;
     /* One that is not known ends the replay proper, with a sentence. */
-    if (record_decode(bytes, length, record) != 0 || !record_is_write(record))
+    if (record_decode(bytes, length, record) != 0 || !record_has_data(record))
         return 0;
     for (unsigned i = 0; i < record->extent_count; i++) {
         struct extent extent = {.place = record->extents[i].place,

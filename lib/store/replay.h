@@ -57,7 +57,8 @@ struct replay {
     bool gives_up; /* Nor did it again: no third look while that has to be waited for. */
     uint32_t base; /* Blocks, or map pages, dealt with. */
     struct tree_path path, beside;
-    struct view_drop drop; /* Of a record that drops views. */
+    struct view_drop drop;   /* Of a record that drops views. */
+    struct tree_enter enter; /* Of one that resyncs. */
     struct page_waiter waiter;
     struct replay_mark marks[REPLAY_MARKS_MAX];
     uint32_t mark_count, mark_done;

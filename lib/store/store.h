@@ -24,6 +24,8 @@
 #include "tree/tree.h"
 
 struct store;
+struct part_port;
+struct part_version;
 
 #define STORE_OP_BLOCKS_MAX 256u /* One map page's worth; an operation never crosses one (1 MiB). */
 #define STORE_OP_EXTENTS 16u     /* Of one journal record. */
@@ -66,6 +68,11 @@ struct store_options {
     bool read_only;             /* Nothing is written: for `pool check`. */
     uint64_t scrub_bytes_per_s; /* Of passes that begin by themselves; 0: none do. */
     uint64_t scrub_interval_ns; /* From the end of a pass to the next; 0: a week. */
+
+    /* Of the machine, another with each of its boots; zeros: not known. If it is another than when
+     * the store was opened last, or not known, parts are trusted to what was flushed. */
+    uint8_t boot_id[16];
+    uint32_t parts_max; /* 0: 1,048,576. Each takes about 200 bytes of memory. */
 
     /* Not older than this incarnation (what the metadata recorded): an old image is refused. */
     uint64_t incarnation_min;
@@ -180,6 +187,11 @@ struct store_op {
     bool parent;    /* Zeros over a hole count, for something else would show through it. */
     uint64_t since; /* STORE_CHANGED: changes with a newer sequence; 0: whatever was written. */
     uint64_t last;  /* STORE_CHANGED: the last block of interest, >= block. */
+    uint16_t group; /* Of a part: what its records say. */
+    bool guarded;   /* Of a part: asked again as its records enter a batch. */
+    bool summed;    /* STORE_WRITE: op->crcs are filled in. */
+    /* STORE_READ, STORE_MAP, STORE_CHANGED: what each block is, as kinds. NULL: nobody asks. */
+    struct part_version *versions;
     store_op_fn *done;
     void *context;
 
@@ -187,6 +199,7 @@ struct store_op {
     uint8_t kinds[STORE_OP_BLOCKS_MAX];       /* enum pointer_kind; POINTER_RAW for any data. */
     uint64_t found;                           /* STORE_CHANGED: first block of a map page. */
     uint8_t changed[STORE_OP_BLOCKS_MAX / 8]; /* Block i of it: bit i % 8 of byte i / 8. */
+    uint8_t bad[STORE_OP_BLOCKS_MAX / 8];     /* STORE_READ: blocks that cannot be had. */
 
     /* The store's own from here on. */
     struct store *store;
@@ -197,6 +210,8 @@ struct store_op {
     uint8_t purpose;    /* enum space_purpose of what is being taken. */
     bool path_wanted;   /* Its path is still to be opened. */
     bool append_wanted; /* Its record is still to be appended. */
+    bool system;        /* Of a volume of the store's own: taken also as it opens and closes. */
+    bool dropped;       /* Its record never came into a batch. */
     int result;
     uint32_t pending;      /* What flies: device requests and the journal entry. */
     uint32_t base;         /* Blocks that earlier rounds dealt with. */
@@ -287,6 +302,14 @@ struct store_seek {
  */
 int store_seek(struct store *store, struct store_seek *seek, uint64_t volume, uint32_t from,
                uint32_t *ret_segment);
+
+/* --- Parts ------------------------------------------------------------------------------- */
+
+/*
+ * Where the words of part/part.h are taken, in this process: up while the store is. It lives as
+ * long as the store. May allocate, once: NULL then, if there is no memory.
+ */
+struct part_port *store_port(struct store *store);
 
 /* How many more blocks of new data fit now. */
 uint64_t store_room_blocks(const struct store *store);

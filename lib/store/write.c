@@ -24,7 +24,8 @@ static void write_land(struct store_op *op);
 uint32_t store_write_record(const struct store_op *op, uint8_t *to)
 {
     struct record record;
-    record.type = op->views ? RECORD_WRITE_VIEWS : RECORD_WRITE;
+    record.type = op->views || op->group != 0 ? RECORD_WRITE_VIEWS : RECORD_WRITE;
+    record.group = op->group;
     record.cut = op->cut;
     record.volume = op->volume;
     record.block = op->block + op->base;
@@ -80,6 +81,7 @@ static void write_apply(struct store_op *op)
     store->applying_batch = op->entry.batch;
     store->applying_reserved = &op->reserved;
     uint32_t block = op->base;
+    int64_t asides = tree_asides(store->tree);
     for (unsigned i = 0; i < op->extent_count; i++) {
         space_link(store->space, op->extents[i]);
         for (uint32_t j = 0; j < op->extents[i].blocks; j++, block++, index++) {
@@ -94,6 +96,8 @@ static void write_apply(struct store_op *op)
         }
     }
     store->applying_reserved = NULL;
+    if (op->guarded)
+        store_part_asides(op, tree_asides(store->tree) - asides);
 }
 
 /* All that flew has landed. */
@@ -106,11 +110,13 @@ static void write_land(struct store_op *op)
         store_op_finish(op, IOMESH_FAILED);
         return;
     }
-    if (op->result != 0)
+    if (op->dropped)
+        write_give_back(op);
+    else if (op->result != 0)
         write_strand(op);
     else
         write_apply(op);
-    if (!MUTANT(80))
+    if (!MUTANT(80) && !op->dropped)
         journal_applied(store->journal, &op->entry);
     tree_path_close(&op->path);
     if (op->result != 0) {
@@ -156,7 +162,7 @@ static void write_fly(struct store_op *op)
 {
     struct store *store = op->store;
     uint8_t *data = (uint8_t *)op->data + (size_t)op->base * BLOCK_BYTES;
-    for (uint32_t i = 0; i < op->round; i++)
+    for (uint32_t i = 0; i < op->round && !op->summed; i++)
         op->crcs[op->base + i] = crc32c(data + (size_t)i * BLOCK_BYTES, BLOCK_BYTES);
     op->state = WRITE_FLY;
     op->path_wanted = true;
@@ -230,7 +236,7 @@ void store_write_step(struct store_op *op)
             store_op_finish(op, IOMESH_FAILED);
             return;
         }
-        if (store_must_throttle(store)) {
+        if (store_must_throttle(store) && !op->system) {
             list_push_back(&store->admission, &op->node);
             return;
         }

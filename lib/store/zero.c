@@ -40,7 +40,8 @@ enum zero_state {
 uint32_t store_zero_record(const struct store_op *op, uint8_t *to)
 {
     struct record record;
-    record.type = op->views ? RECORD_ZERO_VIEWS : RECORD_ZERO;
+    record.type = op->views || op->group != 0 ? RECORD_ZERO_VIEWS : RECORD_ZERO;
+    record.group = op->group;
     record.volume = op->volume;
     record.block = op->block + op->base;
     record.count = op->round;
@@ -121,8 +122,11 @@ static int zero_page(struct store_op *op)
         return error;
     store->applying_batch = op->entry.batch;
     store->applying_reserved = &op->reserved;
+    int64_t asides = tree_asides(store->tree);
     tree_zero(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
     store->applying_reserved = NULL;
+    if (op->guarded)
+        store_part_asides(op, tree_asides(store->tree) - asides);
     tree_path_close(&op->path);
     if (op->reserved > 0)
         space_quarantine_unreserve(store->space, op->reserved);
@@ -247,7 +251,7 @@ static bool zero_admit(struct store_op *op)
         zero_end(op, IOMESH_FAILED);
         return false;
     }
-    if (!store_must_throttle(op->store))
+    if (!store_must_throttle(op->store) || op->system)
         return true;
     list_push_back(&op->store->admission, &op->node);
     return false;

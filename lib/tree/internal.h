@@ -46,6 +46,7 @@ struct tree {
     uint32_t changing;   /* Paths with a reservation. */
     uint32_t copying;    /* Of them: those that may make a view's page as well. */
     bool views;          /* There has been such a path: there will be more. */
+    int64_t asides;      /* See tree_asides(). */
     bool (*admits)(void *context);
 
     struct pointer table; /* Root of the table that lookups see. */
@@ -203,6 +204,8 @@ void view_make_owner(struct tree_path *path);
 
 /* --- pointers.c ------------------------------------------------------------------------------- */
 
+/* The map page of an open path, made if there is none. */
+void path_make_page(struct tree_path *path);
 /* Frees what `page` (pinned by path->page) shows and drops it: but for what the owner before shows,
  * and what `after` (may be NULL) does. */
 void page_drop_shown(struct tree_path *path, const struct pointer *instead, uint64_t before,

@@ -121,11 +121,17 @@ static void make_directory(struct tree_path *path)
     path->tree->pages++;
 }
 
-static void make_page(struct tree_path *path)
+void path_make_page(struct tree_path *path)
 {
     assert(path->open && path->change);
     if (path->page != NULL)
         return;
+    if (path->segment->root.level == 0) { /* A view's own. */
+        path->page = page_create_root(path->tree->cache, &path->segment->root, &path->above);
+        path->tree->pages++;
+        path_refresh(path->segment);
+        return;
+    }
     make_directory(path);
     struct pointer above = page_slot(path->directory, path->map);
     path->page = page_create(path->tree->cache, path->directory, path->map, &above);
@@ -137,9 +143,10 @@ void tree_replace(struct tree_path *path, unsigned index, const struct pointer *
 {
     assert(index < MAP_BLOCKS);
     change_begins(path);
-    make_page(path);
+    path_make_page(path);
     struct pointer old = page_slot(path->page, index);
     struct kept kept = {.before = path->owner};
+    path->tree->asides -= old.kind == POINTER_SET_ASIDE;
     page_set_slot(path->page, index, pointer);
     free_olds(path->tree, path->page, &old, index, 1, &kept);
 }
@@ -147,7 +154,10 @@ void tree_replace(struct tree_path *path, unsigned index, const struct pointer *
 bool tree_set(struct tree_path *path, unsigned index, const struct pointer *pointer)
 {
     assert(pointer->kind != POINTER_HOLE);
-    if (pointer->sequence <= tree_get(path, index).sequence && !MUTANT(44))
+    struct pointer now = tree_get(path, index);
+    /* What is set aside gives way to the same write, sent again. */
+    bool again = now.kind == POINTER_SET_ASIDE && pointer->sequence == now.sequence;
+    if (pointer->sequence <= now.sequence && !again && !MUTANT(44))
         return false;
     tree_replace(path, index, pointer);
     return true;
@@ -166,8 +176,10 @@ void page_drop_shown(struct tree_path *path, const struct pointer *instead, uint
 {
     struct pointer olds[MAP_BLOCKS];
     struct kept kept = {.before = before, .after = after};
-    for (unsigned i = 0; i < MAP_BLOCKS; i++)
+    for (unsigned i = 0; i < MAP_BLOCKS; i++) {
         olds[i] = page_slot(path->page, i);
+        path->tree->asides -= olds[i].kind == POINTER_SET_ASIDE;
+    }
     page_drop(path->page, instead);
     path->page = NULL;
     path->tree->pages--;
@@ -184,6 +196,13 @@ static bool drop_page(struct tree_path *path, const struct pointer *instead)
     return true;
 }
 
+/* What is set aside gives way to the same zeros, sent again. */
+static bool zero_takes(const struct pointer *old, uint64_t sequence)
+{
+    return old->sequence < sequence ||
+           (old->kind == POINTER_SET_ASIDE && old->sequence == sequence);
+}
+
 /*
  * Would every block of the page be zero with just this sequence? Only then may one pointer speak
  * for all: a block that was not covered keeps its own sequence, or a late write to it would lose.
@@ -194,7 +213,7 @@ static bool zero_collapses(const struct tree_path *path, unsigned index, unsigne
     for (unsigned i = 0; i < MAP_BLOCKS; i++) {
         struct pointer pointer = page_slot(path->page, i);
         bool covered = i >= index && i < index + count;
-        if (covered && pointer.sequence < sequence)
+        if (covered && zero_takes(&pointer, sequence))
             continue;
         if (MUTANT(45) && !pointer_has_place(&pointer))
             continue;
@@ -212,9 +231,10 @@ static void zero_slots(struct tree_path *path, unsigned index, unsigned count, u
     for (unsigned i = 0; i < count; i++) {
         struct pointer old = page_slot(path->page, index + i);
         olds[i] = (struct pointer){.kind = POINTER_HOLE};
-        if (old.sequence >= sequence)
+        if (!zero_takes(&old, sequence))
             continue;
         olds[i] = old;
+        path->tree->asides -= old.kind == POINTER_SET_ASIDE;
         page_set_slot(path->page, index + i, &zero);
     }
     free_olds(path->tree, path->page, olds, index, count, &kept);
@@ -224,7 +244,8 @@ static bool zero_is_newer(const struct tree_path *path, unsigned index, unsigned
                           uint64_t sequence)
 {
     for (unsigned i = index; i < index + count; i++) {
-        if (tree_get(path, i).sequence < sequence)
+        struct pointer pointer = tree_get(path, i);
+        if (zero_takes(&pointer, sequence))
             return true;
     }
     return false;
@@ -244,7 +265,7 @@ void tree_zero(struct tree_path *path, unsigned index, unsigned count, uint64_t 
             set_above(path, &zero);
             return;
         }
-        make_page(path);
+        path_make_page(path);
     }
     if (zero_collapses(path, index, count, sequence) && drop_page(path, &zero)) {
         REACH(tree_zero_collapsed);

@@ -196,6 +196,7 @@ struct tree_stats {
 };
 void tree_stats(const struct tree *tree, struct tree_stats *ret_stats);
 
+#include "tree/enter.h"
 #include "tree/views.h"
 #include "tree/walk.h"
 

@@ -38,16 +38,23 @@ static void heads_hear(struct segment *head, uint32_t map, uint64_t from, uint64
     }
 }
 
+static void count_asides(struct tree_path *path)
+{
+    for (unsigned i = 0; i < MAP_BLOCKS; i++)
+        path->tree->asides += page_slot(path->page, i).kind == POINTER_SET_ASIDE;
+}
+
 void view_make_owner(struct tree_path *path)
 {
     struct tree *tree = path->tree;
     struct segment *head = path->segment, *view = path->beside;
+    bool leads = path->view == VIEW_HEAD; /* Else another owner's page is divided. */
     assert(view != NULL && view->key.view == path->cut && !segment_has_anything(view));
     if (path->page == NULL) {
         REACH(tree_owner_of_nothing);
         struct pointer zero = pointer_zero(path->above.sequence);
         page_set_root(tree->cache, &view->root, &zero);
-    } else if (!page_changed(path->page) && page_pointer(path->page).kind == POINTER_RAW &&
+    } else if (leads && !page_changed(path->page) && page_pointer(path->page).kind == POINTER_RAW &&
                !has_readers(path)) {
         REACH(tree_owner_takes_over);
         struct pointer given = page_disown(path->page);
@@ -58,11 +65,15 @@ void view_make_owner(struct tree_path *path)
         page_unpin(page_copy_root(tree->cache, &view->root, path->page));
         tree->pages++;
     }
+    if (path->page != NULL)
+        count_asides(path);
     LIST_EACH_SAFE (&head->paths, node, after) {
         struct tree_path *other = LIST_ENTRY(node, struct tree_path, node);
         if (other->map == path->map && other->view <= path->cut && !MUTANT(56))
             path_move(other, view);
     }
+    if (!leads)
+        return;
     path_forget_owner(tree, &head->key, path->map);
     heads_hear(head, path->map, path->owner, path->cut);
 }

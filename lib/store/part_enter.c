@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Whom a part obeys: as a request arrives, and as its record is about to enter a batch. */
+#include "store/parts.h"
+
+int part_obeys(struct parts *parts, struct part *part, const struct part_request *request)
+{
+    struct part_state *state = &part->state;
+    if (request->epoch != state->epoch || part->retired)
+        return IOMESH_FENCED;
+    if (request->generation < state->generation && !MUTANT(272))
+        return IOMESH_CONFLICT;
+    if (request->generation > state->generation) {
+        state->generation = request->generation;
+        part_stale(parts, part);
+    }
+    return 0;
+}
+
+void part_hears(struct parts *parts, struct part *part, uint64_t watermark)
+{
+    struct part_state *state = &part->state;
+    bool trusts = state->role == PART_IN_SYNC || (MUTANT(273) && state->role != PART_NEW);
+    uint64_t *at = trusts ? &state->watermark : &state->heard;
+    if (state->role == PART_NEW || watermark <= *at)
+        return;
+    *at = watermark;
+    part_stale(parts, part);
+}
+
+int store_part_enters(struct store_op *op)
+{
+    struct part_call *call = CONTAINER_OF(op, struct part_call, op);
+    const struct part_state *state = &call->part->state;
+    if (call->canceled)
+        return -ECANCELED;
+    if (call->turn != call->part->turn && !MUTANT(271)) {
+        REACH(part_fenced_at_batch);
+        return IOMESH_FENCED;
+    }
+    if (call->request->generation < state->generation && !MUTANT(272)) {
+        REACH(part_conflict_at_batch);
+        return IOMESH_CONFLICT;
+    }
+    /* Only what it may be trusted to: while it catches up it hears, and does not have. */
+    op->watermark = state->role == PART_IN_SYNC || MUTANT(273) ? state->watermark : 0;
+    op->generation = state->generation;
+    return 0;
+}
+
+void store_part_asides(struct store_op *op, int64_t more)
+{
+    struct part_call *call = CONTAINER_OF(op, struct part_call, op);
+    struct part_state *state = &call->part->state;
+    assert(!call->part->counted || more >= -(int64_t)state->aside);
+    if (call->part->counted)
+        state->aside = (uint32_t)(state->aside + more);
+}
+
+void store_volume_asides(struct store *store, uint64_t volume, int64_t more)
+{
+    struct parts *parts = store->parts;
+    struct part *part = more == 0 ? NULL : part_next(parts, NULL, volume);
+    if (part == NULL)
+        return;
+    struct part *other = part_next(parts, part, volume);
+    if (other == NULL && part->counted && more >= -(int64_t)part->state.aside) {
+        part->state.aside = (uint32_t)(part->state.aside + more);
+        return;
+    }
+    /* Whose they were is not known. */
+    for (; part != NULL; part = part_next(parts, part, volume))
+        part->counted = part->state.role != PART_CATCHING_UP;
+}
+
+void store_part_entered(struct store_op *op)
+{
+    struct part_call *call = CONTAINER_OF(op, struct part_call, op);
+    list_remove(&call->node);
+    list_push_back(&call->part->entered, &call->node);
+}
