@@ -140,7 +140,8 @@ static void op_step(struct store_op *op)
     case STORE_READ:
     case STORE_MAP: store_read_step(op); break;
     case STORE_CHANGED: store_changed_step(op); break;
-    case STORE_WRITE: store_write_step(op); break;
+    case STORE_WRITE:
+    case STORE_RESYNC: store_write_step(op); break;
     case STORE_ZERO: store_zero_step(op); break;
     }
 }
@@ -167,10 +168,10 @@ void store_op_retry_admission(struct store *store)
 static void op_logged(struct journal_entry *entry, int result)
 {
     struct store_op *op = CONTAINER_OF(entry, struct store_op, entry);
-    if (op->kind == STORE_WRITE)
-        store_write_logged(op, result);
-    else
+    if (op->kind == STORE_ZERO)
         store_zero_logged(op, result);
+    else
+        store_write_logged(op, result);
 }
 
 void store_op_append(struct store_op *op)
@@ -191,7 +192,7 @@ void store_op_append(struct store_op *op)
     }
     uint8_t record[RECORD_BYTES_MAX];
     uint32_t length =
-        op->kind == STORE_WRITE ? store_write_record(op, record) : store_zero_record(op, record);
+        op->kind == STORE_ZERO ? store_zero_record(op, record) : store_write_record(op, record);
     op->append_wanted = false;
     int error = journal_append(store->journal, &op->entry, record, length, op_logged);
     if (error == -EAGAIN) {
@@ -206,12 +207,13 @@ void store_op_append(struct store_op *op)
 
 static bool op_changes(const struct store_op *op)
 {
-    return op->kind == STORE_WRITE || op->kind == STORE_ZERO;
+    return op->kind == STORE_WRITE || op->kind == STORE_ZERO || op->kind == STORE_RESYNC;
 }
 
 static bool op_sane(const struct store_op *op)
 {
-    if (op_changes(op) && (op->cut != 0 && (!op->views || op->cut >= op->sequence)))
+    if (op_changes(op) && op->kind != STORE_RESYNC &&
+        (op->cut != 0 && (!op->views || op->cut >= op->sequence)))
         return false;
     if (op->kind == STORE_CHANGED)
         return op->block <= op->last;
@@ -297,8 +299,8 @@ bool store_turn_needed(const struct store *store)
         return true;
     if (store->checkpoint.state == CHECKPOINT_PAGES && store->checkpoint.pages.in_flight == 0)
         return true;
-    return store_check_turn_needed(store) || store_parts_turn_needed(store) || store_view_deletions_turn_needed(store) ||
-           store_view_counts_turn_needed(store);
+    return store_check_turn_needed(store) || store_parts_turn_needed(store) ||
+           store_view_deletions_turn_needed(store) || store_view_counts_turn_needed(store);
 }
 
 void store_ops_turn(struct store *store)

@@ -82,6 +82,10 @@ static bool request_sane(const struct part_request *request)
     case PART_CHANGED:
         return view_sane(request) && request->block <= request->last &&
                request->last < VOLUME_BLOCKS_MAX && request->versions != NULL;
+    case PART_RESYNC:
+    case PART_REPAIR:
+        return range_sane(request) && view_sane(request) && cuts_sane(request) &&
+               request->versions != NULL;
     case PART_VIEWS: return cuts_sane(request);
     case PART_VIEW_SPACE:
         return cuts_sane(request) && request->cut_count > 0 && request->data != NULL;
@@ -142,7 +146,9 @@ static void part_arrives(struct parts *parts, struct part_request *request)
     case PART_ZERO:
     case PART_READ:
     case PART_MAP:
-    case PART_CHANGED: part_call_begin(parts, request, part); return;
+    case PART_CHANGED:
+    case PART_RESYNC:
+    case PART_REPAIR: part_call_begin(parts, request, part); return;
     default: part_control_begin(parts, request, part); return;
     }
 }
@@ -161,10 +167,12 @@ static void port_submit(struct part_port *port, struct part_request *request)
 static void port_cancel(struct part_port *port, struct part_request *request)
 {
     struct parts *parts = CONTAINER_OF(port, struct parts, port);
-    LIST_EACH (&parts->queued, node) {
-        if (node == &request->node) {
-            part_end(parts, request, NULL, -ECANCELED);
-            return;
+    for (unsigned i = 0; i < 2; i++) {
+        LIST_EACH (i == 0 ? &parts->queued : &parts->held, node) {
+            if (node == &request->node) {
+                part_end(parts, request, NULL, -ECANCELED);
+                return;
+            }
         }
     }
     for (uint32_t i = 0; parts->calls != NULL && i < PART_CALLS; i++) {

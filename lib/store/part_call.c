@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests that are one operation of the store: writing, zeroing, reading, and what is where. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "codec/codec.h"
-#include "store/parts.h"
+#include "store/part_resync.h"
 
 static void call_free(struct part_call *call)
 {
@@ -15,7 +16,7 @@ static void call_free(struct part_call *call)
     list_push_front(&parts->free_calls, &call->node);
 }
 
-static void call_end(struct part_call *call, int result)
+void part_call_end(struct part_call *call, int result)
 {
     result = result == -ESHUTDOWN ? -ECONNRESET : result;
     part_end(call->parts, call->request, call->part, result);
@@ -24,7 +25,7 @@ static void call_end(struct part_call *call, int result)
 
 static void call_flushed(struct store_flush *flush, int result)
 {
-    call_end(CONTAINER_OF(flush, struct part_call, flush), result);
+    part_call_end(CONTAINER_OF(flush, struct part_call, flush), result);
 }
 
 /* CRCs of what was read; those of zeros are known. */
@@ -65,7 +66,7 @@ static void call_done(struct store_op *op, int result)
         store_flush(call->parts->store, &call->flush);
         return;
     }
-    call_end(call, result);
+    part_call_end(call, result);
 }
 
 static void call_fill(struct part_call *call)
@@ -110,6 +111,42 @@ static bool call_sums_right(struct part_call *call)
     return true;
 }
 
+static bool call_walks(const struct part_request *request)
+{
+    return request->kind == PART_RESYNC || request->kind == PART_REPAIR;
+}
+
+static int repair_open(struct parts *parts)
+{
+    if (parts->repair != NULL)
+        return 0;
+    struct part_repair *repair = calloc(1, sizeof *repair);
+    uint8_t *bytes = aligned_alloc(BLOCK_BYTES, (size_t)RECORD_REPAIR_BLOCKS * BLOCK_BYTES);
+    if (repair == NULL || bytes == NULL) {
+        free(repair);
+        free(bytes);
+        return -ENOMEM;
+    }
+    repair->bytes = bytes;
+    parts->repair = repair;
+    return 0;
+}
+
+/* Another walks in the same MiB, or repairs as this one wants to. */
+static bool call_must_wait(const struct parts *parts, const struct part_request *request)
+{
+    for (uint32_t i = 0; i < PART_CALLS && call_walks(request); i++) {
+        const struct part_request *other = parts->calls[i].request;
+        if (other == NULL || !call_walks(other))
+            continue;
+        bool same = other->volume == request->volume &&
+                    other->block / MAP_BLOCKS == request->block / MAP_BLOCKS;
+        if (same || (other->kind == PART_REPAIR && request->kind == PART_REPAIR))
+            return true;
+    }
+    return false;
+}
+
 static void call_start(struct parts *parts, struct part_request *request, struct part *part,
                        uint64_t turn)
 {
@@ -119,8 +156,16 @@ static void call_start(struct parts *parts, struct part_request *request, struct
     call->turn = turn;
     call->canceled = false;
     part->refs++;
+    if (call_walks(request)) {
+        int error = part_resync_check(request);
+        if (error != 0)
+            part_call_end(call, error);
+        else
+            part_resync_begin(call);
+        return;
+    }
     if (!call_sums_right(call)) {
-        call_end(call, IOMESH_CORRUPT);
+        part_call_end(call, IOMESH_CORRUPT);
         return;
     }
     if (request->kind == PART_WRITE || request->kind == PART_ZERO)
@@ -135,28 +180,46 @@ void part_call_begin(struct parts *parts, struct part_request *request, struct p
         part_end(parts, request, part, IOMESH_CONFLICT);
         return;
     }
-    if (list_empty(&parts->free_calls)) {
-        REACH(part_waits_for_a_call);
-        request->number = part->turn;
-        list_push_back(&parts->queued, &request->node);
+    if (request->kind == PART_REPAIR && repair_open(parts) != 0) {
+        part_end(parts, request, part, -ENOMEM);
         return;
     }
-    call_start(parts, request, part, part->turn);
+    request->number = part->turn;
+    if (list_empty(&parts->free_calls)) {
+        REACH(part_waits_for_a_call);
+        list_push_back(&parts->queued, &request->node);
+    } else if (call_must_wait(parts, request)) {
+        REACH(part_waits_for_a_walk);
+        list_push_back(&parts->held, &request->node);
+    } else {
+        call_start(parts, request, part, part->turn);
+    }
+}
+
+/* It waited: does it still count? */
+static void call_resume(struct parts *parts, struct part_request *request)
+{
+    struct part *part = part_find(parts, request->volume, request->group);
+    list_remove(&request->node);
+    int result = part == NULL ? IOMESH_FENCED : part_obeys(parts, part, request);
+    if (result == 0 && request->number != part->turn)
+        result = IOMESH_FENCED;
+    if (result != 0)
+        part_end(parts, request, part, result);
+    else if (call_must_wait(parts, request))
+        list_push_back(&parts->held, &request->node);
+    else
+        call_start(parts, request, part, request->number);
 }
 
 void part_calls_turn(struct parts *parts)
 {
-    while (!list_empty(&parts->queued) && !list_empty(&parts->free_calls)) {
-        struct part_request *request =
-            LIST_ENTRY(list_pop_front(&parts->queued), struct part_request, node);
-        struct part *part = part_find(parts, request->volume, request->group);
-        list_init(&request->node);
-        int result = part == NULL ? IOMESH_FENCED : part_obeys(parts, part, request);
-        if (result == 0 && request->number != part->turn)
-            result = IOMESH_FENCED;
-        if (result != 0)
-            part_end(parts, request, part, result);
-        else
-            call_start(parts, request, part, request->number);
-    }
+    struct list held;
+    list_init(&held);
+    list_splice_back(&held, &parts->held);
+    while (!list_empty(&held) && !list_empty(&parts->free_calls))
+        call_resume(parts, LIST_ENTRY(list_pop_front(&held), struct part_request, node));
+    list_splice_back(&parts->held, &held);
+    while (!list_empty(&parts->queued) && !list_empty(&parts->free_calls))
+        call_resume(parts, LIST_ENTRY(list_pop_front(&parts->queued), struct part_request, node));
 }

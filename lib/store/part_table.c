@@ -186,6 +186,7 @@ int store_parts_open(struct store *store)
     list_init(&parts->stale);
     list_init(&parts->free_calls);
     list_init(&parts->queued);
+    list_init(&parts->held);
     list_init(&parts->ended);
     list_init(&parts->controls);
     store->parts = parts;
@@ -223,6 +224,9 @@ void store_parts_close(struct store *store)
         free(parts->saves[0].bytes);
     free(parts->saves);
     free(parts->calls);
+    if (parts->repair != NULL)
+        free(parts->repair->bytes);
+    free(parts->repair);
     free(parts->load);
     free(parts);
     store->parts = NULL;

@@ -18,6 +18,7 @@
 
 #include "format/part_state.h"
 #include "store/internal.h"
+#include "store/resync.h"
 
 /* Blocks of states that are written at once. */
 #define PART_SAVES 8u
@@ -65,6 +66,20 @@ struct part_call {
     bool canceled;
     struct store_flush flush;
     struct store_op op;
+    /* RESYNC, REPAIR. */
+    uint32_t at, run; /* Blocks dealt with, and of the run under way. */
+    int result;
+    struct store_resync resync;
+};
+
+/* What the one REPAIR at a time has read. */
+struct part_repair {
+    bool read;
+    uint32_t first, count;
+    struct part_version here[RECORD_REPAIR_BLOCKS];
+    uint64_t places[RECORD_REPAIR_BLOCKS];
+    uint8_t bad[RECORD_REPAIR_BLOCKS / 8];
+    uint8_t *bytes;
 };
 
 enum control_state { CONTROL_DRAIN, CONTROL_WORK, CONTROL_SAVE, CONTROL_FLUSH, CONTROL_ENDED };
@@ -113,7 +128,9 @@ struct parts {
     struct part_save *saves;
     struct part_call *calls;
     struct list free_calls;
-    struct list queued;   /* Requests that wait for a call. */
+    struct list queued; /* Requests that wait for a call, */
+    struct list held;   /* and those that wait for another in the same MiB, or to repair. */
+    struct part_repair *repair;
     struct list ended;    /* Requests to be told. */
     struct list controls; /* struct part_control */
     struct parts_load *load;
@@ -162,6 +179,7 @@ void part_end(struct parts *parts, struct part_request *request, const struct pa
               int result);
 /* part_call.c: 0: it was begun, or waits for a call. */
 void part_call_begin(struct parts *parts, struct part_request *request, struct part *part);
+void part_call_end(struct part_call *call, int result);
 void part_calls_turn(struct parts *parts);
 /* part_views.c: what does its work in steps: 0, -EAGAIN, or an error. */
 int part_views_work(struct part_control *control);

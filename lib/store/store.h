@@ -26,6 +26,7 @@
 struct store;
 struct part_port;
 struct part_version;
+struct store_resync;
 
 #define STORE_OP_BLOCKS_MAX 256u /* One map page's worth; an operation never crosses one (1 MiB). */
 #define STORE_OP_EXTENTS 16u     /* Of one journal record. */
@@ -139,7 +140,14 @@ struct store_flush {
 struct store_op;
 typedef void store_op_fn(struct store_op *op, int result);
 
-enum store_op_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_MAP, STORE_CHANGED };
+enum store_op_kind {
+    STORE_READ,
+    STORE_WRITE,
+    STORE_ZERO,
+    STORE_MAP,
+    STORE_CHANGED,
+    STORE_RESYNC, /* Of a part: what another one shows; see resync.h. */
+};
 
 /* One request of a read. */
 struct read_span {
@@ -192,6 +200,7 @@ struct store_op {
     bool summed;    /* STORE_WRITE: op->crcs are filled in. */
     /* STORE_READ, STORE_MAP, STORE_CHANGED: what each block is, as kinds. NULL: nobody asks. */
     struct part_version *versions;
+    struct store_resync *resync; /* STORE_RESYNC. */
     store_op_fn *done;
     void *context;
 

@@ -11,19 +11,27 @@
  * map page is fetched if it is not in memory. When all three are there, pointers move. PROBE: no
  * space for new data; if every block of the write has a place already it may dip into the reserve,
  * for it gives back as much as it takes.
+ *
+ * A resync goes the same way, with a record of its own (resync.c); what it brings enters one page
+ * after another when all has landed (ENTER, behind FLY).
  */
 #include <string.h>
 
 #include "codec/codec.h"
 #include "store/internal.h"
+#include "store/resync.h"
 
-enum write_state { WRITE_ADMIT, WRITE_RESERVE, WRITE_TAKE, WRITE_PROBE, WRITE_FLY };
+enum write_state { WRITE_ADMIT, WRITE_RESERVE, WRITE_TAKE, WRITE_PROBE, WRITE_FLY, WRITE_ENTER };
 
 static void write_land(struct store_op *op);
 
 uint32_t store_write_record(const struct store_op *op, uint8_t *to)
 {
     struct record record;
+    if (op->kind == STORE_RESYNC) {
+        store_resync_record(op, &record);
+        return record_encode(to, &record);
+    }
     record.type = op->views || op->group != 0 ? RECORD_WRITE_VIEWS : RECORD_WRITE;
     record.group = op->group;
     record.cut = op->cut;
@@ -110,12 +118,21 @@ static void write_land(struct store_op *op)
         store_op_finish(op, IOMESH_FAILED);
         return;
     }
-    if (op->dropped)
+    if (op->dropped) {
         write_give_back(op);
-    else if (op->result != 0)
+    } else if (op->result != 0) {
         write_strand(op);
-    else
+    } else if (op->kind == STORE_RESYNC) {
+        bool begins = op->state != WRITE_ENTER;
+        op->state = WRITE_ENTER;
+        op->result = store_resync_apply(op, begins);
+        if (op->result == -EAGAIN) {
+            op->result = 0;
+            return;
+        }
+    } else {
         write_apply(op);
+    }
     if (!MUTANT(80) && !op->dropped)
         journal_applied(store->journal, &op->entry);
     tree_path_close(&op->path);
@@ -165,7 +182,7 @@ static void write_fly(struct store_op *op)
     for (uint32_t i = 0; i < op->round && !op->summed; i++)
         op->crcs[op->base + i] = crc32c(data + (size_t)i * BLOCK_BYTES, BLOCK_BYTES);
     op->state = WRITE_FLY;
-    op->path_wanted = true;
+    op->path_wanted = op->kind != STORE_RESYNC;
     for (unsigned i = 0; i < op->extent_count; i++) {
         op->pending++;
         op->ios[i].owner = op;
@@ -182,6 +199,8 @@ static void write_fly(struct store_op *op)
 /* 0, or what space_take() said once nothing more is to be had. */
 static int write_take(struct store_op *op)
 {
+    if (op->kind == STORE_RESYNC && op->resync->kind != POINTER_RAW)
+        op->round = op->count; /* It has no data. */
     while (op->base + op->round < op->count && op->extent_count < STORE_OP_EXTENTS) {
         /* Nobody waits for space with some in his hands: others wait for that. */
         if (op->extent_count > 0 && space_take_would_wait(op->store->space, op->purpose)) {
@@ -272,7 +291,9 @@ void store_write_step(struct store_op *op)
             write_fly(op);
         }
     }
-    if (op->state == WRITE_FLY && op->path_wanted) {
+    if (op->state == WRITE_ENTER)
+        write_land(op);
+    else if (op->state == WRITE_FLY && op->path_wanted) {
         error = store_op_open(op, op->block + op->base);
         if (error == -EAGAIN)
             return;

@@ -16,7 +16,7 @@ uint32_t generation;
 static void request_done(struct part_request *which, int result)
 {
     which->result = result;
-    which->number = 1;
+    which->context = which;
 }
 
 void ask_begin(struct part_request *which, enum part_request_kind kind)
@@ -31,17 +31,17 @@ void ask_begin(struct part_request *which, enum part_request_kind kind)
     if (which->generation == 0)
         which->generation = generation;
     which->watermark = watermark;
-    which->number = 0;
+    which->context = NULL;
     which->done = request_done;
     part_submit(port, which);
 }
 
 int ask_wait(struct part_request *which)
 {
-    while (which->number == 0) {
-        while (which->number == 0 && store_turn_needed(store))
+    while (which->context == NULL) {
+        while (which->context == NULL && store_turn_needed(store))
             store_turn(store);
-        if (which->number == 0) {
+        if (which->context == NULL) {
             cr_assert(world_step(&world));
             store_turn(store);
         }
