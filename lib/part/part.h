@@ -72,12 +72,12 @@ enum part_request_kind {
      */
     PART_FENCE = 1,
     /*
-     * `role`, for `generation`; `runs` are all segments of the part, for either role. PART_IN_SYNC,
-     * with `watermark`: refused with -EBUSY while blocks are set aside. PART_CATCHING_UP: sets aside
-     * every block (its views' too) with a sequence above what the part trusts or heard (the newer of
-     * the state's watermark and `heard`: what it heard was acknowledged by it, too, since it was
-     * last told to catch up); once for a generation: asked again, the answer is the state as it is,
-     * and nothing changes. Durable when answered.
+     * `role`, for `generation`; `runs` are all segments of the part, for either role.
+     * PART_IN_SYNC, with `watermark`: refused with -EBUSY while blocks are set aside.
+     * PART_CATCHING_UP: sets aside every block (its views' too) with a sequence above what the part
+     * trusts or heard (the newer of the state's watermark and `heard`: what it heard was
+     * acknowledged by it, too, since it was last told to catch up); once for a generation: asked
+     * again, the answer is the state as it is, and nothing changes. Durable when answered.
      */
     PART_ROLE = 2,
     /* No check, no change: the state. */

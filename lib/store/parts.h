@@ -10,8 +10,9 @@
  * 200 bytes of memory, and with it its share of the hash and of what is known of its block: 100,000
  * parts take 23 MB.
  *
- * Watermarks change with each write and are not written for it: they ride in the write's record. A
- * checkpoint that is about to begin has them written to their states first, for it ends the records.
+ * Watermarks change with each write and are not written for it: they ride in the write's record.
+ * A checkpoint that is about to begin has them written to their states first, for it ends the
+ * records.
  */
 #ifndef STORE_PARTS_H
 #define STORE_PARTS_H
