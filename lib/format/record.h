@@ -17,9 +17,9 @@
  *    0  type u8 | 1  0 | 2  0 u16 | 4  segment u32 (if it is dropped < 2^18; since format 2 also
  *   2^31 + mebibyte (< 2^26): all views of that MiB) | 8  volume u64 | 16  view u48 | 22  0 u16
  *
- * Since format 2, of volumes that have views in this store, or may have; since format 3 also of parts
- * of another group than 0, whose number they carry (0 in format 2; in the others it is 0). What is 0
- * in these is refused if it is not:
+ * Since format 2, of volumes that have views in this store, or may have; since format 3 also of
+ * parts of another group than 0, whose number they carry (0 in format 2; in the others it is 0).
+ * What is 0 in these is refused if it is not:
  *
  * WRITE_VIEWS (6): a WRITE that tells of views
  *    0  up to the epoch as WRITE

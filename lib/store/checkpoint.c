@@ -9,9 +9,10 @@
  * SAVING writes states of parts, whose watermarks the log is about to forget; it is cut short where
  * somebody waits for the checkpoint, for then so would it. FLUSHING empties the quarantine of what
  * it can. RESERVING takes a run for every page that may be written, so that nothing after the
- * freeze can run out of space or change the free map. The freeze is one instant: pages, segments, free map and the journal position from which replay would
- * have to begin. SETTLING makes pages and deferred list durable before the superblock names them;
- * SEALING makes the superblock durable before anything it replaced is used again.
+ * freeze can run out of space or change the free map. The freeze is one instant: pages, segments,
+ * free map and the journal position from which replay would have to begin. SETTLING makes pages and
+ * deferred list durable before the superblock names them; SEALING makes the superblock durable
+ * before anything it replaced is used again.
  */
 #include "store/parts.h"
 
