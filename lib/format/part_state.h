@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a store knows of its parts, in a volume of its own: 32 states of 128 bytes to a block, format
- * 1, little-endian. Which of them are in use a state says itself; all zeros: none.
+ * What a store knows of its parts, in a volume of its own: 32 states of 128 bytes to a block,
+ * format 1, little-endian. Which of them are in use a state says itself; all zeros: none.
  *
  *    0  version          u16   1; 0: not in use, and all that follows is 0
  *    2  role             u8    0 new, 1 in sync, 2 catching up
@@ -14,7 +14,7 @@
  *   40  flushed          u64   <= watermark
  *   48  generation       u32
  *   52  role generation  u32   <= generation
- *   56  aside            u32   blocks set aside when this was written, if bit 1 of the flags says so
+ *   56  aside            u32   blocks set aside when this was written; exact if flags bit 1 is set
  *   60  boot             u32   the store's number of the boot in which it was last told its role
  *   64  zeros
  */
