@@ -26,7 +26,7 @@
 #include "place/place.h"
 
 #define PLAN_ACTIONS_MAX 16384u /* In one pass; the next goes on. */
-#define PLAN_FACTS_MAX 256u     /* Of which the most severe are kept. */
+#define PLAN_FACTS_MAX 256u     /* More are not told apart. */
 #define PLAN_TEXT_BYTES 640u
 
 /* --- What is told ----------------------------------------------------------------------------- */

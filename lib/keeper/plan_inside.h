@@ -13,6 +13,7 @@ struct seen {
     bool out;            /* Is, or is from now on. */
     bool may_take;       /* Up, and answers. */
     uint32_t node;       /* place's index of its node. */
+    uint64_t weight;     /* Bytes; place's own may be set to something else meanwhile. */
     uint32_t moves;      /* On their way, in or out. */
     uint32_t candidates; /* To balance, that are kept. */
     uint32_t copies;     /* It holds, by the metadata. */
@@ -24,6 +25,7 @@ struct seen {
 struct candidate {
     uint64_t order; /* The least is the most urgent. */
     enum plan_why why;
+    bool done;
     uint64_t volume;
     uint32_t group, groups;
     uint32_t source; /* Store's index; PLAN_NONE. */
@@ -59,7 +61,8 @@ struct plan {
     uint32_t volume_least; /* Fewest copies in sync that answer, of its groups. */
     uint32_t volume_copies;
     uint32_t resyncs, deletes;
-    uint32_t moves; /* On their way in the pool. */
+    uint32_t moves;         /* On their way in the pool. */
+    uint32_t balance_moves; /* Of those, from stores that are up. */
     uint64_t bytes_left;
 
     uint32_t candidate_count;

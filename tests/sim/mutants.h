@@ -163,6 +163,19 @@
     X(256, "a draining store is chosen")                                     \
     X(257, "a full store is chosen")
 
+/* 260 .. 269: what the keeper decides. */
+#define PLAN_MUTANTS(X)                                                        \
+    X(260, "a copy goes before the one that replaces it is in sync")           \
+    X(261, "stores are put out however many are silent")                       \
+    X(262, "groups that have most copies left come first")                     \
+    X(263, "as many copies as there are move at a time")                       \
+    X(264, "balancing stops as soon as it would not begin")                    \
+    X(265, "whole groups move, however much a store has too many")             \
+    X(266, "a store that holds copies may be removed")                         \
+    X(267, "copies are made on stores that do not answer")                     \
+    X(268, "copies come nearer to each other for evenness")                    \
+    X(269, "a copy is begun of a group that nobody has")
+
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \
     X(120, "acknowledge before the commit is known") \
