@@ -161,6 +161,7 @@ struct plan_doing {
     uint32_t nowhere; /* Have no place to go: plan_fact.refusal. */
     uint32_t owner;   /* Up to the coordinator, or to the keeper as one. */
     uint64_t bytes_left;
+    uint64_t bytes_most; /* Of one copy: no limit of the pool makes that faster. */
 };
 
 struct plan_fact {

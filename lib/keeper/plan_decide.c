@@ -17,8 +17,10 @@ void plan_candidate_add(struct plan *plan, const struct candidate *candidate)
 {
     struct candidate *heap = plan->candidates;
     if (candidate->fact != PLAN_NONE) {
-        plan->facts[candidate->fact].doing.queued++;
-        plan->facts[candidate->fact].doing.bytes_left += candidate->bytes;
+        struct plan_doing *doing = &plan->facts[candidate->fact].doing;
+        doing->queued++;
+        doing->bytes_left += candidate->bytes;
+        doing->bytes_most = MAX(doing->bytes_most, candidate->bytes);
     }
     if (candidate->why != PLAN_WHY_BALANCE)
         plan->bytes_left += candidate->bytes;

@@ -149,6 +149,9 @@ static void times_left(struct plan *plan)
         before += fact->doing.bytes_left;
         if (second > 0 && fact->doing.running > 0)
             fact->seconds_left = DIV_CEIL(before, second);
+        uint64_t one = MIN(second, plan->settings.store_bytes_max / busiest);
+        if (one > 0 && fact->doing.running > 0)
+            fact->seconds_left = MAX(fact->seconds_left, DIV_CEIL(fact->doing.bytes_most, one));
     }
 }
 

@@ -87,6 +87,7 @@ static void fault_doing(struct plan *plan, const struct look *look, uint32_t i,
         if (look->coming > 0) {
             doing->running++;
             doing->bytes_left += look->coming_bytes;
+            doing->bytes_most = MAX(doing->bytes_most, look->coming_bytes);
         }
     } else if (!look->answers[i]) {
         const struct plan_store *store = plan_told(plan, look->index[i]);
@@ -97,6 +98,7 @@ static void fault_doing(struct plan *plan, const struct look *look, uint32_t i,
     } else if (member->state == METADATA_CATCHING_UP) {
         doing->running++;
         doing->bytes_left += bytes_left(look->group, member);
+        doing->bytes_most = MAX(doing->bytes_most, bytes_left(look->group, member));
     } else
         doing->owner++;
 }
@@ -155,7 +157,7 @@ static void count_draining(struct plan *plan, const struct look *look)
             continue;
         plan_fact_count(plan, at, 0, 0);
         plan->facts[at].doing.running += look->coming > 0;
-        plan->facts[at].doing.bytes_left += look->group->bytes;
+        plan->facts[at].doing.bytes_left += look->coming_bytes;
     }
 }
 

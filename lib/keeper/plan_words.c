@@ -99,17 +99,20 @@ static void say_cause(struct words *words, const struct plan *plan, const struct
         return;
     }
     say_node(words, plan, fact->store);
-    if (fact->reason < METADATA_REASONS)
+    bool silent = fact->reason == METADATA_REASON_SILENT && !plan->stores[fact->store].answers;
+    if (fact->reason == METADATA_REASON_SILENT && !silent)
+        say(words, " did not answer");
+    else if (fact->reason < METADATA_REASONS)
         say(words, " %s", causes[fact->reason]);
     else
         say(words, " had trouble that this version does not know (%u)", fact->reason);
     if (fact->since_ns != 0 && fact->since_ns <= plan->now_ns) {
-        say(words, fact->reason == METADATA_REASON_SILENT ? " for " : ", ");
+        say(words, silent ? " for " : ", ");
         say_time(words, age_seconds(plan, fact->since_ns));
-        if (fact->reason != METADATA_REASON_SILENT)
+        if (!silent)
             say(words, " ago");
     }
-    if (fact->out && fact->reason == METADATA_REASON_SILENT)
+    if (fact->out && silent)
         say(words, " and is out");
 }
 
