@@ -3,6 +3,7 @@
 #include "keeper/plan_inside.h"
 
 /* Urgencies, the least first; those of lost copies by how many are left. */
+#define ORDER_UNIT 0x0100000000000000u
 #define ORDER_DRAIN 100u
 #define ORDER_BALANCE 200u
 
@@ -234,7 +235,7 @@ static struct candidate candidate_of(const struct plan *plan, const struct look 
     /* Volumes take turns, and the order is the same in each pass. */
     uint64_t turn =
         (candidate.volume * 0x9e3779b97f4a7c15u + candidate.group) * 0xbf58476d1ce4e5b9u;
-    candidate.order = urgency << 56 | turn >> 8;
+    candidate.order = urgency * ORDER_UNIT | turn >> 8;
     return candidate;
 }
 
@@ -300,7 +301,7 @@ static void balance_one(struct plan *plan, const struct look *look)
     uint64_t even_ppm = 1000000 - MIN(worst_ppm, 1000000);
     /* In each pass others of those that are alike, for one may find no place. */
     uint64_t turn = (candidate.order << 8) ^ plan->now_ns * 0x9e3779b97f4a7c15u;
-    candidate.order = (uint64_t)ORDER_BALANCE << 56 | even_ppm << 32 | turn >> 32;
+    candidate.order = ORDER_BALANCE * ORDER_UNIT | even_ppm << 32 | turn >> 32;
     candidate.source = look->index[worst];
     stay_fill(plan, look, &candidate, worst);
     plan->seen[candidate.source].candidates++;

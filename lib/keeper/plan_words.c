@@ -191,6 +191,30 @@ static void say_unserved(struct words *words, const struct plan_fact *fact)
             fact->missing, fact->copies);
 }
 
+static void say_stale(struct words *words, const struct plan *plan, const struct plan_fact *fact)
+{
+    say(words, "%u of %u copies of ", fact->missing, fact->copies);
+    say_volumes(words, fact);
+    say(words, fact->missing == 1 && fact->volumes == 1 ? " is" : " are");
+    say(words, " out of date because ");
+    say_cause(words, plan, fact);
+    say_doing(words, plan, fact, "rebuilt");
+}
+
+static void say_draining(struct words *words, const struct plan *plan, const struct plan_fact *fact)
+{
+    say_store(words, plan, fact->store);
+    say(words, " is drained: ");
+    if (fact->groups == 0) {
+        say(words, "it is empty and can be removed");
+        return;
+    }
+    say_count(words, fact->groups, "copy", "copies");
+    say(words, " left, ");
+    say_bytes(words, fact->doing.bytes_left);
+    say_doing(words, plan, fact, "moved");
+}
+
 static void say_fact(struct words *words, const struct plan *plan, const struct plan_fact *fact)
 {
     switch (fact->kind) {
@@ -202,14 +226,7 @@ static void say_fact(struct words *words, const struct plan *plan, const struct 
             "be the cause, and nothing is replaced until some answer or are put out by hand",
             fact->stores, plan->store_count);
         break;
-    case PLAN_FACT_STALE:
-        say(words, "%u of %u copies of ", fact->missing, fact->copies);
-        say_volumes(words, fact);
-        say(words, fact->missing == 1 && fact->volumes == 1 ? " is" : " are");
-        say(words, " out of date because ");
-        say_cause(words, plan, fact);
-        say_doing(words, plan, fact, "rebuilt");
-        break;
+    case PLAN_FACT_STALE: say_stale(words, plan, fact); break;
     case PLAN_FACT_SHORT:
         say_volumes(words, fact);
         say(words, fact->volumes == 1 ? " lacks" : " lack");
@@ -228,18 +245,7 @@ static void say_fact(struct words *words, const struct plan *plan, const struct 
         say_store(words, plan, fact->store);
         say(words, " to %u %%: add stores, or delete something", fact->ppm / 10000);
         break;
-    case PLAN_FACT_DRAINING:
-        say_store(words, plan, fact->store);
-        say(words, " is drained: ");
-        if (fact->groups == 0) {
-            say(words, "it is empty and can be removed");
-            break;
-        }
-        say_count(words, fact->groups, "copy", "copies");
-        say(words, " left, ");
-        say_bytes(words, fact->doing.bytes_left);
-        say_doing(words, plan, fact, "moved");
-        break;
+    case PLAN_FACT_DRAINING: say_draining(words, plan, fact); break;
     case PLAN_FACT_BALANCING:
         if (fact->doing.running > 0)
             say(words,
