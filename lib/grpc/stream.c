@@ -77,6 +77,8 @@ static ssize_t source_read(nghttp2_session *http, int32_t id, uint8_t *to, size_
     (void)http;
     (void)id;
     (void)owner;
+    if (stream->told && !stream->session->options.server)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* Cancelled: half a message is none. */
     while (used < length && !list_empty(&stream->chunks)) {
         struct grpc_chunk *chunk = LIST_ENTRY(list_first(&stream->chunks), struct grpc_chunk, node);
         size_t some = MIN(length - used, chunk->length - chunk->done);

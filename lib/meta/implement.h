@@ -6,7 +6,8 @@
 #include "meta/meta.h"
 
 struct meta_ops {
-    /* Takes the request, which the seam has checked. 0, or -EAGAIN: the queue is full. */
+    /* Takes the request, which the seam has checked. 0; -EAGAIN: the queue is full; or, with a
+     * sentence, what this implementation refuses. */
     int (*submit)(struct meta *meta, struct meta_request *request);
     unsigned (*poll)(struct meta *meta);
     int (*watch_start)(struct meta *meta, struct meta_watch *watch);

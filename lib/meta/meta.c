@@ -16,7 +16,9 @@ static int request_submit(struct meta *meta, struct meta_request *request, meta_
     int result = meta->ops->submit(meta, request);
     if (result != 0) {
         request->flying = false;
-        return FAIL(result, "the metadata's queue is full: too many requests are in flight");
+        return result != -EAGAIN
+                   ? result /* The implementation has left a sentence. */
+                   : FAIL(result, "the metadata's queue is full: too many requests are in flight");
     }
     meta->flying++;
     return 0;
