@@ -7,7 +7,8 @@
  * A transaction compares, then does one of two lists of operations, all or nothing.
  *
  * Owns: nothing but what an implementation opens. A request and a watch live inside whatever waits
- * for them. Implementations stand behind a table of functions: sqlite/ (an embedded pool).
+ * for them. Implementations stand behind a table of functions: sqlite/ (an embedded pool), etcd/ (a
+ * cluster's).
  *
  * Promises:
  *   - A transaction that completes with 0 is durable, atomic and linearizable; so is what it read.
@@ -151,7 +152,12 @@ void meta_else(struct meta_request *request);
  *   -ENOSPC          no space below; nothing happened, and later requests may succeed
  *   -E2BIG           the answer would pass META_RESPONSE_BYTES_MAX; nothing happened
  *   -ENOMEM          nothing happened
- *   IOMESH_UNKNOWN   it happened or it did not
+ *   -ETIMEDOUT       the metadata was out of reach for as long as a request may wait; nothing
+ *                    happened
+ *   -EACCES          the metadata does not let us; nothing happened
+ *   -EINVAL, -ENOTSUP  it does not understand what is asked; nothing happened
+ *   IOMESH_UNKNOWN   it happened or it did not; in a cluster it may yet happen, after a read that
+ *                    did not show it: only a later transaction whose compares exclude it is proof
  *   IOMESH_FAILED    the implementation failed earlier and stays failed; nothing happened
  *   IOMESH_CORRUPT   what is stored is damaged; nothing happened
  */
@@ -159,7 +165,8 @@ int meta_commit(struct meta *meta, struct meta_request *request, meta_done_fn *d
 
 /**
  * Leases. A lease that is not kept alive for its ttl ends, and every key attached to it is deleted,
- * in one revision. It may end somewhat later than its ttl, never sooner.
+ * in one revision. It may end somewhat later than its ttl, never sooner. That is counted from when
+ * it was asked for or last kept alive: from the call, not from its answer.
  *
  * @ttl_ns  META_LEASE_TTL_NS_MIN .. META_LEASE_TTL_NS_MAX; implementations may round up to seconds
  *
@@ -207,7 +214,7 @@ struct meta_watch {
  *
  * Events come in order of revisions, each once, all of a revision together, `last` marking the end.
  * History is bounded (the embedded pool keeps 4,096 events, 8 MiB, and none from before it was
- * opened): a watch from a revision that is gone ends with IOMESH_COMPACTED; list again, and
+ * opened; a cluster's what etcd was not told to compact): a watch from a revision that is gone ends with IOMESH_COMPACTED; list again, and
  * watch from the revision of that answer + 1.
  *
  * @watch   stays in place until it was cancelled or has ended
@@ -233,7 +240,7 @@ uint32_t meta_flying(const struct meta *meta);
 
 /*
  * Closes. Nothing is in flight (meta_flying() is 0) and no watch is active; leases are forgotten,
- * and their keys are gone when the pool is next opened. Blocks while an implementation writes what
+ * and their keys are gone when an embedded pool is next opened, a cluster's when their ttl is over. Blocks while an implementation writes what
  * it must. NULL is fine.
  */
 void meta_close(struct meta *meta);

@@ -208,7 +208,7 @@ static void compare_add(struct meta_request *request, struct meta_compare compar
         return;
     struct meta_body *body = request->body;
     if (body->compare_count == META_COMPARES_MAX) {
-        built_wrong(request, -E2BIG, "a transaction has more than 128 compares");
+        built_wrong(request, -E2BIG, "a transaction has more than 256 compares");
         return;
     }
     void *compares = body->compares;
@@ -267,7 +267,7 @@ static void op_add(struct meta_request *request, struct meta_op op)
         if (ops_collide(&branch->ops[i], &op))
             built_wrong(request, -EINVAL, "a transaction changes one key twice");
     if (branch->count == META_OPS_MAX)
-        built_wrong(request, -E2BIG, "a transaction has more than 128 operations");
+        built_wrong(request, -E2BIG, "a transaction has more than 256 operations");
     if (body->error != 0)
         return;
     void *ops = branch->ops;

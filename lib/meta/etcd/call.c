@@ -202,6 +202,8 @@ void etcd_call_message(void *owner, struct grpc_stream *stream, const void *data
         if (call->answered)
             break; /* A second answer: the first counts. */
         call->result = etcd_answer(link->etcd, call, data, length, &cluster);
+        if (call->result == -ENOMEM && call->once)
+            call->result = IOMESH_UNKNOWN; /* It happened, and cannot be told. */
         if (call->result == -EPROTO)
             etcd_link_kill(link, "it answers nonsense");
         else

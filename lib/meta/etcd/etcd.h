@@ -18,6 +18,14 @@
  *     it proves nothing; a later transaction whose compares exclude it does.
  *   - Watches go on where they were, without a gap and without a repetition, or end as compacted.
  *
+ * An answer is received up to 8 MiB. Lists are cut to META_RESPONSE_BYTES_MAX, and asked for again in
+ * smaller pages if they would be larger than that; of other reads -E2BIG. But a transaction that
+ * changed something is not undone because its answer is too large: it may have up to 8 MiB, and
+ * beyond them is IOMESH_UNKNOWN.
+ *
+ * A database without space (etcd's quota) is IOMESH_UNKNOWN too for what changes something: a member
+ * may say so of what it did.
+ *
  * What differs from the embedded pool: the revision is etcd's, so others' changes raise it too; it
  * still grows with each change of ours. History is as long as etcd keeps it. Leases belong to etcd:
  * they outlive this handle and its process until their time is over. Their ids are etcd's choice:

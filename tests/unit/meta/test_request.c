@@ -99,10 +99,10 @@ Test(request, limits_of_keys_values_and_transactions_are_checked_at_the_seam)
     refused(&request, -E2BIG, "a transaction holds more than 1 MiB of keys and values");
     for (unsigned i = 0; i <= META_COMPARES_MAX; i++)
         meta_if_absent(&request, META_TEXT("k"));
-    refused(&request, -E2BIG, "a transaction has more than 128 compares");
+    refused(&request, -E2BIG, "a transaction has more than 256 compares");
     for (unsigned i = 0; i <= META_OPS_MAX; i++)
         meta_get(&request, META_TEXT("k"));
-    refused(&request, -E2BIG, "a transaction has more than 128 operations");
+    refused(&request, -E2BIG, "a transaction has more than 256 operations");
     meta_list(&request, META_TEXT("k"), (struct meta_slice){0}, 0);
     refused(&request, -EINVAL, "a page of a list holds 1 to 1000 entries");
     meta_list(&request, META_TEXT("k"), (struct meta_slice){0}, META_LIST_ENTRIES_MAX + 1);

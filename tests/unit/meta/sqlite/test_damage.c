@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-TestSuite(damage, .init = pool_open, .fini = pool_close);
+TestSuite(damage, .init = suite_open, .fini = suite_close);
 
 static char faults[1024];
 
@@ -36,12 +36,12 @@ static size_t find(const char *text)
 static void close_only(void)
 {
     drain();
-    meta_close(pool.meta);
+    meta_close(suite.meta);
 }
 
 static void open_only(void)
 {
-    cr_assert_eq(meta_sqlite_open(&pool_options, &pool.meta), 0, "%s", base_last_error());
+    cr_assert_eq(meta_sqlite_open(&pool_options, &suite.meta), 0, "%s", base_last_error());
 }
 
 Test(damage, a_flipped_bit_in_a_value_is_noticed_when_it_is_read_and_harms_no_other)
@@ -59,7 +59,7 @@ Test(damage, a_flipped_bit_in_a_value_is_noticed_when_it_is_read_and_harms_no_ot
     meta_if_value(build(), META_TEXT("hurt"), META_TEXT("quecious value"));
     cr_assert_eq(run(), IOMESH_CORRUPT);
     put("new", "still works");
-    cr_assert_str_eq(meta_sqlite_failure(pool.meta), "");
+    cr_assert_str_eq(meta_sqlite_failure(suite.meta), "");
 }
 
 Test(damage, a_sound_file_has_no_faults_and_the_check_changes_nothing)
@@ -84,7 +84,7 @@ Test(damage, the_check_reads_a_log_that_was_left_and_leaves_it)
     put("a", "1");
     put("b", "in the log only");
     meta_vfs_power_off(&pool.vfs);
-    meta_close(pool.meta);
+    meta_close(suite.meta);
     pool.vfs.off = false; /* Killed, not cut. */
     cr_assert_not_null(meta_vfs_bytes(&pool.vfs, POOL_PATH "-wal", &length));
     uint64_t operations = pool.vfs.operations;
@@ -137,7 +137,7 @@ Test(damage, after_an_error_of_the_device_everything_fails_until_it_is_opened_an
     pool.vfs.fail_last = UINT64_MAX;
     meta_put(build(), META_TEXT("b"), META_TEXT("1"), 0);
     cr_assert_eq(run(), IOMESH_UNKNOWN);
-    cr_assert_str_eq(meta_sqlite_failure(pool.meta),
+    cr_assert_str_eq(meta_sqlite_failure(suite.meta),
                      "the metadata in meta.db failed: disk I/O error");
     pool.vfs.fail_first = 0;
     uint64_t operations = pool.vfs.operations;
@@ -145,7 +145,7 @@ Test(damage, after_an_error_of_the_device_everything_fails_until_it_is_opened_an
     cr_assert_eq(run(), IOMESH_FAILED);
     meta_get(build(), META_TEXT("a"));
     cr_assert_eq(run(), IOMESH_FAILED);
-    meta_close(pool.meta);
+    meta_close(suite.meta);
     cr_assert_eq(pool.vfs.operations, operations, "the device was written after it failed");
     open_only();
     cr_assert_str_eq(value_of("a"), "1");
@@ -162,11 +162,11 @@ Test(damage, no_space_refuses_what_grows_harms_nothing_and_passes)
     cr_assert_eq(run(), -ENOSPC);
     cr_assert_str_eq(value_of("a"), "1");
     cr_assert_not(exists("b"));
-    uint64_t revision = pool.request.revision;
+    uint64_t revision = suite.request.revision;
     pool.vfs.fail_first = 0;
     put("b", "1");
-    cr_assert_eq(pool.request.revision, revision + 1);
-    cr_assert_str_eq(meta_sqlite_failure(pool.meta), "");
+    cr_assert_eq(suite.request.revision, revision + 1);
+    cr_assert_str_eq(meta_sqlite_failure(suite.meta), "");
 }
 
 static int results[3];
@@ -186,7 +186,7 @@ Test(damage, a_large_one_without_space_does_not_take_a_small_one_with_it)
     meta_put(&requests[1], META_TEXT("big"), (struct meta_slice){big, sizeof big}, 0);
     meta_put(&requests[2], META_TEXT("other"), META_TEXT("1"), 0);
     for (unsigned i = 0; i < 3; i++)
-        cr_assert_eq(meta_commit(pool.meta, &requests[i], on_result), 0);
+        cr_assert_eq(meta_commit(suite.meta, &requests[i], on_result), 0);
     /* The batch fails far into its writes, and the large one again when it is alone. */
     pool.vfs.space_bytes = 256 << 10;
     drain();

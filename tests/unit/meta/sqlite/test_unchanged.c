@@ -2,7 +2,7 @@
 /* Opened for reading only: everything is seen, nothing is changed. */
 #include "fixture.h"
 
-TestSuite(unchanged, .init = pool_open, .fini = pool_close);
+TestSuite(unchanged, .init = suite_open, .fini = suite_close);
 
 /* Ends the one that writes; as a killed process does, or in order. */
 static void leave(bool killed)
@@ -10,7 +10,7 @@ static void leave(bool killed)
     drain();
     if (killed)
         meta_vfs_power_off(&pool.vfs);
-    meta_close(pool.meta);
+    meta_close(suite.meta);
     pool.vfs.off = false;
 }
 
@@ -19,7 +19,7 @@ static int open_as(bool read_only)
     struct meta_sqlite_options options = pool_options;
     options.create = false;
     options.read_only = read_only;
-    return meta_sqlite_open(&options, &pool.meta);
+    return meta_sqlite_open(&options, &suite.meta);
 }
 
 static size_t length_of(const char *path)
@@ -45,7 +45,7 @@ static void check_refuses(uint64_t operations)
     cr_assert_eq(run(), -EROFS);
     cr_assert_str_eq(value_of("a"), "1");
     drain();
-    meta_close(pool.meta);
+    meta_close(suite.meta);
     cr_assert_eq(pool.vfs.operations, operations, "a file was written");
 }
 
@@ -88,10 +88,10 @@ Test(unchanged, a_lease_is_refused)
     leave(false);
     cr_assert_eq(open_as(true), 0, "%s", base_last_error());
     told = 1;
-    cr_assert_eq(meta_lease_grant(pool.meta, &pool.request, 5 * NS_PER_S, on_told), 0);
+    cr_assert_eq(meta_lease_grant(suite.meta, &suite.request, 5 * NS_PER_S, on_told), 0);
     drain();
     cr_assert_eq(told, -EROFS);
-    meta_close(pool.meta);
+    meta_close(suite.meta);
     cr_assert_eq(open_as(false), 0);
 }
 
@@ -107,7 +107,7 @@ Test(unchanged, an_empty_file_is_refused_before_its_log_is_deleted)
         cr_assert_eq(length_of(POOL_PATH "-wal"), length, "the log is gone");
     }
     pool_options.create = true;
-    cr_assert_eq(meta_sqlite_open(&pool_options, &pool.meta), 0);
+    cr_assert_eq(meta_sqlite_open(&pool_options, &suite.meta), 0);
 }
 
 Test(unchanged, a_making_that_was_interrupted_is_refused_and_left)

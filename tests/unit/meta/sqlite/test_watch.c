@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 
-TestSuite(watch, .init = pool_open, .fini = pool_close);
+TestSuite(history, .init = suite_open, .fini = suite_close);
 
 static char told[512];
 static int ended;
@@ -29,34 +29,16 @@ static void start(const char *prefix, uint64_t from)
 {
     told[0] = '\0';
     ended = 0;
-    cr_assert_eq(meta_watch_start(pool.meta, &watch, META_TEXT(prefix), from, on_event, on_ended),
+    cr_assert_eq(meta_watch_start(suite.meta, &watch, META_TEXT(prefix), from, on_event, on_ended),
                  0);
 }
 
-Test(watch, it_tells_what_was_committed_in_order)
-{
-    start("a/", 0);
-    put("a/1", "x");
-    put("b/1", "y");
-    meta_put(build(), META_TEXT("a/2"), META_TEXT("z"), 0);
-    meta_delete(&pool.request, META_TEXT("a/1"));
-    cr_assert_eq(run(), 0);
-    cr_assert_str_eq(told, "a/1=x. a/2=z a/1-. ");
-    meta_delete_prefix(build(), META_TEXT("a/"));
-    cr_assert_eq(run(), 0);
-    cr_assert_str_eq(told, "a/1=x. a/2=z a/1-. a/2-. ");
-    meta_watch_cancel(pool.meta, &watch);
-    put("a/3", "x");
-    cr_assert_str_eq(told, "a/1=x. a/2=z a/1-. a/2-. ");
-    meta_watch_cancel(pool.meta, &watch);
-}
-
-Test(watch, nothing_is_told_that_did_not_happen)
+Test(history, nothing_is_told_that_did_not_happen)
 {
     start("", 0);
     put("a", "1");
     meta_if_absent(build(), META_TEXT("a"));
-    meta_put(&pool.request, META_TEXT("b"), META_TEXT("1"), 0);
+    meta_put(&suite.request, META_TEXT("b"), META_TEXT("1"), 0);
     cr_assert_eq(run(), 0);
     pool.vfs.fail_code = SQLITE_FULL;
     pool.vfs.fail_first = 1;
@@ -66,38 +48,13 @@ Test(watch, nothing_is_told_that_did_not_happen)
     pool.vfs.fail_first = 0;
     put("d", "1");
     cr_assert_str_eq(told, "a=1. d=1. ");
-    meta_watch_cancel(pool.meta, &watch);
+    meta_watch_cancel(suite.meta, &watch);
 }
 
-Test(watch, a_lease_that_ends_is_told)
-{
-    uint64_t lease = grant(5);
-    start("s/", 0);
-    put_leased("s/1", "x", lease);
-    put_leased("s/2", "x", lease);
-    pass_seconds(5);
-    cr_assert_str_eq(told, "s/1=x. s/2=x. s/1- s/2-. ");
-    meta_watch_cancel(pool.meta, &watch);
-}
-
-Test(watch, list_then_watch_misses_nothing)
+Test(history, from_before_the_pool_was_opened_is_compacted)
 {
     put("a", "1");
-    meta_list(build(), (struct meta_slice){0}, (struct meta_slice){0}, 10);
-    cr_assert_eq(run(), 0);
-    uint64_t revision = pool.request.revision;
-    put("b", "2");
-    put("c", "3");
-    start("", revision + 1);
-    drain();
-    cr_assert_str_eq(told, "b=2. c=3. ");
-    meta_watch_cancel(pool.meta, &watch);
-}
-
-Test(watch, from_before_the_pool_was_opened_is_compacted)
-{
-    put("a", "1");
-    uint64_t revision = pool.request.revision;
+    uint64_t revision = suite.request.revision;
     pool_reopen();
     start("", revision);
     cr_assert_eq(ended, 0, "told inside the call");
@@ -106,13 +63,13 @@ Test(watch, from_before_the_pool_was_opened_is_compacted)
     start("", revision + 1);
     put("b", "1");
     cr_assert_str_eq(told, "b=1. ");
-    meta_watch_cancel(pool.meta, &watch);
+    meta_watch_cancel(suite.meta, &watch);
 }
 
-Test(watch, from_beyond_the_bounded_history_is_compacted)
+Test(history, from_beyond_the_bounded_history_is_compacted)
 {
     put("first", "1");
-    uint64_t revision = pool.request.revision;
+    uint64_t revision = suite.request.revision;
     for (unsigned i = 0; i < 4096; i++)
         put("a", "1");
     start("", revision);
@@ -122,10 +79,10 @@ Test(watch, from_beyond_the_bounded_history_is_compacted)
     drain();
     cr_assert_eq(ended, 0);
     cr_assert_str_neq(told, "");
-    meta_watch_cancel(pool.meta, &watch);
+    meta_watch_cancel(suite.meta, &watch);
 }
 
-Test(watch, a_failure_ends_it)
+Test(history, a_failure_ends_it)
 {
     start("", 0);
     pool.vfs.fail_code = SQLITE_IOERR_WRITE;
