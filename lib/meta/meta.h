@@ -213,9 +213,9 @@ struct meta_watch {
  * Watch every key that begins with a prefix.
  *
  * Events come in order of revisions, each once, all of a revision together, `last` marking the end.
- * History is bounded (the embedded pool keeps 4,096 events, 8 MiB, and none from before it was
- * opened; a cluster's what etcd was not told to compact): a watch from a revision that is gone ends with IOMESH_COMPACTED; list again, and
- * watch from the revision of that answer + 1.
+ * History is bounded: the embedded pool keeps 4,096 events, 8 MiB, and none from before it was
+ * opened; a cluster has what etcd was not told to compact. A watch from a revision that is gone
+ * ends with IOMESH_COMPACTED; list again, and watch from the revision of that answer + 1.
  *
  * @watch   stays in place until it was cancelled or has ended
  * @prefix  copied; empty: every key
@@ -240,8 +240,8 @@ uint32_t meta_flying(const struct meta *meta);
 
 /*
  * Closes. Nothing is in flight (meta_flying() is 0) and no watch is active; leases are forgotten,
- * and their keys are gone when an embedded pool is next opened, a cluster's when their ttl is over. Blocks while an implementation writes what
- * it must. NULL is fine.
+ * and their keys are gone when an embedded pool is next opened, a cluster's when their ttl is over.
+ * Blocks while an implementation writes what it must. NULL is fine.
  */
 void meta_close(struct meta *meta);
 

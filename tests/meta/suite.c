@@ -125,6 +125,7 @@ void ear_expect(struct ear *ear, const char *told)
 {
     for (unsigned i = 0; i < PATIENCE && strlen(ear->told) < strlen(told) && ear->ended == 0; i++)
         suite_wait();
+    cr_assert_eq(ear->ended, 0, "the watch ended: %s", base_error_text(ear->ended));
     cr_assert_str_eq(ear->told, told);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What etcd answers, into what meta.h promises. Nothing in it is believed before it was looked at. */
+/* What etcd answers, into what meta.h promises. Nothing is believed before it was looked at. */
 #include <stdlib.h>
 
 #include "meta/etcd/answer.h"

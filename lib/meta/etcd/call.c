@@ -350,6 +350,8 @@ void etcd_calls_send(struct meta_etcd *etcd, uint64_t now)
             if (call->deadline_ns <= now)
                 continue;
             timeout_ns = call->deadline_ns - now + NS_PER_S; /* Ours is over first. */
+            call->answer_ns = now + etcd->answer_ns;
+            etcd->expire_ns = MIN(etcd->expire_ns, call->answer_ns);
         } else if (call->watch->next == 0) {
             call->watch->next = etcd->revision_first + 1;
         }
@@ -371,15 +373,23 @@ static void expire_list(struct meta_etcd *etcd, struct list *calls, uint64_t now
         struct etcd_call *call = LIST_ENTRY(node, struct etcd_call, node);
         if (call->kind != CALL_REQUEST)
             continue;
-        if (call->deadline_ns > now) {
-            etcd->expire_ns = MIN(etcd->expire_ns, call->deadline_ns);
+        struct etcd_link *link = call->link;
+        uint64_t at = link != NULL ? MIN(call->answer_ns, call->deadline_ns) : call->deadline_ns;
+        if (at > now) {
+            etcd->expire_ns = MIN(etcd->expire_ns, at);
             continue;
         }
-        if (call->link != NULL) {
+        if (link != NULL) {
             call->maybe |= grpc_cancel(call->stream);
             call_off(call);
+            etcd_link_retire(link, "it takes too long to answer");
         }
-        etcd_call_finish(etcd, call, call->answered ? call->result : lost_result(call));
+        if (call->answered)
+            etcd_call_finish(etcd, call, call->result);
+        else if (call->deadline_ns <= now || (call->once && call->maybe))
+            etcd_call_finish(etcd, call, lost_result(call));
+        else
+            call_again(etcd, call, 0);
     }
 }
 

@@ -13,18 +13,18 @@
  * sees nothing of it but time:
  *   - What surely did not happen, and what harms nobody when it happens twice (reading, keeping a
  *     lease alive), is asked again elsewhere, until `wait` is over: then -ETIMEDOUT.
- *   - A change whose answer was lost is IOMESH_UNKNOWN, at once. It may happen later than that: a
+ *   - A change whose answer was lost, or takes too long, is IOMESH_UNKNOWN, at once. It may happen later than that: a
  *     member that was stopped, or cut off, may still pass on what it has. A read that does not show
  *     it proves nothing; a later transaction whose compares exclude it does.
  *   - Watches go on where they were, without a gap and without a repetition, or end as compacted.
  *
- * An answer is received up to 8 MiB. Lists are cut to META_RESPONSE_BYTES_MAX, and asked for again in
- * smaller pages if they would be larger than that; of other reads -E2BIG. But a transaction that
+ * An answer is received up to 8 MiB. Lists are cut to META_RESPONSE_BYTES_MAX, and asked for again
+ * in smaller pages if they would be larger than that; of other reads -E2BIG. But a transaction that
  * changed something is not undone because its answer is too large: it may have up to 8 MiB, and
  * beyond them is IOMESH_UNKNOWN.
  *
- * A database without space (etcd's quota) is IOMESH_UNKNOWN too for what changes something: a member
- * may say so of what it did.
+ * A database without space (etcd's quota) is IOMESH_UNKNOWN too for what changes something: a
+ * member may say so of what it did.
  *
  * What differs from the embedded pool: the revision is etcd's, so others' changes raise it too; it
  * still grows with each change of ours. History is as long as etcd keeps it. Leases belong to etcd:
@@ -46,6 +46,7 @@
 #define META_ETCD_QUEUE_MAX 4096u
 #define META_ETCD_TXN_OPS 128u /* What etcd takes unless it was told otherwise. */
 #define META_ETCD_WAIT_NS (10 * NS_PER_S)
+#define META_ETCD_ANSWER_NS (3 * NS_PER_S)
 #define META_ETCD_SILENCE_NS NS_PER_S
 #define META_ETCD_WATCH_BYTES_MAX (16u << 20) /* Told to nobody yet; beyond it a watch ends. */
 
@@ -83,6 +84,10 @@ struct meta_etcd_options {
     const char *url;     /* Borrowed until the call returns. */
     uint32_t queue_max;  /* 0: META_ETCD_QUEUE_MAX. */
     uint64_t wait_ns;    /* 0: as the URL says. Shorter in tests. */
+    uint64_t answer_ns;  /* How long one member may take, though it is alive: what it was asked is
+                          * then asked elsewhere, or unknown. When a leader dies the others lose
+                          * what they gave it, and say so after seven seconds; 0:
+                          * META_ETCD_ANSWER_NS. */
     uint64_t silence_ns; /* A member that says nothing for so long is asked for a sign of life, and
                           * left after as long again; 0: META_ETCD_SILENCE_NS. */
     uint64_t seed;       /* With which member it begins. */

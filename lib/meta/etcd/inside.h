@@ -38,6 +38,7 @@ struct etcd_call {
     struct etcd_link *link;       /* Whose it is, or NULL. */
     struct grpc_stream *stream;
     uint64_t deadline_ns;
+    uint64_t answer_ns;  /* On a link: when it should have been answered. */
     uint64_t again_ns;   /* Not before. */
     uint32_t list_limit; /* Of each list in it, once an answer was too large; 0: as asked. */
     bool once;           /* It must not be done twice. */
@@ -101,16 +102,15 @@ struct etcd_link {
 struct meta_etcd {
     struct meta meta;
     struct meta_etcd_place place;
-    char root[META_ETCD_POOL_BYTES_MAX + 2]; /* "POOL/": before every key. */
     size_t root_length;
-    char password[META_ETCD_NAME_BYTES_MAX + 1];
     SSL_CTX *tls; /* NULL: none. */
     void (*wakeup)(void *context);
     void *wakeup_context;
     uint32_t queue_max;
-    uint64_t wait_ns;
-    uint64_t silence_ns;
     int bell; /* An eventfd: wakes the worker. */
+    uint64_t wait_ns;
+    uint64_t answer_ns;
+    uint64_t silence_ns;
 
     /* The engine's. */
     struct list watches;
@@ -138,10 +138,14 @@ struct meta_etcd {
     uint64_t expire_ns;  /* The first deadline, or earlier. */
     uint64_t repeated;
     uint64_t unknown;
-    bool events;      /* Something is ready for a watch. */
     uint64_t cluster; /* Its id; 0: not known yet. */
     uint64_t revision_first;
+    bool events; /* Something is ready for a watch. */
     char token[ETCD_TOKEN_BYTES_MAX + 1];
+
+    /* Never change. */
+    char root[META_ETCD_POOL_BYTES_MAX + 2]; /* "POOL/": before every key. */
+    char password[META_ETCD_NAME_BYTES_MAX + 1];
 };
 
 uint64_t etcd_now_ns(void);

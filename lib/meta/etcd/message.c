@@ -242,7 +242,7 @@ static int pack(const ProtobufCMessage *message, uint8_t **ret_bytes, uint32_t *
     return 0;
 }
 
-/* One branch: its list, or that of its pieces, beginning at `first` and `first_piece` of the room. */
+/* One branch: its list, or that of its pieces; its operations begin at `first`. */
 static void encode_branch(struct txn_room *room, const struct etcd_shape *shape, uint32_t first,
                           uint32_t count, uint32_t *piece_next, size_t *ret_count,
                           Etcd__RequestOp ***ret_list)

@@ -393,6 +393,7 @@ int meta_etcd_open(const struct meta_etcd_options *options, struct meta **ret_me
     etcd->wakeup = options->wakeup;
     etcd->wakeup_context = options->wakeup_context;
     etcd->queue_max = options->queue_max != 0 ? options->queue_max : META_ETCD_QUEUE_MAX;
+    etcd->answer_ns = options->answer_ns != 0 ? options->answer_ns : META_ETCD_ANSWER_NS;
     etcd->silence_ns = options->silence_ns != 0 ? options->silence_ns : META_ETCD_SILENCE_NS;
     etcd->expire_ns = UINT64_MAX;
     etcd->bell = -1;
