@@ -135,7 +135,7 @@ int grpc_call(struct grpc_session *session, const struct grpc_head *head, void *
  * grpc_finish()). 0, -ENOMEM, or -EAGAIN: queued_bytes_max wait already.
  */
 int grpc_send(struct grpc_stream *stream, const void *data, uint32_t length, bool last);
-/* A server's end of a call, after what was sent. */
+/* A server's end of a call, after what was sent. Only `ended` is told of it after this. */
 void grpc_finish(struct grpc_stream *stream, uint32_t status, const char *text);
 /*
  * Ends a call from here; no event runs for it, and it is gone. True: its request may have reached

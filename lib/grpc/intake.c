@@ -148,7 +148,7 @@ static void message_whole(struct grpc_stream *stream)
 static void feed(struct grpc_stream *stream, const uint8_t *data, size_t length)
 {
     struct grpc_intake *intake = &stream->intake;
-    while (length > 0 && !stream->told) {
+    while (length > 0 && !stream->told && !stream->finished) {
         if (intake->prefix_have < GRPC_PREFIX_BYTES) {
             intake->prefix[intake->prefix_have++] = *data++;
             length--;

@@ -146,7 +146,7 @@ static void begin(struct grpc_stream *stream)
 static void on_last(struct grpc_stream *stream)
 {
     struct grpc_session *session = stream->session;
-    if (stream->told)
+    if (stream->told || stream->finished)
         return;
     if (session->options.server) {
         if (stream->intake.prefix_have > 0)
@@ -184,7 +184,8 @@ static int on_data(nghttp2_session *http, uint8_t flags, int32_t id, const uint8
     struct grpc_session *session = owner;
     struct grpc_stream *stream = stream_of(http, id);
     (void)flags;
-    if (stream != NULL && !stream->told && (!session->options.server || stream->begun))
+    if (stream != NULL && !stream->told && !stream->finished &&
+        (!session->options.server || stream->begun))
         grpc_intake_feed(stream, data, length);
     else if (nghttp2_session_consume(http, id, length) != 0)
         session->failed = true;

@@ -13,9 +13,9 @@
  * sees nothing of it but time:
  *   - What surely did not happen, and what harms nobody when it happens twice (reading, keeping a
  *     lease alive), is asked again elsewhere, until `wait` is over: then -ETIMEDOUT.
- *   - A change whose answer was lost, or takes too long, is IOMESH_UNKNOWN, at once. It may happen later than that: a
- *     member that was stopped, or cut off, may still pass on what it has. A read that does not show
- *     it proves nothing; a later transaction whose compares exclude it does.
+ *   - A change whose answer was lost, or takes too long, is IOMESH_UNKNOWN, at once. It may happen
+ *     later than that: a member that was stopped, or cut off, may still pass on what it has. A read
+ *     that does not show it proves nothing; a later transaction whose compares exclude it does.
  *   - Watches go on where they were, without a gap and without a repetition, or end as compacted.
  *
  * An answer is received up to 8 MiB. Lists are cut to META_RESPONSE_BYTES_MAX, and asked for again
