@@ -24,7 +24,8 @@ static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
         return c - '0';
-    c |= 0x20;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
@@ -37,7 +38,8 @@ static bool piece_copy(struct piece piece, char *to, size_t room)
         if (byte == '%') {
             int high = i + 2 < piece.length ? hex_digit(piece.text[i + 1]) : -1;
             int low = i + 2 < piece.length ? hex_digit(piece.text[i + 2]) : -1;
-            byte = high < 0 || low < 0 ? '\0' : (char)(high << 4 | low);
+            int value = high < 0 || low < 0 ? 0 : high * 16 + low;
+            byte = (char)value;
             i += 2;
         }
         if (byte == '\0' || used + 1 == room)
