@@ -11,8 +11,8 @@ TestSuite(secure, .timeout = 30);
 
 static const char *url_with(const char *format_cas, const char *more)
 {
-    static char url[600];
-    char options[400];
+    static char url[1000];
+    char options[800];
     (void)snprintf(options, sizeof options, "?ca=%s/%s&cert=%s/client.pem&key=%s/client.key%s",
                    server.directory, format_cas, server.directory, server.directory, more);
     etcd_server_url(&server, "pool", options, url, sizeof url);
