@@ -173,10 +173,15 @@ static int tree_open(struct plan *plan)
         return -ENOMEM;
     for (size_t i = 0; i < count; i++)
         records[i] = plan->stores[i].record;
-    int result = place_open(records, count, &plan->place);
+    void *memory = malloc(place_bytes(count));
+    int result = -ENOMEM;
+    if (memory != NULL)
+        result = place_init(memory, records, count, &plan->place);
     free(records);
-    if (result != 0)
+    if (result != 0) {
+        free(memory);
         return result;
+    }
     for (uint32_t i = 0; i < count; i++)
         plan->told_at[place_index(plan->place, plan->stores[i].record.id)] = i;
     for (uint32_t i = 0; i < count; i++)
@@ -222,7 +227,7 @@ void plan_close(struct plan *plan)
 {
     if (plan == NULL)
         return;
-    place_close(plan->place);
+    free(plan->place);
     free(plan->told_at);
     free(plan->seen);
     free(plan->candidates);

@@ -116,7 +116,7 @@ struct plan;
  * @now_ns     of the clock of silent_since_ns and since_ns
  * @balancing  what plan_balancing() said after the pass before; false for the first
  *
- * 0, -ENOMEM, or -EINVAL with a sentence as place_open() says.
+ * 0, -ENOMEM, or -EINVAL with a sentence as place_init() says.
  */
 int plan_open(const struct plan_settings *settings, const struct plan_store *stores, size_t count,
               uint64_t now_ns, bool balancing, struct plan **ret_plan);

@@ -175,7 +175,7 @@ static void domains_fill(struct place *place, const struct seat *seats)
     }
 }
 
-static int domains_open(struct place *place, const struct seat *seats)
+static void domains_count(struct place *place, const struct seat *seats)
 {
     uint32_t counts[PLACE_LEVELS] = {0};
     for (uint32_t i = 0; i < place->leaf_count; i++)
@@ -184,17 +184,7 @@ static int domains_open(struct place *place, const struct seat *seats)
     place->level_first[0] = 1;
     for (uint32_t level = 0; level < PLACE_LEVELS; level++)
         place->level_first[level + 1] = place->level_first[level] + counts[level];
-    uint32_t count = place->domain_count = place->level_first[PLACE_LEVELS];
-    place->domains = calloc(count, sizeof *place->domains);
-    place->odds = calloc(count, sizeof *place->odds);
-    place->leaf_of = calloc(count, sizeof *place->leaf_of);
-    place->taken = calloc(count, sizeof *place->taken);
-    place->busy = calloc(count, sizeof *place->busy);
-    if (place->domains == NULL || place->odds == NULL || place->leaf_of == NULL ||
-        place->taken == NULL || place->busy == NULL)
-        return -ENOMEM;
-    domains_fill(place, seats);
-    return 0;
+    place->domain_count = place->level_first[PLACE_LEVELS];
 }
 
 static int leaves_fill(struct place *place, const struct place_store *stores)
@@ -222,46 +212,57 @@ static int leaves_fill(struct place *place, const struct place_store *stores)
     return 0;
 }
 
-int place_open(const struct place_store *stores, size_t count, struct place **ret_place)
+/* A zone, a rack, a node and itself for each store, and the root. */
+static size_t domains_max(size_t count)
 {
+    return 1 + PLACE_LEVELS * count;
+}
+
+size_t place_bytes(size_t count)
+{
+    size_t domains = domains_max(count);
+    return sizeof(struct place) + count * (sizeof(struct place_leaf) + sizeof(struct seat)) +
+           domains * (sizeof(struct domain) + sizeof(struct odds) + sizeof(uint32_t) +
+                      2 * sizeof(uint16_t));
+}
+
+/* Those that need most alignment first. */
+static struct seat *memory_share(struct place *place, size_t count)
+{
+    size_t domains = domains_max(count);
+    place->leaves = (struct place_leaf *)(void *)(place + 1);
+    place->domains = (struct domain *)(void *)(place->leaves + count);
+    place->odds = (struct odds *)(void *)(place->domains + domains);
+    struct seat *seats = (struct seat *)(void *)(place->odds + domains);
+    place->leaf_of = (uint32_t *)(void *)(seats + count);
+    place->taken = (uint16_t *)(void *)(place->leaf_of + domains);
+    place->busy = place->taken + domains;
+    return seats;
+}
+
+int place_init(void *memory, const struct place_store *stores, size_t count,
+               struct place **ret_place)
+{
+    static_assert(sizeof(struct place) % 8 == 0 && sizeof(struct place_leaf) % 8 == 0 &&
+                      sizeof(struct domain) % 8 == 0,
+                  "what follows is aligned");
     if (count > PLACE_STORES_MAX)
         return FAIL(-EINVAL, "%zu stores: a pool has at most %u", count, PLACE_STORES_MAX);
-    struct place *place = calloc(1, sizeof *place);
-    struct seat *seats = calloc(count + 1, sizeof *seats);
-    int result = -ENOMEM;
-    if (place != NULL) {
-        place->leaf_count = (uint32_t)count;
-        place->leaves = calloc(count + 1, sizeof *place->leaves);
-    }
-    if (place != NULL && place->leaves != NULL && seats != NULL)
-        result = leaves_fill(place, stores);
-    if (result == 0) {
-        seats_fill(place, stores, seats);
-        result = domains_open(place, seats);
-    }
-    free(seats);
-    if (result != 0) {
-        place_close(place);
+    struct place *place = memory;
+    memset(memory, 0, place_bytes(count));
+    struct seat *seats = memory_share(place, count);
+    place->leaf_count = (uint32_t)count;
+    int result = leaves_fill(place, stores);
+    if (result != 0)
         return result;
-    }
+    seats_fill(place, stores, seats);
+    domains_count(place, seats);
+    domains_fill(place, seats);
     place_logs_fill(place->logs);
     for (uint32_t i = 0; i < place->leaf_count; i++)
         leaf_count_anew(place, &place->leaves[i]);
     *ret_place = place;
     return 0;
-}
-
-void place_close(struct place *place)
-{
-    if (place == NULL)
-        return;
-    free(place->leaves);
-    free(place->domains);
-    free(place->odds);
-    free(place->leaf_of);
-    free(place->taken);
-    free(place->busy);
-    free(place);
 }
 
 /* --- Words about stores --------------------------------------------------------------------- */

@@ -20,7 +20,7 @@
  * h = mix(mix(mix(volume) + group) ^ key) as a fraction of 2^64, its cost is -log2(h) / weight, and
  * those with the least cost are proposed: CHOICES for each copy. All in integers.
  *
- * Pure: memory is taken at place_open(), nowhere else. One thread.
+ * Pure: its memory is the caller's. One thread.
  */
 #ifndef PLACE_PLACE_H
 #define PLACE_PLACE_H
@@ -49,7 +49,7 @@ const char *place_level_text(enum place_level level, uint64_t count);
  * A rack is one within its zone; a node is one in the pool, where its first store (by id) is. */
 struct place_store {
     uint64_t id;
-    const char *zone, *rack, *node; /* Borrowed by place_open() only. */
+    const char *zone, *rack, *node; /* Borrowed by place_init() only. */
     uint64_t bytes;                 /* Capacity. */
     uint64_t bytes_used;
     uint64_t bytes_promised; /* If what is placed on it were full. */
@@ -63,9 +63,20 @@ struct place_store place_store_of(const struct metadata_store *record);
 
 struct place;
 
-/* 0, -ENOMEM, or -EINVAL with a sentence: more than PLACE_STORES_MAX, or two with one id. */
-int place_open(const struct place_store *stores, size_t count, struct place **ret_place);
-void place_close(struct place *place); /* NULL is fine. */
+/* What a tree of so many stores takes: some 1 KiB for each. */
+size_t place_bytes(size_t count);
+
+/*
+ * Makes a tree.
+ *
+ * @memory     place_bytes(count), aligned as malloc() does; the caller's, and all that the tree is:
+ *             it has no other end
+ * @ret_place  at the beginning of @memory
+ *
+ * 0, or -EINVAL with a sentence: more than PLACE_STORES_MAX stores, or two with one id.
+ */
+int place_init(void *memory, const struct place_store *stores, size_t count,
+               struct place **ret_place);
 
 /* Stores have indices 0 .. place_count() - 1 in order of their ids, for as long as the tree lives.
  * UINT32_MAX: there is no store of that id. */

@@ -6,6 +6,22 @@
 #include <string.h>
 #include <sys/resource.h>
 
+int crowd_open(const struct place_store *stores, size_t count, struct place **ret_place)
+{
+    void *memory = malloc(place_bytes(count));
+    if (memory == NULL)
+        abort();
+    int result = place_init(memory, stores, count, ret_place);
+    if (result != 0)
+        free(memory);
+    return result;
+}
+
+void crowd_close(struct place *place)
+{
+    free(place);
+}
+
 static void *grown(void *array, uint32_t *room, uint32_t count, size_t size)
 {
     if (count <= *room)
@@ -65,7 +81,7 @@ void crowd_init(struct crowd *crowd, uint64_t seed, const struct crowd_shape *sh
 
 void crowd_done(struct crowd *crowd)
 {
-    place_close(crowd->place);
+    crowd_close(crowd->place);
     free(crowd->stores);
     free(crowd->names);
     free(crowd->groups);
@@ -96,8 +112,8 @@ void crowd_rebuild(struct crowd *crowd)
             store->bytes_promised = store->bytes_used;
         }
     }
-    place_close(crowd->place);
-    if (place_open(crowd->stores, crowd->store_count, &crowd->place) != 0)
+    crowd_close(crowd->place);
+    if (crowd_open(crowd->stores, crowd->store_count, &crowd->place) != 0)
         abort();
 }
 

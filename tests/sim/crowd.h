@@ -9,6 +9,10 @@
 #include "base/base.h"
 #include "place/place.h"
 
+/* A tree with its memory; as place_init(). */
+int crowd_open(const struct place_store *stores, size_t count, struct place **ret_place);
+void crowd_close(struct place *place); /* NULL is fine. */
+
 struct crowd_shape {
     uint32_t zones, racks, nodes, stores; /* In the pool, a zone, a rack, a node. */
     bool named;                           /* Zones and racks have names; else all are one. */

@@ -294,11 +294,11 @@ static uint32_t running(struct plan_model *model, const struct plan_group *group
             continue;
         count++;
         moves[member->store]++;
-        for (uint32_t j = 0; j < group->member_count; j++)
-            if (group->members[j].leaving &&
-                store_of(model, group->members[j].store)->record.state != METADATA_STORE_OUT)
-                moves[group->members[j].store]++;
     }
+    for (uint32_t i = 0; count > 0 && i < group->member_count; i++)
+        if (group->members[i].leaving &&
+            store_of(model, group->members[i].store)->record.state != METADATA_STORE_OUT)
+            moves[group->members[i].store]++;
     return count;
 }
 

@@ -54,8 +54,8 @@ static void trouble(struct crowd *crowd, struct prng *prng)
         else if (prng_one_in(prng, often))
             store->state = METADATA_STORE_OUT;
     }
-    place_close(crowd->place);
-    REQUIRE(place_open(crowd->stores, crowd->store_count, &crowd->place) == 0, "open");
+    crowd_close(crowd->place);
+    REQUIRE(crowd_open(crowd->stores, crowd->store_count, &crowd->place) == 0, "open");
 }
 
 static struct place_request request_draw(struct crowd *crowd, struct prng *prng)
@@ -93,10 +93,10 @@ static void same_elsewhere(const struct crowd *crowd, const struct place_request
         shuffled[i - 1] = shuffled[j];
         shuffled[j] = swap;
     }
-    REQUIRE(place_open(shuffled, count, &other) == 0, "open");
+    REQUIRE(crowd_open(shuffled, count, &other) == 0, "open");
     REQUIRE(place_choose(other, request, again, NULL) == 0, "refused in another order");
     REQUIRE(memcmp(again, stores, request->copies * sizeof *stores) == 0, "another answer");
-    place_close(other);
+    crowd_close(other);
     free(shuffled);
 }
 

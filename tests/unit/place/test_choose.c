@@ -2,7 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
-#include "place/place.h"
+#include "sim/crowd.h"
 
 #define STORES_MAX 64u
 static struct place_store stores[STORES_MAX];
@@ -24,14 +24,14 @@ static struct place *pool(uint32_t nodes, uint32_t per_node)
                                                  .node = names[count][2],
                                                  .bytes = 1ull << 40};
         }
-    cr_assert_eq(place_open(stores, count, &place), 0);
+    cr_assert_eq(crowd_open(stores, count, &place), 0);
     return place;
 }
 
 static struct place *anew(struct place *place, uint32_t count)
 {
-    place_close(place);
-    cr_assert_eq(place_open(stores, count, &place), 0);
+    crowd_close(place);
+    cr_assert_eq(crowd_open(stores, count, &place), 0);
     return place;
 }
 
@@ -56,7 +56,7 @@ Test(place_choose, has_these_answers_for_ever)
                          (unsigned long)chosen[0], (unsigned long)chosen[1],
                          (unsigned long)chosen[2]);
     }
-    place_close(place);
+    crowd_close(place);
 }
 
 Test(place_choose, the_widest_domain_that_there_are_enough_of_keeps_copies_apart)
@@ -72,7 +72,7 @@ Test(place_choose, the_widest_domain_that_there_are_enough_of_keeps_copies_apart
             cr_assert_eq(spread.shared[PLACE_RACK], nodes > 4 ? 0 : 1);
             cr_assert_eq(spread.shared[PLACE_ZONE], nodes > 8 ? 0 : nodes > 4 ? 1 : 3);
         }
-        place_close(place);
+        crowd_close(place);
     }
 }
 
@@ -93,7 +93,7 @@ Test(place_choose, first_comes_the_node_of_the_hint_and_if_it_is_full_its_rack)
     place_set_state(place, place_index(place, 113), METADATA_STORE_DRAINING);
     cr_assert_eq(place_choose(place, &request, chosen, NULL), 0);
     cr_assert(chosen[0] == 114 || chosen[0] == 115); /* In the same rack. */
-    place_close(place);
+    crowd_close(place);
 }
 
 Test(place_choose, media_are_wishes_that_are_kept)
@@ -110,7 +110,7 @@ Test(place_choose, media_are_wishes_that_are_kept)
         for (uint32_t i = 0; i < 4; i++)
             cr_assert_eq((chosen[i] - 100) % 3, media);
     }
-    place_close(place);
+    crowd_close(place);
 }
 
 Test(place_choose, chances_go_by_capacity)
@@ -132,7 +132,7 @@ Test(place_choose, chances_go_by_capacity)
     cr_assert_eq(counts[0] + counts[1] + counts[2], 4000);
     cr_assert(counts[0] >= 998 && counts[0] <= 1002, "%lu", (unsigned long)counts[0]);
     cr_assert(counts[1] >= 1998 && counts[1] <= 2002, "%lu", (unsigned long)counts[1]);
-    place_close(place);
+    crowd_close(place);
 }
 
 Test(place_choose, a_refusal_says_what_is_short_and_what_to_do)
@@ -148,7 +148,7 @@ Test(place_choose, a_refusal_says_what_is_short_and_what_to_do)
             "2 copies on different nodes need 2 nodes with ssd or hdd stores, and there are 0 (2 "
             "more are without such a store): add 2 nodes, ask for fewer copies, or let copies "
             "share a node");
-    place_close(place);
+    crowd_close(place);
     place = pool(4, 1);
     stores[0].state = METADATA_STORE_OUT;
     stores[1].state = METADATA_STORE_DRAINING;
@@ -165,7 +165,7 @@ Test(place_choose, a_refusal_says_what_is_short_and_what_to_do)
     refused(place, &request,
             "a copy needs a store, and there are 0 (3 more are draining or out, 1 more is full): "
             "add 1 store, make space");
-    place_close(place);
+    crowd_close(place);
 }
 
 Test(place_choose, stores_of_a_node_share_it_only_if_that_is_asked_for)
@@ -177,7 +177,7 @@ Test(place_choose, stores_of_a_node_share_it_only_if_that_is_asked_for)
     cr_assert_eq(chosen[0] + chosen[1] + chosen[2], 100 + 101 + 102);
     request.domain = PLACE_NODE;
     cr_assert_eq(place_choose(place, &request, chosen, NULL), -ENOSPC);
-    place_close(place);
+    crowd_close(place);
 }
 
 /* By mistake or while it is moved: it must not count as two. */
@@ -190,15 +190,15 @@ Test(place_choose, a_node_said_to_be_in_two_racks_is_one_node)
     uint64_t chosen[3];
     cr_assert_eq(place_choose(place, &request, chosen, NULL), -ENOSPC);
     cr_assert_eq(place_domain(place, 1, PLACE_NODE), place_domain(place, 2, PLACE_NODE));
-    place_close(place);
+    crowd_close(place);
 }
 
 Test(place_choose, two_stores_of_one_id_are_refused)
 {
     struct place *place = pool(2, 1);
-    place_close(place);
+    crowd_close(place);
     stores[1].id = stores[0].id;
-    cr_assert_eq(place_open(stores, 2, &place), -EINVAL);
+    cr_assert_eq(crowd_open(stores, 2, &place), -EINVAL);
     cr_assert_str_eq(base_last_error(), "two stores have the id 64");
 }
 
@@ -208,9 +208,9 @@ Test(place_choose, a_pool_without_stores_refuses)
     uint64_t chosen;
     struct place_refusal refusal;
     struct place_request request = {.copies = 1, .domain = PLACE_STORE};
-    cr_assert_eq(place_open(NULL, 0, &place), 0);
+    cr_assert_eq(crowd_open(NULL, 0, &place), 0);
     cr_assert_eq(place_choose(place, &request, &chosen, &refusal), -ENOSPC);
     cr_assert_eq(refusal.all, 0);
     cr_assert_eq(place_another(place, &request, NULL, 0, &chosen, NULL), -ENOSPC);
-    place_close(place);
+    crowd_close(place);
 }
