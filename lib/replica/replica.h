@@ -57,7 +57,6 @@
 
 /* Five copies, and one more while a copy moves. A set of copies is a mask of 1u << copy. */
 #define REPLICA_COPIES_MAX 6u
-#define REPLICA_NONE_BELOW UINT64_MAX
 
 /* --- What the metadata says: group/<id>/<g> --------------------------------------------------- */
 
@@ -105,6 +104,7 @@ struct replica_options {
     uint64_t retry_ns;         /* Between attempts of a transaction or of catching up. 0: 100 ms. */
     uint64_t idle_ns;          /* A watermark that no write carried is sent after. 0: 100 ms. */
     uint64_t flush_ns;         /* Flush without being asked. 0: 5 s. */
+    uint64_t hedge_ns;         /* A read is asked twice no sooner. 0: 1 ms. */
     uint64_t slow_ns;          /* Slower than siblings and than this: read last. 0: 50 ms. */
     uint64_t evict_ns;         /* Slower than siblings and than this: stale. 0: 1 s. */
     uint64_t slow_for_ns;      /* For so long. 0: 10 s. */
@@ -176,6 +176,7 @@ enum replica_do {
 
 struct replica_action {
     enum replica_do kind;
+    uint64_t epoch;
     int result;
     uint8_t copy;
     uint8_t source;
@@ -250,6 +251,8 @@ struct replica_copy {
     uint64_t flushed; /* What of `done` is durable there; 0: not even what it began with. */
     uint64_t flushing;
     uint64_t flush_token; /* Of the flush under way; 0: none. */
+    uint64_t flush_ns;    /* Since when it is owed. */
+    uint64_t sampled_ns;
 };
 
 struct replica {
@@ -262,6 +265,7 @@ struct replica {
     uint64_t bound_ns;       /* Nothing is answered at or after this. */
     uint64_t answer_from_ns; /* Nor before this. */
     uint64_t began_ns;
+    uint64_t ticked_ns;
     uint64_t floor;  /* Everything up to here is settled; 0 before reconcile has ended. */
     uint64_t newest; /* Sequence started. */
     uint64_t done;   /* Writes done, and 1: what a flush must cover. */
@@ -310,7 +314,7 @@ void replica_connected(struct replica *replica, uint8_t copy, uint64_t boot, uin
 /* Refused, reset, or the session ended: failed if it is not back within grace. */
 void replica_disconnected(struct replica *replica, uint8_t copy, uint64_t now);
 /* An error of its device, no space where credit was given, or silent in what is not tracked here
- * (copying to it). */
+ * (lists, copying to it). */
 void replica_failed(struct replica *replica, uint8_t copy, uint64_t now);
 /* Any answer "stale epoch": the fence that it named. A newer one ends the session. */
 void replica_refused(struct replica *replica, uint8_t copy, uint64_t fence, uint64_t now);
@@ -333,13 +337,17 @@ void replica_resynced(struct replica *replica, uint8_t copy, uint32_t attempt, b
 void replica_flushed(struct replica *replica, uint8_t copy, uint64_t token, uint32_t generation,
                      uint64_t set_aside, uint64_t now);
 
+/* The next thing to do; false: nothing, for now. */
+bool replica_next(struct replica *replica, uint64_t now, struct replica_action *ret_action);
+
 void replica_tick(struct replica *replica, uint64_t now);
 /* When replica_tick() is next of use; UINT64_MAX: when something else happens. */
 uint64_t replica_deadline(const struct replica *replica);
 
 /* --- Membership: the keeper's and the operator's wishes --------------------------------------- */
 
-/* A store becomes a member and catches up from watermark 0. `replaces`: a copy that leaves once
+/* A store becomes a member and catches up from watermark 0. If there is a session with it already,
+ * call replica_connected() next. `replaces`: a copy that leaves once
  * the new one is in sync (moving, replacing), or REPLICA_COPIES_MAX. -ENOSPC: too many members;
  * -EEXIST: it is one; -EAGAIN: not active, or a transaction is under way. */
 int replica_add(struct replica *replica, uint64_t store, uint8_t replaces, uint8_t *ret_copy);
