@@ -92,7 +92,9 @@ void replica_mark_failed(struct replica *replica, struct replica_copy *copy, uin
     if (replica->phase < REPLICA_RECONCILING)
         return;
     /* Once asked for, the transaction that calls it in sync is waited for. */
-    if (copy->catches == REPLICA_JOINING || copy->state == REPLICA_IN_SYNC)
+    if (MUTANT(241) && copy->catches == REPLICA_JOINING)
+        replica_abort_catching(replica, copy, now);
+    else if (copy->catches == REPLICA_JOINING || copy->state == REPLICA_IN_SYNC)
         copy->failed = true;
     else if (copy->catches != REPLICA_NOT_CATCHING)
         replica_abort_catching(replica, copy, now);
@@ -156,7 +158,8 @@ static void restarted(struct replica *replica, struct replica_copy *copy, uint64
     }
     if (copy->state != REPLICA_IN_SYNC || copy->lost)
         return;
-    replica_writes_forget(replica, copy_bit(replica, copy), true, now);
+    if (!MUTANT(237))
+        replica_writes_forget(replica, copy_bit(replica, copy), true, now);
     if (copy->flushed == replica->done) {
         REACH(replica_restarted_and_lost_nothing);
         return;
@@ -301,9 +304,11 @@ void replica_role_told(struct replica *replica, uint8_t index, const struct repl
         copy->fenced = true;
         copy->trusted = part->watermark;
         copy->catches = REPLICA_COPYING;
+        copy->retry_ns = now;
         if (!MUTANT(224))
             copy->source = REPLICA_COPIES_MAX;
-        copy->retry_ns = now;
+        else if (copy->attempt == 0)
+            copy->catches = REPLICA_SEALING;
         /* From here on it gets every write, those under way too; then comes the list. */
         replica_writes_forget(replica, copy_bit(replica, copy), false, now);
         replica_find_sources(replica, now);
@@ -322,6 +327,8 @@ void replica_resynced(struct replica *replica, uint8_t index, uint32_t attempt, 
                       uint64_t now)
 {
     struct replica_copy *copy = &replica->copies[index];
+    if (MUTANT(224) && copy->catches == REPLICA_ASKED && complete)
+        copy->attempt = 0;
     if (copy->catches != REPLICA_COPYING || copy->source >= REPLICA_COPIES_MAX)
         return;
     if (copy->attempt != attempt && !MUTANT(207))

@@ -236,7 +236,7 @@ static bool next_of_copy(struct replica *replica, struct replica_copy *copy,
         /* Once per generation, so always the one in which it was added; of a new group: the next
          * one, for there is none yet. */
         if (copy->role_told == REPLICA_CATCHING_UP)
-            action->generation = MUTANT(237) ? replica->generation : copy->added;
+            action->generation = copy->added;
         else if (replica->phase == REPLICA_BEARING)
             action->generation = 1;
         break;

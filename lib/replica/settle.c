@@ -30,7 +30,7 @@ struct replica_settlement replica_settle(const struct replica *replica, uint8_t 
     bool disproved = false;
     for (uint8_t i = 0; i < REPLICA_COPIES_MAX; i++) {
         if ((copies >> i & 1) != 0 && versions[i].sequence < newest &&
-            !replica->copies[i].restarted)
+            (!replica->copies[i].restarted || MUTANT(242)))
             disproved = true;
     }
     bool newest_readable = best != REPLICA_COPIES_MAX && versions[best].sequence == newest;

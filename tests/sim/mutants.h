@@ -175,6 +175,52 @@
     X(267, "copies are made on stores that do not answer")                     \
     X(268, "copies come nearer to each other for evenness")                    \
     X(269, "a copy is begun of a group that nobody has")
+/* 200 .. 249: copies. X(number, what the bug does, the story that catches it). A rule of protocol.md
+ * section 13 each up to 221; then the rest of what the design marks, and what building it found.
+ * Where the rule is a store's, its owner's or the metadata's, the false ones have the bug. */
+#define REPLICA_MUTANTS(X)                                                                        \
+    X(200, "acknowledge by majority, without a transaction", NULL)                                \
+    X(201, "acknowledge before the transaction that drops a copy is known", NULL)                 \
+    X(202, "a copy is added without its acknowledgements being required first", NULL)             \
+    X(203, "no reconcile at takeover", NULL)                                                      \
+    X(204, "a stale copy is promoted", NULL)                                                      \
+    X(205, "a forced takeover fences those in sync only, and waits for nobody", "unreached_copy") \
+    X(206, "an acknowledgement of an older membership counts", NULL)                              \
+    X(207, "a late list or role answer counts", NULL)                                             \
+    X(208, "the owner ignores its own lease bound", "reads_past_the_bound")                       \
+    X(209, "resync copies what was set aside, not what is above the watermark", NULL)             \
+    X(210, "reads during a write that is under way", NULL)                                        \
+    X(211, "what is set aside counts as never written", NULL)                                     \
+    X(212, "an older version replaces a newer", NULL)                                             \
+    X(213, "catching up begins anew whenever it is asked", NULL)                                  \
+    X(214, "a bad block is served as zeros", NULL)                                                \
+    X(215, "a copy that is catching up takes the watermark for its own", NULL)                    \
+    X(216, "the epoch is not looked at by stores", NULL)                                          \
+    X(217, "a copy's own unacknowledged blocks are ignored when it is back", NULL)                \
+    X(218, "the generation is not looked at by stores", NULL)                                     \
+    X(219, "a repair replaces whatever is there", NULL)                                           \
+    X(220, "the fence does not survive the power", "fence_and_power")                             \
+    X(221, "a transaction does not look at the epoch", NULL)                                      \
+    X(222, "a store obeys epochs that it was not fenced to, if newer", "empty_store_in_sync")     \
+    X(223, "an answer of a session that ended counts", "answer_of_an_ended_session")              \
+    X(224, "the list is asked for before the copy gets every write", NULL)                        \
+    X(225, "one copy that was not fenced is not waited for", "unreached_copy")                    \
+    X(226, "the oldest wins at reconcile", NULL)                                                  \
+    X(227, "the watermark is trusted after a power cut", NULL)                                    \
+    X(228, "no copy is told its role after a takeover", NULL)                                     \
+    X(229, "the last copy in sync may go", NULL)                                                  \
+    X(230, "a copy is called in sync with blocks set aside", "forgotten_block")                   \
+    X(231, "a copy is called in sync before what it copied is durable", NULL)                     \
+    X(232, "the session goes on after what it acknowledged was lost", NULL)                       \
+    X(233, "a flush asks one copy", NULL)                                                         \
+    X(234, "writes are acknowledged below min_copies", NULL)                                      \
+    X(235, "an older version that wins keeps its sequence", "newest_unreadable")                  \
+    X(236, "a watermark is sent before reconcile has ended", NULL)                                \
+    X(237, "what a copy acknowledged before its machine restarted counts", NULL)                  \
+    X(238, "a copy that lost what it had is told that it is in sync", NULL)                       \
+    X(239, "a new group counts a copy as told that was not asked", NULL)                          \
+    X(241, "a copy that fails while it is being added is not required any more", NULL)            \
+    X(242, "what a copy lost with its power it never had", "newest_unreadable_and_lost")
 
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \

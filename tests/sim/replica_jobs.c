@@ -283,6 +283,10 @@ static void copying_listed(uint32_t index, uint8_t copy, const struct message *m
                   : cell->sequence > copying->above)
             copying->wanted |= (uint8_t)(1u << block);
     }
+    if (aside && rig.forgetful) {
+        copying->wanted = 0;
+        rig.forgetful = false;
+    }
     if (aside)
         copying->listed_aside = true;
     else

@@ -183,7 +183,8 @@ struct settling {
 };
 
 struct owner {
-    bool up, force, forced;
+    bool up, force;
+    uint8_t near; /* The copy that it reads from if it may. */
     enum owner_state state;
     uint32_t life, requests;
     uint64_t paused_until;
@@ -228,15 +229,18 @@ struct rig {
     uint64_t faults_until, ends;
     uint32_t copies, min_copies, rot_left, wipes_left;
     uint64_t kinds; /* Of faults that are on. */
+    bool forgetful; /* Whoever copies next does not hear of what is set aside. */
     bool quiet;     /* A story: no faults and no clients but those it asks for. */
     bool verbose;
     bool blocked[RIG_NODES][RIG_NODES];
+    uint64_t late[RIG_NODES][RIG_NODES]; /* What goes this way comes no sooner. */
     struct register_ meta;
     struct false_store stores[RIG_STORES];
     struct owner owners[RIG_OWNERS];
     /* What was promised. */
     uint64_t acked[RIG_BLOCKS];
     uint64_t flushed[RIG_BLOCKS];
+    uint32_t flushed_value[RIG_BLOCKS]; /* A story's. */
     bool rotted[RIG_BLOCKS];
     uint64_t acked_epoch[RIG_BLOCKS];
     uint32_t era_count[RIG_BLOCKS];
@@ -255,6 +259,8 @@ extern struct rig rig;
 
 /* replica_world.c */
 void rig_start(uint64_t seed);
+/* A world in which nothing happens but what a story tells: so many copies, nobody up but stores. */
+void rig_start_story(uint32_t copies);
 /* Until that time, or a fault. */
 void rig_run(uint64_t until);
 void rig_at(uint64_t delay, enum event_kind kind, uint8_t node, uint32_t life, uint32_t detail);
@@ -314,7 +320,7 @@ void fault_event(void);
 /* replica_story.c */
 struct story {
     const char *name;
-    void (*tell)(void);
+    void (*tell)(void); /* rig.fault says what was wrong. */
 };
 extern const struct story stories[];
 extern const uint32_t story_count;

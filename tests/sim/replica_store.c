@@ -217,7 +217,7 @@ static void apply_role(struct false_store *store, const struct message *message)
         return;
     part->generation = MAX(part->generation, message->generation);
     if (message->role == REPLICA_IN_SYNC) {
-        if (message->generation < part->role_generation)
+        if (message->generation < part->role_generation && !MUTANT(218))
             return;
         part->role = REPLICA_IN_SYNC;
         part->watermark = MAX(part->watermark, message->watermark);
@@ -261,10 +261,10 @@ static void take_effect(uint32_t index, const struct message *message)
         break;
     default: break;
     }
-    static const char *const names[] = {[MESSAGE_FENCE] = "fence",   [MESSAGE_ROLE] = "role",
-                                        [MESSAGE_FLUSH] = "flush",   [MESSAGE_WRITE] = "write",
-                                        [MESSAGE_RESYNC] = "resync", [MESSAGE_REPAIR] = "repair",
-                                        [MESSAGE_WATERMARK] = "watermark"};
+    static const char *const names[] = {
+        [MESSAGE_FENCE] = "fence",        [MESSAGE_ROLE] = "role",     [MESSAGE_FLUSH] = "flush",
+        [MESSAGE_WRITE] = "write",        [MESSAGE_RESYNC] = "resync", [MESSAGE_REPAIR] = "repair",
+        [MESSAGE_WATERMARK] = "watermark"};
     if (rig.verbose && message->kind != MESSAGE_READ && message->kind != MESSAGE_LIST)
         rig_say("store %u: %s of epoch %llu generation %u: block %u sequence %llx role %u "
                 "watermark %llx; has role %u watermark %llx heard %llx",

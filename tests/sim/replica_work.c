@@ -22,7 +22,7 @@ static void read_ask(uint32_t index, struct op *op)
     op->asked = owner_clock(owner);
     op->held = false;
     op->hedged = false;
-    op->copy = replica_read_choose(&owner->replica, (uint8_t)(index % 3), op->tried);
+    op->copy = replica_read_choose(&owner->replica, owner->near, op->tried);
     if (op->copy == REPLICA_COPIES_MAX) {
         op->tried = op->bad;
         return;
@@ -272,10 +272,12 @@ void work_tick(uint32_t index)
         struct op *op = &owner->ops[i];
         if (op->kind != OP_READ || op->held)
             continue;
-        if (now - op->asked >= rig.resend)
+        if (now - op->asked >= rig.resend) {
+            if (op->copy < REPLICA_COPIES_MAX)
+                op->tried |= (uint8_t)(1u << op->copy);
             read_ask(index, op);
-        else if (!op->hedged && op->copy < REPLICA_COPIES_MAX &&
-                 now - op->asked >= replica_hedge_ns(&owner->replica, op->copy))
+        } else if (!op->hedged && op->copy < REPLICA_COPIES_MAX &&
+                   now - op->asked >= replica_hedge_ns(&owner->replica, op->copy))
             read_hedge(index, op);
     }
 }

@@ -137,7 +137,9 @@ void rig_send(const struct message *message)
     uint64_t mean = rig.net_us;
     if (message->to == RIG_META && rig.now < rig.meta.slow_until)
         mean *= 20;
-    rig_at(20 + rig_delay(mean), EVENT_MESSAGE, message->to, 0, message_take(message));
+    uint64_t late = rig.late[message->from][message->to];
+    uint64_t delay = MAX(20 + rig_delay(mean), late - MIN(late, rig.now));
+    rig_at(delay, EVENT_MESSAGE, message->to, 0, message_take(message));
     if (rig_chance(rig.repeat_ppm))
         rig_at(20 + rig_delay(rig.net_us * 6), EVENT_MESSAGE, message->to, 0,
                message_take(message));
@@ -250,7 +252,7 @@ static void draw_world(void)
     rig.ends = rig.faults_until + 900000;
 }
 
-void rig_start(uint64_t seed)
+static void clear(uint64_t seed)
 {
     struct rig_counts counts = rig.counts;
     bool verbose = rig.verbose;
@@ -266,7 +268,10 @@ void rig_start(uint64_t seed)
     rig.counts = counts;
     rig.verbose = verbose;
     rig.prng.state = seed * 0x9e3779b97f4a7c15u;
-    draw_world();
+}
+
+static void populate(void)
+{
     rig.meta.holder = -1;
     for (uint32_t i = 0; i < rig.copies; i++)
         rig.meta.record.members[i] =
@@ -276,11 +281,33 @@ void rig_start(uint64_t seed)
         store_up(i);
     }
     for (uint32_t i = 0; i < RIG_OWNERS; i++) {
-        rig.owners[i].drift_ppm = (int64_t)rig_below(40000) - 20000;
+        rig.owners[i].drift_ppm = rig.quiet ? 0 : (int64_t)rig_below(40000) - 20000;
+        rig.owners[i].near = (uint8_t)i;
         rig.owners[i].offset = 1 + rig_below(1000000);
-        rig_at(rig_below(30000), EVENT_OWNER_UP, node_of_owner(i), 0, 0);
     }
+}
+
+void rig_start(uint64_t seed)
+{
+    clear(seed);
+    draw_world();
+    populate();
+    for (uint32_t i = 0; i < RIG_OWNERS; i++)
+        rig_at(rig_below(30000), EVENT_OWNER_UP, node_of_owner(i), 0, 0);
     rig_at(20000 + rig_below(50000), EVENT_FAULT, 0, 0, 0);
+}
+
+void rig_start_story(uint32_t copies)
+{
+    clear(1);
+    draw_world();
+    rig.copies = copies;
+    rig.min_copies = copies > 2 ? 2 : 1;
+    rig.quiet = true;
+    rig.drop_ppm = rig.repeat_ppm = 0;
+    rig.net_us = rig.disk_us = 50;
+    rig.resend = 6000;
+    populate();
 }
 
 static void run_event(const struct event *event)
