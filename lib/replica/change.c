@@ -161,6 +161,7 @@ static void apply_catching_up(struct replica *replica, struct replica_copy *copy
 {
     copy->added = replica->generation;
     copy->flushed = 0;
+    copy->flushed_to = 0;
     copy->flush_token = 0;
     copy->failed = false;
     copy->lost = false;
@@ -177,7 +178,9 @@ static void apply_in_sync(struct replica *replica, struct replica_copy *copy, ui
     copy->catches = REPLICA_NOT_CATCHING;
     copy->attempts = 0;
     copy->evicted = false;
-    replica_ask_role(copy, REPLICA_IN_SYNC, now);
+    /* If its machine restarted while that was under way it goes again, and is told nothing. */
+    if (!copy->lost || MUTANT(238))
+        replica_ask_role(copy, REPLICA_IN_SYNC, now);
     if (copy->replaces < REPLICA_COPIES_MAX && copy->replaces != copy_index(replica, copy))
         replica->copies[copy->replaces].leaving = true;
     copy->replaces = copy_index(replica, copy);

@@ -121,6 +121,7 @@ static void lose(struct replica *replica, struct replica_copy *copy, uint64_t no
 {
     copy->lost = true;
     copy->flushed = 0;
+    copy->flushed_to = 0;
     /* Least of all is it told its role: the watermark in that would cover what it lost. */
     copy->todo &= TODO_FENCE;
     /* Nobody kept it: whoever was told "done" must not go on as if it were so. */

@@ -25,15 +25,26 @@ void replica_flush_kick(struct replica *replica)
     }
 }
 
+uint64_t replica_flushed_to(const struct replica *replica)
+{
+    return replica->flushed_to;
+}
+
 void replica_flush_evaluate(struct replica *replica)
 {
     uint8_t copies = flush_copies(replica);
     if (replica_in_sync(replica) == 0)
         return;
     uint64_t flushed = UINT64_MAX;
+    uint64_t flushed_to = UINT64_MAX;
     EACH_COPY(replica, copy)
-    if ((copies & copy_bit(replica, copy)) != 0)
+    {
+        if ((copies & copy_bit(replica, copy)) == 0)
+            continue;
         flushed = MIN(flushed, copy->flushed);
+        flushed_to = MIN(flushed_to, copy->flushed_to);
+    }
+    replica->flushed_to = MAX(replica->flushed_to, flushed_to);
     struct list *next;
     for (struct list *node = replica->flushes.next; node != &replica->flushes; node = next) {
         next = node->next;
@@ -81,6 +92,7 @@ void replica_flushed(struct replica *replica, uint8_t index, uint64_t token, uin
         return;
     copy->flush_token = 0;
     copy->flushed = copy->flushing;
+    copy->flushed_to = copy->flushing_to;
     replica_mark_well(replica, copy);
     if (copy->catches == REPLICA_SEALING)
         sealed(replica, copy, set_aside, now);
@@ -97,8 +109,8 @@ void replica_flush_tick(struct replica *replica, uint64_t now)
             continue;
         if (now - MIN(now, copy->flush_ns) >= replica->options.copy_timeout_ns)
             replica_mark_failed(replica, copy, now);
-        else if (replica->options.resend_ns != 0 &&
-                 now - MIN(now, copy->resent_ns) >= replica->options.resend_ns)
+        if (copy->flush_token != 0 && replica->options.resend_ns != 0 &&
+            now - MIN(now, copy->resent_ns) >= replica->options.resend_ns)
             copy->todo |= TODO_FLUSH;
     }
     if (replica->phase != REPLICA_ACTIVE || now < replica->flush_at_ns)

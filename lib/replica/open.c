@@ -139,7 +139,7 @@ void replica_bearing_step(struct replica *replica, uint64_t now)
     bool waited = now - MIN(now, asked_ns) >= replica->options.copy_timeout_ns;
     if (told == 0 || (told != asked && !waited))
         return;
-    replica->floor = replica->newest;
+    replica->settled = true;
     shrink(replica, told, now);
 }
 
@@ -159,6 +159,6 @@ void replica_reconciled(struct replica *replica, uint32_t attempt, bool complete
         return;
     }
     replica->newest = MAX(replica->newest, sequence);
-    replica->floor = replica->newest;
+    replica->settled = true;
     replica_activate(replica, now);
 }

@@ -116,8 +116,9 @@ static void tick_copy(struct replica *replica, struct replica_copy *copy, uint64
     if (again && owes_role)
         copy->todo |= TODO_ROLE;
     bool hears = (replica_targets(replica) & copy_bit(replica, copy)) != 0;
-    if (replica->phase == REPLICA_ACTIVE && hears && now - copy->told_ns >= options->idle_ns &&
-        copy->told < replica_watermark(replica))
+    bool news = copy->told < replica_watermark(replica) || copy->told_flushed < replica->flushed_to;
+    if (replica->phase == REPLICA_ACTIVE && hears && news && !MUTANT(243) &&
+        now - copy->told_ns >= options->idle_ns)
         copy->todo |= TODO_WATERMARK;
 }
 
@@ -156,7 +157,7 @@ static bool busy(const struct replica *replica)
             continue; /* It connects, or is dropped: both are events. */
         if (copy->state != REPLICA_IN_SYNC || copy->untold || !copy->connected ||
             copy->flushed < replica->done || copy->told < replica_watermark(replica) ||
-            copy->slow_ns != 0 || copy->demoted)
+            copy->told_flushed < replica->flushed_to || copy->slow_ns != 0 || copy->demoted)
             return true;
     }
     return false;
@@ -208,6 +209,7 @@ static void next_flush(struct replica *replica, struct replica_copy *copy,
     if (copy->flush_token == 0) {
         copy->flush_token = ++replica->flush_tokens;
         copy->flushing = replica->done;
+        copy->flushing_to = replica_watermark(replica);
         copy->flush_ns = now;
     }
     action->token = copy->flush_token;
@@ -229,6 +231,7 @@ static bool next_of_copy(struct replica *replica, struct replica_copy *copy,
     action->copy = copy_index(replica, copy);
     action->generation = replica->generation;
     action->watermark = replica_watermark(replica);
+    action->flushed = replica->flushed_to;
     copy->resent_ns = now;
     switch (action->kind) {
     case REPLICA_DO_ROLE:
@@ -248,6 +251,7 @@ static bool next_of_copy(struct replica *replica, struct replica_copy *copy,
     case REPLICA_DO_FLUSH: next_flush(replica, copy, action, now); break;
     case REPLICA_DO_WATERMARK:
         copy->told = action->watermark;
+        copy->told_flushed = action->flushed;
         copy->told_ns = now;
         break;
     default: break;

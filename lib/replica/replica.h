@@ -139,8 +139,9 @@ struct replica_flush {
 enum replica_do {
     /* Send FENCE(epoch) to `copy`. Answer: replica_fenced(). */
     REPLICA_DO_FENCE,
-    /* Send ROLE(role, generation, watermark) to `copy`. Answer: replica_role_told(). A store sets
-     * aside what is above max(watermark, heard) once per generation, whatever comes twice. */
+    /* Send ROLE(role, generation, watermark, flushed) to `copy`. Answer: replica_role_told(). To
+     * catch up a store first sets aside all that is above the newest `flushed` that it was ever
+     * told; once per generation, however often it is asked. */
     REPLICA_DO_ROLE,
     /* Replace the record, if its epoch is `record.epoch` and its generation record.generation - 1.
      * Outcome: replica_transacted() with what the record is now (read it if it was refused), or
@@ -160,7 +161,7 @@ enum replica_do {
     REPLICA_DO_STOP,
     /* Send FLUSH to `copy`. Answer: replica_flushed(), with `token`. */
     REPLICA_DO_FLUSH,
-    /* Send the watermark to `copy`: no write has carried it. No answer is looked at. */
+    /* Send watermark and flushed to `copy`: no write has carried them. No answer is looked at. */
     REPLICA_DO_WATERMARK,
     /* Send `write` to `copies`. Answers: replica_write_told(). */
     REPLICA_DO_SEND,
@@ -186,6 +187,7 @@ struct replica_action {
     uint32_t attempt; /* RECONCILE, RESYNC. */
     uint64_t above;
     uint64_t watermark;
+    uint64_t flushed; /* As replica_flushed_to(). */
     uint64_t token;
     struct replica_write *write;
     struct replica_flush *flush;
@@ -250,6 +252,9 @@ struct replica_copy {
     uint64_t deviation_ns;
     uint64_t flushed; /* What of `done` is durable there; 0: not even what it began with. */
     uint64_t flushing;
+    uint64_t flushed_to; /* The watermark when the last flush that it answered was sent. */
+    uint64_t flushing_to;
+    uint64_t told_flushed;
     uint64_t flush_token; /* Of the flush under way; 0: none. */
     uint64_t flush_ns;    /* Since when it is owed. */
     uint64_t sampled_ns;
@@ -266,15 +271,16 @@ struct replica {
     uint64_t answer_from_ns; /* Nor before this. */
     uint64_t began_ns;
     uint64_t ticked_ns;
-    uint64_t floor;  /* Everything up to here is settled; 0 before reconcile has ended. */
-    uint64_t newest; /* Sequence started. */
-    uint64_t done;   /* Writes done, and 1: what a flush must cover. */
+    uint64_t newest;     /* Sequence started. */
+    uint64_t done;       /* Writes done, and 1: what a flush must cover. */
+    uint64_t flushed_to; /* Of the group. */
     uint64_t flush_wanted;
     uint64_t flush_at_ns;
     uint64_t flush_tokens;
     uint64_t transact_at_ns;
     uint32_t attempt;
     uint32_t attempts;
+    bool settled;     /* Reconcile has ended: there may be a watermark. */
     bool transacting; /* Its outcome is not known. */
     uint16_t todo;
     struct replica_record next;
@@ -390,6 +396,13 @@ void replica_write_cancel(struct replica *replica, struct replica_write *write);
 
 /* Every write of the group up to this is done, or never was. Rides on writes. */
 uint64_t replica_watermark(const struct replica *replica);
+/*
+ * Every write of the group up to this is durable on every copy in sync: no loss of power undoes it.
+ * A store keeps the newest that it was told, durably, in every role. What it has above that may
+ * have been lost by all others while it was away, whatever its watermark says, so a copy that
+ * catches up sets it aside (it is taken back unsent where it is still the same).
+ */
+uint64_t replica_flushed_to(const struct replica *replica);
 
 /* Covers every write that was done before. */
 void replica_flush_start(struct replica *replica, struct replica_flush *flush, uint64_t now);

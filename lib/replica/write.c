@@ -18,7 +18,7 @@ uint8_t replica_required(const struct replica *replica)
 
 uint64_t replica_watermark(const struct replica *replica)
 {
-    if (replica->floor == 0)
+    if (!replica->settled)
         return MUTANT(236) ? replica->newest : 0;
     if (list_empty(&replica->writes))
         return replica->newest;

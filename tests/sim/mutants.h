@@ -220,7 +220,9 @@
     X(238, "a copy that lost what it had is told that it is in sync", NULL)                       \
     X(239, "a new group counts a copy as told that was not asked", NULL)                          \
     X(241, "a copy that fails while it is being added is not required any more", NULL)            \
-    X(242, "what a copy lost with its power it never had", "newest_unreadable_and_lost")
+    X(242, "what a copy lost with its power it never had", "newest_unreadable_and_lost")          \
+    X(243, "no watermark is sent when no write carries it", NULL)                                 \
+    X(244, "a copy that was away trusts its watermark, though others lost their power", NULL)
 
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \

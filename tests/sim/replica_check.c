@@ -177,6 +177,11 @@ void check_end(void)
         uint32_t store = (uint32_t)member->store - 1;
         if (member->state != REPLICA_IN_SYNC || rig.stores[store].live.role != REPLICA_IN_SYNC)
             rig_fail("I8: copy %u is not in sync, and nothing hinders it", i);
+        for (uint32_t block = 0; block < RIG_BLOCKS; block++) {
+            if (rig.stores[store].live.watermark < rig.acked[block])
+                rig_fail("I8: at rest, and copy %u was not told that block %u is settled", i,
+                         block);
+        }
         if (first == RIG_STORES)
             first = store;
         else

@@ -72,7 +72,7 @@ void owner_up(uint32_t index)
     struct owner *owner = &rig.owners[index];
     struct replica_options options = {
         .min_copies = (uint8_t)rig.min_copies,
-        .grace_ns = 4000,
+        .grace_ns = 12000,
         .copy_timeout_ns = rig.copy_timeout,
         .fence_timeout_ns = rig.fence_timeout,
         .resend_ns = rig.resend,
@@ -137,6 +137,7 @@ static void perform(uint32_t index, const struct replica_action *action)
         struct message message = owner_words(index, kinds[action->kind], action->copy);
         message.generation = action->generation;
         message.watermark = action->watermark;
+        message.flushed = action->flushed;
         message.role = action->role;
         message.token = action->token;
         owner_send(index, action->copy, &message);

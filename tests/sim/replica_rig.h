@@ -94,7 +94,7 @@ struct message {
     uint32_t session;
     uint32_t generation, answered_generation;
     uint32_t request;
-    uint64_t epoch, watermark, token, boot, sent;
+    uint64_t epoch, watermark, flushed, token, boot, sent;
     struct cell cell;
     union {
         struct cell cells[RIG_BLOCKS];
@@ -115,8 +115,9 @@ enum event_kind {
 /* --- A store --------------------------------------------------------------------------------- */
 
 struct part {
-    uint64_t fence, watermark, heard;
-    uint64_t boot; /* When it was last told that it is in sync. */
+    uint64_t fence, watermark;
+    uint64_t settled; /* Told to be durable on all in sync. */
+    uint64_t boot;    /* When it was last told that it is in sync. */
     uint32_t generation, role_generation;
     uint8_t role;
     struct cell cells[RIG_BLOCKS];
@@ -132,6 +133,7 @@ struct false_store {
     uint32_t life;
     uint64_t boot;
     uint32_t sessions[RIG_OWNERS];
+    uint64_t greeted[RIG_OWNERS];
     uint32_t session_last;
     struct part live, durable;
     struct record log[RIG_LOG];

@@ -63,6 +63,7 @@ void store_kill(uint32_t index, bool power)
     store->broken = false;
     memset(store->disk_busy, 0, sizeof store->disk_busy);
     memset(store->sessions, 0, sizeof store->sessions);
+    memset(store->greeted, 0, sizeof store->greeted);
     if (power) {
         rig.counts.power_cuts++;
         power_cut(store);
@@ -186,17 +187,18 @@ static void apply_write(struct false_store *store, const struct message *message
         set_cell(store, message->block, *given);
 }
 
-static void hear(struct part *part, uint64_t watermark)
+static void hear(struct part *part, const struct message *message)
 {
     if (part->role == REPLICA_IN_SYNC || MUTANT(215))
-        part->watermark = MAX(part->watermark, watermark);
-    else if (part->role == REPLICA_CATCHING_UP)
-        part->heard = MAX(part->heard, watermark);
+        part->watermark = MAX(part->watermark, message->watermark);
+    part->settled = MAX(part->settled, message->flushed);
 }
 
+/* Whatever its watermark says: what is above `settled` may have gone with the power of all others
+ * while this copy was away. */
 static void set_aside(struct part *part)
 {
-    uint64_t known = MAX(part->watermark, part->heard);
+    uint64_t known = MUTANT(244) ? MAX(part->watermark, part->settled) : part->settled;
     for (uint32_t i = 0; i < RIG_BLOCKS; i++) {
         struct cell *cell = &part->cells[i];
         if (cell->sequence <= known || MUTANT(217))
@@ -220,7 +222,7 @@ static void apply_role(struct false_store *store, const struct message *message)
         if (message->generation < part->role_generation && !MUTANT(218))
             return;
         part->role = REPLICA_IN_SYNC;
-        part->watermark = MAX(part->watermark, message->watermark);
+        hear(part, message);
         part->boot = store->boot;
     } else if (message->generation > part->role_generation || MUTANT(213)) {
         /* Once per generation, however often it is asked. */
@@ -251,13 +253,13 @@ static void take_effect(uint32_t index, const struct message *message)
         part->generation = MAX(part->generation, message->generation);
         apply_write(store, message);
         if (message->kind == MESSAGE_WRITE)
-            hear(part, message->watermark);
+            hear(part, message);
         if (message->fua)
             make_durable(store);
         break;
     case MESSAGE_WATERMARK:
         part->generation = MAX(part->generation, message->generation);
-        hear(part, message->watermark);
+        hear(part, message);
         break;
     default: break;
     }
@@ -267,11 +269,11 @@ static void take_effect(uint32_t index, const struct message *message)
         [MESSAGE_WATERMARK] = "watermark"};
     if (rig.verbose && message->kind != MESSAGE_READ && message->kind != MESSAGE_LIST)
         rig_say("store %u: %s of epoch %llu generation %u: block %u sequence %llx role %u "
-                "watermark %llx; has role %u watermark %llx heard %llx",
+                "watermark %llx; has role %u watermark %llx settled %llx",
                 index, names[message->kind], (unsigned long long)message->epoch,
                 message->generation, message->block, (unsigned long long)message->cell.sequence,
                 message->role, (unsigned long long)message->watermark, part->role,
-                (unsigned long long)part->watermark, (unsigned long long)part->heard);
+                (unsigned long long)part->watermark, (unsigned long long)part->settled);
     if (part->watermark < watermark)
         rig_fail("I2: the watermark of store %u fell", index);
 }
@@ -285,9 +287,13 @@ void store_message(uint32_t index, const struct message *message)
     if (!store->up)
         return;
     if (message->kind == MESSAGE_HELLO) {
-        /* A session that the owner did not hear of yet goes on. */
-        if (message->session != store->sessions[owner] || message->session == 0)
+        /* Greeted once each time, whatever comes twice or late. */
+        uint64_t greeting = (uint64_t)message->life << 32 | message->request;
+        if (greeting < store->greeted[owner])
+            return;
+        if (greeting > store->greeted[owner])
             store->sessions[owner] = ++store->session_last + 1000 * (store->life + 1);
+        store->greeted[owner] = greeting;
         struct message welcome = *message;
         welcome.session = store->sessions[owner];
         answer(index, &welcome, STATUS_OK);

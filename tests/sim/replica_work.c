@@ -142,6 +142,8 @@ void work_written(uint32_t index, struct replica_write *write, int result)
         return;
     rig.counts.acked++;
     rig.history[op->history].ended = rig.now;
+    rig_say("owner %u: wrote block %u: value %u, sequence %llx, since %llu", index, op->block,
+            op->value, (unsigned long long)write->sequence, (unsigned long long)op->begun);
     if (write->sequence > rig.acked[op->block]) {
         rig.acked[op->block] = write->sequence;
         rig.acked_epoch[op->block] = rig.owners[index].replica.epoch;
@@ -199,6 +201,8 @@ static void read_verdict(uint32_t index, struct op *op)
         return;
     read_repair(index, op);
     rig.counts.reads++;
+    rig_say("owner %u: read block %u: value %u, sequence %llx, since %llu", index, op->block,
+            op->cell.value, (unsigned long long)op->cell.sequence, (unsigned long long)op->begun);
     rig.history[op->history].value = op->cell.value;
     rig.history[op->history].ended = rig.now;
     rig.history_used[op->history] = true;
