@@ -57,11 +57,17 @@ void replica_read_ended(struct replica *replica, uint8_t index, uint64_t took_ns
         replica_sample(copy, took_ns, replica->ticked_ns);
 }
 
+bool replica_may_copy_from(const struct replica *replica, uint8_t index, uint32_t generation)
+{
+    const struct replica_copy *copy = &replica->copies[index];
+    return copy->state == REPLICA_IN_SYNC && !copy->lost &&
+           replica_counts(replica, index, generation);
+}
+
 enum replica_verdict replica_read_told(const struct replica *replica, uint8_t index,
                                        uint32_t generation, uint64_t now)
 {
-    const struct replica_copy *copy = &replica->copies[index];
-    if (copy->state != REPLICA_IN_SYNC || copy->lost || !replica_counts(replica, index, generation))
+    if (!replica_may_copy_from(replica, index, generation))
         return REPLICA_READ_AGAIN;
     return replica_may_answer(replica, now) ? REPLICA_READ_ANSWER : REPLICA_READ_HOLD;
 }

@@ -424,7 +424,10 @@ enum replica_verdict replica_read_told(const struct replica *replica, uint8_t co
                                        uint32_t generation, uint64_t now);
 /* Ask a second copy when the first has not answered for so long. */
 uint64_t replica_hedge_ns(const struct replica *replica, uint8_t copy);
-/* Whether an answer of this copy to a request of that generation counts: lists, repairs. */
+/* Whether what this copy answered, with the blocks in hand, may be copied to another: it is in
+ * sync, and has lost nothing since it was asked. Of lists and reads from a source, each time. */
+bool replica_may_copy_from(const struct replica *replica, uint8_t copy, uint32_t generation);
+/* Whether any other answer of this copy to a request of that generation counts. */
 bool replica_counts(const struct replica *replica, uint8_t copy, uint32_t generation);
 
 /* --- For status, and for who checks ----------------------------------------------------------- */

@@ -11,6 +11,7 @@
 void replica_sample(struct replica_copy *copy, uint64_t took_ns, uint64_t now)
 {
     copy->sampled_ns = now;
+    took_ns = MAX(took_ns, 1u); /* 0 means that nothing is known. */
     if (copy->latency_ns == 0) {
         copy->latency_ns = took_ns;
         copy->deviation_ns = took_ns / 2;

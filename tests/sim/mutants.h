@@ -177,6 +177,8 @@
     X(269, "a copy is begun of a group that nobody has")
 /* 200 .. 249: copies. X(number, what the bug does, the story that catches it). A rule of protocol.md
  * section 13 each up to 221; then the rest of what the design marks, and what building it found.
+/* 200 .. 249: copies. X(number, what the bug does, the story that catches it). Up to 221 each is a
+ * rule of the protocol as it was modelled; then what else it marks, and what building it found.
  * Where the rule is a store's, its owner's or the metadata's, the false ones have the bug. */
 #define REPLICA_MUTANTS(X)                                                                        \
     X(200, "acknowledge by majority, without a transaction", NULL)                                \
@@ -187,7 +189,7 @@
     X(205, "a forced takeover fences those in sync only, and waits for nobody", "unreached_copy") \
     X(206, "an acknowledgement of an older membership counts", NULL)                              \
     X(207, "a late list or role answer counts", NULL)                                             \
-    X(208, "the owner ignores its own lease bound", "reads_past_the_bound")                       \
+    X(208, "the owner ignores its lease bound", "reads_past_the_bound")                           \
     X(209, "resync copies what was set aside, not what is above the watermark", NULL)             \
     X(210, "reads during a write that is under way", NULL)                                        \
     X(211, "what is set aside counts as never written", NULL)                                     \
@@ -222,7 +224,8 @@
     X(241, "a copy that fails while it is being added is not required any more", NULL)            \
     X(242, "what a copy lost with its power it never had", "newest_unreadable_and_lost")          \
     X(243, "no watermark is sent when no write carries it", NULL)                                 \
-    X(244, "a copy that was away trusts its watermark, though others lost their power", NULL)
+    X(244, "a copy that was away trusts its watermark", NULL)                                     \
+    X(245, "what a copy lost is copied from it", NULL)
 
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \

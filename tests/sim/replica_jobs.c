@@ -10,7 +10,7 @@ static bool patience(uint64_t since, uint64_t now, uint64_t limit)
     return now - MIN(now, since) >= limit;
 }
 
-/* --- Reconcile ---------------------------------------------------------------------------------- */
+/* --- Reconcile -------------------------------------------------------------------------------- */
 
 enum settle_stage { SETTLE_LISTING, SETTLE_READING, SETTLE_WRITING };
 
@@ -216,7 +216,7 @@ void settle_tick(uint32_t index)
         settle_read(index);
 }
 
-/* --- Copying ------------------------------------------------------------------------------------ */
+/* --- Copying ---------------------------------------------------------------------------------- */
 
 static void copying_ask(uint32_t index, uint8_t copy)
 {
@@ -324,7 +324,8 @@ static void copying_answer(uint32_t index, uint8_t from, uint8_t copy,
         bool same = message->request == copying->request || MUTANT(207);
         if (message->status != STATUS_OK)
             return;
-        if (!copying->listed && same && owner->replica.copies[from].state == REPLICA_IN_SYNC)
+        if (!copying->listed && same &&
+            replica_may_copy_from(&owner->replica, from, message->generation))
             copying_listed(index, copy, message, false);
         else if (!copying->listed_aside && from == copy &&
                  (message->request == copying->aside_request || MUTANT(207)))
@@ -334,7 +335,8 @@ static void copying_answer(uint32_t index, uint8_t from, uint8_t copy,
     if (message->request != copying->request)
         return;
     copying->progress = owner_clock(owner);
-    if (message->of == MESSAGE_READ && copying->reading && from == copying->source) {
+    if (message->of == MESSAGE_READ && copying->reading && from == copying->source &&
+        (replica_may_copy_from(&owner->replica, from, message->generation) || MUTANT(245))) {
         if (message->status == STATUS_BAD) {
             copying_bad(index, copy, message);
         } else if (message->status == STATUS_OK) {

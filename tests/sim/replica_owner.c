@@ -36,7 +36,7 @@ void owner_send(uint32_t index, uint8_t copy, struct message *message)
     rig_send(message);
 }
 
-/* --- Its life ----------------------------------------------------------------------------------- */
+/* --- Its life --------------------------------------------------------------------------------- */
 
 static void forget(struct owner *owner, uint32_t index)
 {
@@ -108,7 +108,7 @@ static void session_ended(uint32_t index, int reason)
     begin_again(index, 10000 + rig_below(60000));
 }
 
-/* --- What the machine asks for -------------------------------------------------------------------- */
+/* --- What the machine asks for ---------------------------------------------------------------- */
 
 static void transact(uint32_t index)
 {
@@ -189,7 +189,7 @@ void owner_perform(uint32_t index)
     }
 }
 
-/* --- What it hears --------------------------------------------------------------------------------- */
+/* --- What it hears ---------------------------------------------------------------------------- */
 
 static void granted(uint32_t index, const struct message *message)
 {
@@ -323,7 +323,7 @@ void owner_message(uint32_t index, const struct message *message)
     owner_perform(index);
 }
 
-/* --- Time passes ------------------------------------------------------------------------------------ */
+/* --- Time passes ------------------------------------------------------------------------------ */
 
 static void acquire(uint32_t index)
 {

@@ -112,7 +112,7 @@ enum event_kind {
     EVENT_FAULT,
 };
 
-/* --- A store --------------------------------------------------------------------------------- */
+/* --- A store ---------------------------------------------------------------------------------- */
 
 struct part {
     uint64_t fence, watermark;
@@ -205,7 +205,7 @@ struct owner {
     struct settling settling;
 };
 
-/* --- The metadata ------------------------------------------------------------------------------ */
+/* --- The metadata ----------------------------------------------------------------------------- */
 
 struct register_ {
     struct replica_record record;
@@ -216,7 +216,7 @@ struct register_ {
     uint64_t down_until, slow_until;
 };
 
-/* --- All of it ---------------------------------------------------------------------------------- */
+/* --- All of it -------------------------------------------------------------------------------- */
 
 struct rig_counts {
     uint64_t seeds, events, acked, reads, flushes, epochs, generations, converged, eio, power_cuts,

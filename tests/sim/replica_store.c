@@ -8,7 +8,7 @@
 
 #include "sim/replica_rig.h"
 
-/* --- What is durable --------------------------------------------------------------------------- */
+/* --- What is durable -------------------------------------------------------------------------- */
 
 static void make_durable(struct false_store *store)
 {
@@ -92,7 +92,7 @@ void store_up(uint32_t index)
     rig.stores[index].up = true;
 }
 
-/* --- Answers ------------------------------------------------------------------------------------ */
+/* --- Answers ---------------------------------------------------------------------------------- */
 
 static void answer(uint32_t index, const struct message *request, enum message_status status)
 {
@@ -132,7 +132,7 @@ static void answer(uint32_t index, const struct message *request, enum message_s
     rig_send(&message);
 }
 
-/* --- Rules -------------------------------------------------------------------------------------- */
+/* --- Rules ------------------------------------------------------------------------------------ */
 
 static bool epoch_is_right(const struct part *part, uint64_t epoch)
 {
@@ -278,7 +278,7 @@ static void take_effect(uint32_t index, const struct message *message)
         rig_fail("I2: the watermark of store %u fell", index);
 }
 
-/* --- In and out --------------------------------------------------------------------------------- */
+/* --- In and out ------------------------------------------------------------------------------- */
 
 void store_message(uint32_t index, const struct message *message)
 {

@@ -113,7 +113,7 @@ void work_event(uint32_t index)
     owner_perform(index);
 }
 
-/* --- Writes and flushes ------------------------------------------------------------------------- */
+/* --- Writes and flushes ----------------------------------------------------------------------- */
 
 void work_send(uint32_t index, const struct replica_action *action)
 {
@@ -173,7 +173,7 @@ void work_flushed(uint32_t index, struct replica_flush *flush, int result)
     check_copies("a flush");
 }
 
-/* --- Reads ---------------------------------------------------------------------------------------- */
+/* --- Reads ------------------------------------------------------------------------------------ */
 
 static void read_repair(uint32_t index, const struct op *op)
 {

@@ -8,7 +8,7 @@
 
 struct rig rig;
 
-/* --- Chance and speech ----------------------------------------------------------------------- */
+/* --- Chance and speech ------------------------------------------------------------------------ */
 
 uint64_t rig_below(uint64_t limit)
 {
@@ -145,7 +145,7 @@ void rig_send(const struct message *message)
                message_take(message));
 }
 
-/* --- The metadata ------------------------------------------------------------------------------ */
+/* --- The metadata ----------------------------------------------------------------------------- */
 
 static bool grant(const struct message *message, uint32_t owner)
 {
@@ -229,7 +229,7 @@ static void meta_message(const struct message *message)
     rig_send(&answer);
 }
 
-/* --- One seed ----------------------------------------------------------------------------------- */
+/* --- One seed --------------------------------------------------------------------------------- */
 
 static void draw_world(void)
 {
@@ -310,11 +310,38 @@ void rig_start_story(uint32_t copies)
     populate();
 }
 
+static void run_message(uint8_t node, uint32_t index)
+{
+    struct message message = messages[index];
+    messages_free[message_free_count++] = index;
+    if (node == RIG_META) {
+        meta_message(&message);
+    } else if (node < node_of_owner(0)) {
+        store_message(node - node_of_store(0), &message);
+    } else {
+        uint32_t owner = node - node_of_owner(0);
+        if (rig.owners[owner].up && message.life == rig.owners[owner].life)
+            owner_message(owner, &message);
+    }
+}
+
+static void run_owner(const struct event *event)
+{
+    uint32_t index = event->node - node_of_owner(0);
+    const struct owner *owner = &rig.owners[index];
+    if (owner->life != event->life)
+        return;
+    if (event->kind == EVENT_OWNER_UP)
+        owner_up(index);
+    else if (owner->up && event->kind == EVENT_TICK)
+        owner_tick(index);
+    else if (owner->up && event->kind == EVENT_WORK)
+        work_event(index);
+}
+
 static void run_event(const struct event *event)
 {
     uint32_t store = event->node - node_of_store(0);
-    uint32_t index = event->node - node_of_owner(0);
-    struct owner *owner = index < RIG_OWNERS ? &rig.owners[index] : NULL;
     switch ((enum event_kind)event->kind) {
     case EVENT_FAULT: fault_event(); break;
     case EVENT_DISK:
@@ -323,28 +350,9 @@ static void run_event(const struct event *event)
         break;
     case EVENT_STORE_UP: store_up(store); break;
     case EVENT_OWNER_UP:
-        if (owner->life == event->life)
-            owner_up(index);
-        break;
     case EVENT_TICK:
-        if (owner->life == event->life && owner->up)
-            owner_tick(index);
-        break;
-    case EVENT_WORK:
-        if (owner->life == event->life && owner->up)
-            work_event(index);
-        break;
-    case EVENT_MESSAGE: {
-        struct message message = messages[event->detail];
-        messages_free[message_free_count++] = event->detail;
-        if (event->node == RIG_META)
-            meta_message(&message);
-        else if (owner == NULL)
-            store_message(store, &message);
-        else if (owner->up && message.life == owner->life)
-            owner_message(index, &message);
-        break;
-    }
+    case EVENT_WORK: run_owner(event); break;
+    case EVENT_MESSAGE: run_message(event->node, event->detail); break;
     }
 }
 

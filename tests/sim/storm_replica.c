@@ -90,7 +90,7 @@ static bool tell(const char *name)
     return fine && told;
 }
 
-/* --- Planted bugs ------------------------------------------------------------------------------- */
+/* --- Planted bugs ----------------------------------------------------------------------------- */
 
 /* In a process of its own: a planted bug may end it in any way. */
 static bool catch_one(int number, const char *sentence, const char *story, bool known,
@@ -136,7 +136,7 @@ static int catch_all(bool known, uint64_t seeds)
     return missed;
 }
 
-/* --- Branches ----------------------------------------------------------------------------------- */
+/* --- Branches --------------------------------------------------------------------------------- */
 
 static const char *sought;
 static bool found;
@@ -169,7 +169,7 @@ static int unreached(const char *path)
     return missing;
 }
 
-/* --- All of it ---------------------------------------------------------------------------------- */
+/* --- All of it -------------------------------------------------------------------------------- */
 
 struct wish {
     uint64_t first, seeds;
