@@ -175,8 +175,6 @@
     X(267, "copies are made on stores that do not answer")                     \
     X(268, "copies come nearer to each other for evenness")                    \
     X(269, "a copy is begun of a group that nobody has")
-/* 200 .. 249: copies. X(number, what the bug does, the story that catches it). A rule of protocol.md
- * section 13 each up to 221; then the rest of what the design marks, and what building it found.
 /* 200 .. 249: copies. X(number, what the bug does, the story that catches it). Up to 221 each is a
  * rule of the protocol as it was modelled; then what else it marks, and what building it found.
  * Where the rule is a store's, its owner's or the metadata's, the false ones have the bug. */
