@@ -153,27 +153,27 @@
     X(119, "a member of a group is deleted alone")
 
 /* 250 .. 259: placement. */
-#define PLACE_MUTANTS(X)                                                     \
-    X(250, "a domain that holds a copy has room for another")                \
-    X(251, "all stores have the same chance, whatever their capacity")       \
-    X(252, "copies are not drawn to where there are fewer")                  \
-    X(253, "of what the hash proposes the first is taken, however full")     \
-    X(254, "all segments go to one group")                                   \
-    X(255, "a group is never split, and moved whatever that does")           \
-    X(256, "a draining store is chosen")                                     \
+#define PLACE_MUTANTS(X)                                                 \
+    X(250, "a domain that holds a copy has room for another")            \
+    X(251, "all stores have the same chance, whatever their capacity")   \
+    X(252, "copies are not drawn to where there are fewer")              \
+    X(253, "of what the hash proposes the first is taken, however full") \
+    X(254, "all segments go to one group")                               \
+    X(255, "a group is never split, and moved whatever that does")       \
+    X(256, "a draining store is chosen")                                 \
     X(257, "a full store is chosen")
 
 /* 260 .. 269: what the keeper decides. */
-#define PLAN_MUTANTS(X)                                                        \
-    X(260, "a copy goes before the one that replaces it is in sync")           \
-    X(261, "stores are put out however many are silent")                       \
-    X(262, "groups that have most copies left come first")                     \
-    X(263, "as many copies as there are move at a time")                       \
-    X(264, "balancing stops as soon as it would not begin")                    \
-    X(265, "whole groups move, however much a store has too many")             \
-    X(266, "a store that holds copies may be removed")                         \
-    X(267, "copies are made on stores that do not answer")                     \
-    X(268, "copies come nearer to each other for evenness")                    \
+#define PLAN_MUTANTS(X)                                              \
+    X(260, "a copy goes before the one that replaces it is in sync") \
+    X(261, "stores are put out however many are silent")             \
+    X(262, "groups that have most copies left come first")           \
+    X(263, "as many copies as there are move at a time")             \
+    X(264, "balancing stops as soon as it would not begin")          \
+    X(265, "whole groups move, however much a store has too many")   \
+    X(266, "a store that holds copies may be removed")               \
+    X(267, "copies are made on stores that do not answer")           \
+    X(268, "copies come nearer to each other for evenness")          \
     X(269, "a copy is begun of a group that nobody has")
 /* 200 .. 249: copies. X(number, what the bug does, the story that catches it). Up to 221 each is a
  * rule of the protocol as it was modelled; then what else it marks, and what building it found.
@@ -222,8 +222,8 @@
     X(241, "a copy that fails while it is being added is not required any more", NULL)            \
     X(242, "what a copy lost with its power it never had", "newest_unreadable_and_lost")          \
     X(243, "no watermark is sent when no write carries it", NULL)                                 \
-    X(244, "a copy that was away trusts its watermark", NULL)                                     \
-    X(245, "what a copy lost is copied from it", NULL)
+    X(244, "a copy that was away trusts its watermark", "away_when_the_power_went")               \
+    X(245, "what a copy lost is copied from it", "source_that_lost_its_power")
 
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \

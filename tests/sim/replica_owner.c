@@ -78,7 +78,7 @@ void owner_up(uint32_t index)
         .resend_ns = rig.resend,
         .retry_ns = 5000,
         .idle_ns = 6000,
-        .flush_ns = 60000,
+        .flush_ns = rig.flush_every,
         .hedge_ns = 3000,
         .slow_ns = 8000,
         .evict_ns = 15000,

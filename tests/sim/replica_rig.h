@@ -227,7 +227,7 @@ struct rig {
     struct prng prng;
     uint64_t now;
     uint64_t drop_ppm, repeat_ppm, net_us, disk_us;
-    uint64_t ttl, copy_timeout, fence_timeout, resend, tick;
+    uint64_t ttl, copy_timeout, fence_timeout, resend, tick, flush_every;
     uint64_t faults_until, ends;
     uint32_t copies, min_copies, rot_left, wipes_left;
     uint64_t kinds; /* Of faults that are on. */

@@ -252,7 +252,7 @@ static void take_effect(uint32_t index, const struct message *message)
     case MESSAGE_REPAIR:
         part->generation = MAX(part->generation, message->generation);
         apply_write(store, message);
-        if (message->kind == MESSAGE_WRITE)
+        if (message->kind != MESSAGE_REPAIR)
             hear(part, message);
         if (message->fua)
             make_durable(store);

@@ -81,6 +81,31 @@ static void power_cycle(uint32_t store)
     store_up(store);
 }
 
+/* What it had of the block since the last flush is gone with its power: chance might keep it. */
+static void lose_block(uint32_t store, uint8_t block)
+{
+    struct false_store *is = &rig.stores[store];
+    is->lost[block] = MAX(is->lost[block], rig.acked[block]);
+    is->live.cells[block].sequence = rig.flushed[block];
+    is->live.cells[block].value = rig.flushed_value[block];
+    is->live.cells[block].kind = CELL_DATA;
+    is->live.cells[block].rotten = false;
+    is->durable = is->live;
+}
+
+static void rot_block(uint32_t store, uint8_t block)
+{
+    rig.rotted[block] = true;
+    rig.stores[store].live.cells[block].rotten = true;
+    rig.stores[store].durable.cells[block].rotten = true;
+}
+
+static void stop_owner(uint32_t owner)
+{
+    owner_kill(owner);
+    rig.owners[owner].life++; /* It does not come back by itself. */
+}
+
 /* Owner 0 dropped store 2 and has not heard that this was committed. Owner 1 takes over by force
  * and can't reach store 2; owner 0 can, and reads there: it may, until its lease is over. */
 static void unreached_copy(void)
@@ -143,15 +168,9 @@ static void answer_of_an_ended_session(void)
     begin(0, OP_WRITE, 0);
     wait_ms(2);
     rig.late[node_of_store(0)][node_of_owner(0)] = 0;
-    uint64_t sequence = rig.owners[0].sequence;
     store_kill(0, true);
-    if (rig.stores[0].live.cells[0].sequence == sequence) {
-        /* The power cut may keep it; here it shall not. */
-        rig.stores[0].live.cells[0].sequence = rig.flushed[0];
-        rig.stores[0].live.cells[0].value = rig.flushed_value[0];
-        rig.stores[0].durable = rig.stores[0].live;
-        rig.stores[0].lost[0] = sequence;
-    }
+    lose_block(0, 0);
+    rig.stores[0].lost[0] = rig.owners[0].sequence;
     store_up(0);
     /* It is greeted; what is sent again after that is on its way for long. */
     for (uint32_t i = 0; i < 2000 && rig.stores[0].sessions[0] == 0; i++)
@@ -216,12 +235,9 @@ static void one_write_ahead(bool rotten)
     wait_ms(3);
     expect(rig.stores[1].live.cells[2].sequence > rig.stores[0].live.cells[2].sequence,
            "no copy is ahead");
-    owner_kill(0);
-    rig.owners[0].life++; /* It does not come back by itself. */
-    if (rotten) {
-        rig.rotted[2] = true;
-        rig.stores[1].live.cells[2].rotten = rig.stores[1].durable.cells[2].rotten = true;
-    }
+    stop_owner(0);
+    if (rotten)
+        rot_block(1, 2);
 }
 
 /* Whoever copied did not hear of a block that was set aside. */
@@ -265,20 +281,12 @@ static void newest_unreadable_and_lost(void)
     write_all(0);
     begin(0, OP_WRITE, 2);
     wait_ms(5);
-    uint64_t sequence = rig.acked[2];
-    expect(sequence > rig.flushed[2], "it was not acknowledged");
+    expect(rig.acked[2] > rig.flushed[2], "it was not acknowledged");
     store_kill(1, true);
-    owner_kill(0);
-    rig.owners[0].life++;
-    struct false_store *lost = &rig.stores[1];
-    lost->live.cells[2].sequence = rig.flushed[2];
-    lost->live.cells[2].value = rig.flushed_value[2];
-    lost->live.cells[2].kind = CELL_DATA;
-    lost->durable = lost->live;
-    lost->lost[2] = sequence;
+    stop_owner(0);
+    lose_block(1, 2);
     store_up(1);
-    rig.rotted[2] = true;
-    rig.stores[0].live.cells[2].rotten = rig.stores[0].durable.cells[2].rotten = true;
+    rot_block(0, 2);
     open_volume(1, false);
     uint64_t eio = rig.counts.eio;
     begin(1, OP_READ, 2);
@@ -286,6 +294,88 @@ static void newest_unreadable_and_lost(void)
     if (rig.fault[0] == '\0')
         check_history();
     expect(rig.counts.eio == eio + 1, "the damage was not told");
+    end_well();
+}
+
+/* Store 2 had a write durable that others had not, and was away when these lost their power. Its
+ * watermark covers what has never been. */
+static void away_when_the_power_went(void)
+{
+    rig_start_story(3);
+    rig.flush_every = 1000 * MS;
+    open_volume(0, false);
+    write_all(0);
+    wait_ms(20);
+    begin(0, OP_WRITE, 0);
+    wait_ms(20);
+    expect(rig.stores[2].live.watermark >= rig.acked[0], "the watermark was not told");
+    rig.stores[2].durable = rig.stores[2].live; /* A store flushes when it likes. */
+    cut_both(node_of_owner(0), node_of_store(2), true);
+    begin(0, OP_WRITE, 1);
+    for (uint32_t i = 0; i < 80 && rig.meta.record.generation < 2; i++)
+        wait_ms(1);
+    stop_owner(0);
+    for (uint32_t store = 0; store < 2; store++) {
+        store_kill(store, true);
+        lose_block(store, 0);
+        lose_block(store, 1);
+    }
+    check_copies("the loss");
+    store_up(0);
+    store_up(1);
+    cut_both(node_of_owner(1), node_of_store(2), true);
+    open_volume(1, false);
+    begin(1, OP_READ, 0);
+    wait_ms(10);
+    end_well();
+}
+
+/* Copy 0 is copied to. The block rots at the source, the other copy in sync is asked instead, and
+ * that is another one by the time it answers: its power was gone meanwhile. */
+static void source_that_lost_its_power(void)
+{
+    rig_start_story(3);
+    open_volume(0, false);
+    write_all(0);
+    cut_both(node_of_owner(0), node_of_store(0), true);
+    begin(0, OP_WRITE, 0);
+    for (uint32_t i = 0; i < 80 && rig.meta.record.generation < 2; i++)
+        wait_ms(1);
+    wait_ms(5);
+    expect(rig.acked[0] > rig.flushed[0], "it was not acknowledged");
+    cut_both(node_of_owner(0), node_of_store(0), false);
+    const struct replica_copy *target = &rig.owners[0].replica.copies[0];
+    for (uint32_t i = 0; i < 20000 && target->catches != REPLICA_COPYING; i++)
+        rig_run(rig.now + 10);
+    expect(target->source == 1 || target->source == 2, "nothing is copied");
+    uint32_t other = 3 - (target->source == 2 ? 2u : 1u);
+    rot_block(3 - other, 0);
+    store_kill(other, true);
+    lose_block(other, 0);
+    cut(RIG_META, node_of_owner(0), true); /* That it lost something can't be noted for a while. */
+    wait_ms(1);
+    store_up(other);
+    wait_ms(40);
+    cut(RIG_META, node_of_owner(0), false);
+    wait_ms(200);
+    check_copies("the end of the story");
+    end_well();
+}
+
+/* A store that was in sync is another, empty one when the volume is opened again. */
+static void empty_store_at_takeover(void)
+{
+    rig_start_story(2);
+    open_volume(0, false);
+    write_all(0);
+    stop_owner(0);
+    store_wipe(0);
+    store_up(0);
+    open_volume(1, false);
+    rig.stores[0].wiped = false;
+    check_copies("the opening");
+    begin(1, OP_READ, 0);
+    wait_ms(20);
     end_well();
 }
 
@@ -298,5 +388,8 @@ const struct story stories[] = {
     {"forgotten_block", forgotten_block},
     {"newest_unreadable", newest_unreadable},
     {"newest_unreadable_and_lost", newest_unreadable_and_lost},
+    {"away_when_the_power_went", away_when_the_power_went},
+    {"source_that_lost_its_power", source_that_lost_its_power},
+    {"empty_store_at_takeover", empty_store_at_takeover},
 };
 const uint32_t story_count = COUNT_OF(stories);

@@ -80,7 +80,7 @@ void work_begin(uint32_t index, enum op_kind kind, uint8_t block)
     case OP_WRITE:
         op->value = ++rig.values;
         op->hole = rig_chance(200000);
-        op->write.fua = rig_chance(100000);
+        op->write.fua = rig_chance(100000) && !rig.quiet;
         op->request = ++owner->requests;
         op->history = history_add(index, block, true, op->value);
         replica_write_start(&owner->replica, &op->write, ++owner->sequence, 0, now);

@@ -247,6 +247,7 @@ static void draw_world(void)
     rig.fence_timeout = 60000;
     rig.resend = 6000 + rig_below(4000);
     rig.tick = 3000;
+    rig.flush_every = 60000;
     rig.kinds = prng_next(&rig.prng) | prng_next(&rig.prng);
     rig.faults_until = 500000 + rig_below(1000000);
     rig.ends = rig.faults_until + 900000;
