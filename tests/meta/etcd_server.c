@@ -56,7 +56,8 @@ static void member_url(const struct etcd_server *server, unsigned member, char *
 static void become(const struct etcd_server *server, unsigned member)
 {
     char name[8], data[80], clients[64], peers[64], cluster[256] = "";
-    char ca[96], cert[96], key[96], log[96];
+    char ca[96], cert[96], key[96], log[96], quota[16];
+    (void)snprintf(quota, sizeof quota, "%u", server->quota_bytes);
     (void)snprintf(name, sizeof name, "m%u", member);
     (void)snprintf(data, sizeof data, "%s/m%u", server->directory, member);
     (void)snprintf(log, sizeof log, "%s/m%u.log", server->directory, member);
@@ -89,6 +90,8 @@ static void become(const struct etcd_server *server, unsigned member)
                          "200",
                          "--log-level",
                          "error",
+                         "--quota-backend-bytes",
+                         quota,
                          server->tls ? "--client-cert-auth" : NULL,
                          "--trusted-ca-file",
                          ca,

@@ -12,7 +12,8 @@
 struct etcd_server {
     char directory[64];
     unsigned count;
-    bool tls; /* Of clients: ca.pem, client.pem and client.key are in the directory. */
+    unsigned quota_bytes; /* 0: etcd's own. Set it, and start again with etcd_server_restart(). */
+    bool tls;             /* Of clients: ca.pem, client.pem and client.key are in the directory. */
     pid_t pids[ETCD_MEMBERS_MAX];
     unsigned ports[ETCD_MEMBERS_MAX];
     unsigned peers[ETCD_MEMBERS_MAX];

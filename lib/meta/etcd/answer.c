@@ -305,7 +305,8 @@ enum etcd_verdict etcd_judge(const struct grpc_end *end, int *ret_result)
             *ret_result = -E2BIG;
             return VERDICT_RESULT;
         }
-        /* Of no space a member may speak after it has done what it was asked. */
+        if (says(end, "space exceeded"))
+            return VERDICT_FULL;
         break;
     default: break;
     }

@@ -230,6 +230,11 @@ static void request_refused(struct etcd_link *link, struct etcd_call *call,
         etcd_call_finish(etcd, call, result);
         return;
     case VERDICT_AGAIN: call_again(etcd, call, etcd_now_ns() + AGAIN_NS); return;
+    case VERDICT_FULL:
+        /* No other member has more space. A lease that was granted all the same harms nobody. */
+        etcd_trouble(etcd, link->name, word);
+        etcd_call_finish(etcd, call, call->once ? IOMESH_UNKNOWN : -ENOSPC);
+        return;
     case VERDICT_LOGIN: etcd->token[0] = '\0'; break;
     case VERDICT_MOVE:
     case VERDICT_LOST: break;

@@ -178,6 +178,7 @@ enum etcd_verdict {
     VERDICT_AGAIN,  /* Nothing happened; ask again, here. */
     VERDICT_MOVE,   /* Nothing happened; ask again, elsewhere. */
     VERDICT_LOGIN,  /* Nothing happened; the token is no good. */
+    VERDICT_FULL,   /* There is no space; it may have happened: a member may say so after it. */
     VERDICT_LOST    /* Who knows. */
 };
 enum etcd_verdict etcd_judge(const struct grpc_end *end, int *ret_result);

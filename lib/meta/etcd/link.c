@@ -206,8 +206,10 @@ void etcd_link_flush(struct etcd_link *link)
 {
     const uint8_t *data;
     size_t length;
+    if (link->grpc == NULL)
+        return;
     link->wants_write = false;
-    while (!link->dead && link->grpc != NULL && (length = grpc_output(link->grpc, &data)) > 0) {
+    while (!link->dead && (length = grpc_output(link->grpc, &data)) > 0) {
         ssize_t sent = bytes_send(link, data, length);
         if (sent < 0)
             return;
@@ -217,7 +219,7 @@ void etcd_link_flush(struct etcd_link *link)
         }
         grpc_taken(link->grpc, (size_t)sent);
     }
-    if (link->grpc != NULL && grpc_over(link->grpc))
+    if (grpc_over(link->grpc))
         etcd_link_kill(link, "it ended the connection");
 }
 

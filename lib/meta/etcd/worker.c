@@ -173,7 +173,8 @@ static uint64_t due(struct meta_etcd *etcd, uint64_t now)
         at = MIN(at, etcd->connect_ns);
     LIST_EACH (&etcd->links, node) {
         struct etcd_link *link = LIST_ENTRY(node, struct etcd_link, node);
-        at = MIN(at, etcd_link_tick(link, now));
+        if (!link->dead)
+            at = MIN(at, etcd_link_tick(link, now));
         if (link->dead)
             at = now;
     }

@@ -111,3 +111,72 @@ Test(limits, what_others_have_in_that_etcd_is_not_seen_and_not_touched)
     cr_assert_eq(run(), 0);
     cr_assert_eq(suite.request.responses[0].entry_count, 0);
 }
+
+/* --- Revisions that are larger than one message -------------------------------------------- */
+
+#define LARGE 12u
+
+static struct meta_watch watch;
+static unsigned put_count, delete_count, last_count;
+static uint64_t delete_revision;
+
+static void on_large(struct meta_watch *unused, const struct meta_event *event)
+{
+    (void)unused;
+    last_count += event->last;
+    if (event->kind == META_EVENT_PUT) {
+        cr_assert_eq(event->entry.value.length, 400u << 10);
+        cr_assert(event->last);
+        put_count++;
+        return;
+    }
+    cr_assert(delete_revision == 0 || delete_revision == event->revision);
+    delete_revision = event->revision;
+    cr_assert_neq(event->previous_revision, 0);
+    cr_assert_eq(event->last, ++delete_count == LARGE, "the revision ends too early, or not");
+}
+
+static void on_large_ended(struct meta_watch *unused, int result)
+{
+    (void)unused;
+    cr_assert_fail("the watch ended: %s", base_error_text(result));
+}
+
+static void expect_large(unsigned want_puts, unsigned want_deletes)
+{
+    for (unsigned i = 0; i < 1000 && (put_count < want_puts || delete_count < want_deletes); i++)
+        suite_wait();
+    suite_settle();
+    cr_assert_eq(put_count, want_puts);
+    cr_assert_eq(delete_count, want_deletes);
+}
+
+Test(limits, a_watch_of_revisions_larger_than_a_message_hears_them_whole)
+{
+    static uint8_t big[400 << 10];
+    uint64_t first = 0;
+    for (unsigned i = 0; i < LARGE; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof key, "l%02u", i);
+        meta_put(build(), META_TEXT(key), (struct meta_slice){big, sizeof big}, 0);
+        cr_assert_eq(run(), 0);
+        first = first == 0 ? suite.request.revision : first;
+    }
+    /* The past at once, then one revision with the values before it: both in several messages. */
+    cr_assert_eq(
+        meta_watch_start(suite.meta, &watch, META_TEXT("l"), first, on_large, on_large_ended), 0);
+    expect_large(LARGE, 0);
+    meta_delete_prefix(build(), META_TEXT("l"));
+    cr_assert_eq(run(), 0);
+    cr_assert_eq(suite.request.responses[0].deleted_count, LARGE);
+    expect_large(LARGE, LARGE);
+    cr_assert_eq(last_count, LARGE + 1);
+    /* And all of it once more, from the past. */
+    meta_watch_cancel(suite.meta, &watch);
+    put_count = delete_count = last_count = 0;
+    delete_revision = 0;
+    cr_assert_eq(
+        meta_watch_start(suite.meta, &watch, META_TEXT("l"), first, on_large, on_large_ended), 0);
+    expect_large(LARGE, LARGE);
+    meta_watch_cancel(suite.meta, &watch);
+}

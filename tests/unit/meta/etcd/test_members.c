@@ -278,3 +278,34 @@ Test(members, all_gone_is_an_answer_in_time_and_all_back_is_enough)
     ear_stop(&ear);
     handle_close();
 }
+
+Test(members, without_space_changes_are_unknown_and_reading_goes_on)
+{
+    static uint8_t big[META_VALUE_BYTES_MAX];
+    struct meta_etcd_state before, after;
+    int result = 0;
+    for (unsigned i = 0; i < 3; i++)
+        etcd_server_signal(&server, i, SIGKILL);
+    server.quota_bytes = 4 << 20;
+    for (unsigned i = 0; i < 3; i++)
+        cr_assert(etcd_server_restart(&server, i));
+    cr_assert(etcd_server_ready(&server));
+    handle_open(url, 0, 0);
+    put("a", "1");
+    meta_etcd_state(suite.meta, &before);
+    for (unsigned i = 0; i < 30 && result == 0; i++) {
+        char key[8] = {'b', (char)('a' + i)};
+        meta_put(build(), META_TEXT(key), (struct meta_slice){big, sizeof big}, 0);
+        result = run();
+    }
+    cr_assert_eq(result, IOMESH_UNKNOWN);
+    meta_put(build(), META_TEXT("a"), META_TEXT("2"), 0);
+    cr_assert_eq(run(), IOMESH_UNKNOWN);
+    cr_assert_str_eq(value_of("a"), "1");
+    meta_delete_prefix(build(), META_TEXT("b"));
+    cr_assert_eq(run(), 0, "deleting needs no space");
+    meta_etcd_state(suite.meta, &after);
+    cr_assert_not_null(strstr(after.trouble, "space exceeded"), "%s", after.trouble);
+    cr_assert_eq(after.connections, before.connections, "no other member has more");
+    handle_close();
+}
