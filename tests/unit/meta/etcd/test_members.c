@@ -161,9 +161,9 @@ Test(members, the_leader_killed_under_load_loses_nothing_and_does_nothing_twice)
     load_for(500);
     cr_assert_gt(steps, 20);
     etcd_server_signal(&server, (unsigned)leader, SIGKILL);
-    load_for(1500);
+    load_for(1000);
     cr_assert(etcd_server_restart(&server, (unsigned)leader));
-    load_for(500);
+    load_for(300);
     /* And the one that is in use, whichever that is. */
     for (unsigned i = 0; i < 3; i++) {
         struct meta_etcd_state state;
@@ -173,13 +173,13 @@ Test(members, the_leader_killed_under_load_loses_nothing_and_does_nothing_twice)
         if (strstr(state.endpoint, port) == NULL)
             continue;
         etcd_server_signal(&server, i, SIGKILL);
-        load_for(1000);
+        load_for(800);
         cr_assert(etcd_server_restart(&server, i));
         break;
     }
-    load_for(500);
+    load_for(300);
     unsigned before = steps;
-    load_for(1000);
+    load_for(600);
     cr_assert_gt(steps, before, "it does not go on");
     load_end(&watch);
     fprintf(stderr, "members: %u steps, %u unknown, %u late, longest pause %u ms\n", steps, unknown,
@@ -249,7 +249,7 @@ Test(members, all_gone_is_an_answer_in_time_and_all_back_is_enough)
 {
     struct ear ear = {0};
     struct meta_etcd_state state;
-    handle_open(url, 1200 * NS_PER_MS, 0);
+    handle_open(url, 800 * NS_PER_MS, 0);
     ear_start(&ear, "", 0);
     put("a", "1");
     for (unsigned i = 0; i < 3; i++)
