@@ -116,14 +116,24 @@ void replica_failed(struct replica *replica, uint8_t index, uint64_t now)
 
 /* --- Connections ---------------------------------------------------------------------------- */
 
-/* What it acknowledged and had not flushed is gone. */
-static void lose(struct replica *replica, struct replica_copy *copy, uint64_t now)
+/* It has not what it acknowledged: that counts no more, nor what it says from now on. Least of all
+ * is it told its role: the watermark in that would cover what it lost. */
+static void mark_lost(struct replica *replica, struct replica_copy *copy, uint64_t now)
 {
     copy->lost = true;
+    if (MUTANT(246) && copy->catches == REPLICA_JOINING)
+        return;
     copy->flushed = 0;
     copy->flushed_to = 0;
-    /* Least of all is it told its role: the watermark in that would cover what it lost. */
+    copy->flush_token = 0;
     copy->todo &= TODO_FENCE;
+    if (!MUTANT(237))
+        replica_writes_forget(replica, copy_bit(replica, copy), true, now);
+}
+
+static void lose(struct replica *replica, struct replica_copy *copy, uint64_t now)
+{
+    mark_lost(replica, copy, now);
     /* Nobody kept it: whoever was told "done" must not go on as if it were so. */
     if (replica_whole(replica) == 0 && !MUTANT(232)) {
         REACH(replica_nobody_kept_it);
@@ -149,7 +159,7 @@ static void restarted(struct replica *replica, struct replica_copy *copy, uint64
     }
     if (copy->catches == REPLICA_JOINING) {
         /* What was copied is durable, and so is what was done before that; what came since not. */
-        copy->lost = true;
+        mark_lost(replica, copy, now);
         return;
     }
     if (copy->catches != REPLICA_NOT_CATCHING) {
@@ -223,11 +233,10 @@ void replica_refused(struct replica *replica, uint8_t index, uint64_t fence, uin
         copy->fenced = false;
         copy->todo |= TODO_FENCE;
     } else if (copy->catches == REPLICA_JOINING) {
-        copy->lost = true;
+        mark_lost(replica, copy, now);
     } else if (copy->catches != REPLICA_NOT_CATCHING) {
         replica_abort_catching(replica, copy, now);
     } else if (copy->state == REPLICA_IN_SYNC && !copy->lost) {
-        replica_writes_forget(replica, copy_bit(replica, copy), true, now);
         lose(replica, copy, now);
     }
 }

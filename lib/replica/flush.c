@@ -19,7 +19,8 @@ void replica_flush_kick(struct replica *replica)
     EACH_COPY(replica, copy)
     {
         bool wanted = copy->flushed < replica->flush_wanted || copy->catches == REPLICA_SEALING;
-        if ((copies & copy_bit(replica, copy)) == 0 || !wanted || copy->flush_token != 0)
+        if ((copies & copy_bit(replica, copy)) == 0 || !wanted || copy->flush_token != 0 ||
+            (copy->lost && !MUTANT(246)))
             continue;
         copy->todo |= TODO_FLUSH;
     }

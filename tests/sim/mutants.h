@@ -223,7 +223,9 @@
     X(242, "what a copy lost with its power it never had", "newest_unreadable_and_lost")          \
     X(243, "no watermark is sent when no write carries it", NULL)                                 \
     X(244, "a copy that was away trusts its watermark", "away_when_the_power_went")               \
-    X(245, "what a copy lost is copied from it", "source_that_lost_its_power")
+    X(245, "what a copy lost is copied from it", "source_that_lost_its_power")                    \
+    X(246, "a copy that lost its power while it is added answers for a flush",                    \
+      "joins_without_power")
 
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \

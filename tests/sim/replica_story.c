@@ -362,6 +362,41 @@ static void source_that_lost_its_power(void)
     end_well();
 }
 
+/* Copy 1 has all, and the transaction that says so is on its way when its power goes. A flush after
+ * that does not end before it is known whether the copy counts. */
+static void joins_without_power(void)
+{
+    rig_start_story(2);
+    rig.ttl = 400 * MS;
+    open_volume(0, false);
+    write_all(0);
+    cut_both(node_of_owner(0), node_of_store(1), true);
+    begin(0, OP_WRITE, 0);
+    for (uint32_t i = 0; i < 80 && rig.meta.record.generation < 2; i++)
+        wait_ms(1);
+    cut_both(node_of_owner(0), node_of_store(1), false);
+    const struct replica_copy *target = &rig.owners[0].replica.copies[1];
+    for (uint32_t i = 0; i < 20000 && target->catches != REPLICA_SEALING; i++)
+        rig_run(rig.now + 10);
+    cut(node_of_owner(0), RIG_META, true);
+    for (uint32_t i = 0; i < 2000 && target->catches != REPLICA_JOINING; i++)
+        rig_run(rig.now + 10);
+    expect(target->catches == REPLICA_JOINING, "it is not added");
+    begin(0, OP_WRITE, 2);
+    wait_ms(5);
+    expect(rig.acked[2] > rig.flushed[2], "it was not acknowledged");
+    store_kill(1, true);
+    lose_block(1, 2);
+    wait_ms(1);
+    store_up(1);
+    wait_ms(20);
+    begin(0, OP_FLUSH, 0);
+    wait_ms(30);
+    cut(node_of_owner(0), RIG_META, false);
+    wait_ms(60);
+    end_well();
+}
+
 /* A store that was in sync is another, empty one when the volume is opened again. */
 static void empty_store_at_takeover(void)
 {
@@ -391,5 +426,6 @@ const struct story stories[] = {
     {"away_when_the_power_went", away_when_the_power_went},
     {"source_that_lost_its_power", source_that_lost_its_power},
     {"empty_store_at_takeover", empty_store_at_takeover},
+    {"joins_without_power", joins_without_power},
 };
 const uint32_t story_count = COUNT_OF(stories);
