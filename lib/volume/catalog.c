@@ -6,6 +6,8 @@
  *     │        ▲                   │
  *     │        └── it ran out ─────┘
  *     └──────── read-only ───────────────────────────────────────▶ ready ──────────────▶ gone
+ *
+ * In a cluster LOOK is followed by a list of its stores, and RECORD is of the session alone.
  */
 #include "volume/catalog.h"
 
@@ -24,6 +26,7 @@ static void catalog_free(struct catalog *catalog)
     meta_request_done(&catalog->scan.request);
     meta_request_done(&catalog->request);
     metadata_store_done(&catalog->store_record);
+    stores_done(&catalog->stores);
     free(catalog);
 }
 
@@ -45,6 +48,10 @@ static struct catalog *catalog_new(const struct catalog_options *options)
     own->volumes_max = own->volumes_max != 0 ? own->volumes_max : 4096;
     own->id_lot = own->id_lot != 0 ? own->id_lot : 1024;
     own->sequence_lot = own->sequence_lot != 0 ? own->sequence_lot : 1ull << 26;
+    if (own->cluster != NULL) {
+        catalog->cluster = *own->cluster;
+        own->cluster = &catalog->cluster;
+    }
     for (unsigned i = 0; i < CATALOG_BUCKETS; i++)
         list_init(&catalog->buckets[i]);
     list_init(&catalog->ops);
@@ -72,7 +79,7 @@ static void open_end(struct catalog *catalog, int result)
     catalog->state = CATALOG_READY;
     if (!catalog->options.read_only) {
         catalog_session_start(catalog);
-        if (store_state(catalog->options.store) == STORE_READY)
+        if (catalog_may_write(catalog))
             catalog_scan_start(catalog);
     }
     done(context, 0);
@@ -80,6 +87,10 @@ static void open_end(struct catalog *catalog, int result)
 
 static int open_record(struct catalog *catalog)
 {
+    if (catalog_is_cluster(catalog)) {
+        meta_request_reset(&catalog->request);
+        return catalog_session_put(catalog, &catalog->request);
+    }
     struct metadata_store *record = &catalog->store_record;
     struct metadata_key key = metadata_store_key(CATALOG_STORE_ID);
     struct metadata_bytes value = {0};
@@ -149,6 +160,54 @@ static int open_check(struct catalog *catalog, const struct catalog_look *look)
     return 0;
 }
 
+/* --- Opening: a cluster --------------------------------------------------------------------- */
+
+static void open_listed(void *context, int result)
+{
+    struct catalog *catalog = context;
+    if (result != 0)
+        open_end(catalog, FAIL(result, "reading which stores the pool has: %s",
+                               base_error_text(result)));
+    else if (catalog->options.read_only)
+        open_end(catalog, 0);
+    else
+        open_grant(catalog);
+}
+
+static void open_store_changed(void *context, uint64_t store, const struct metadata_store *record)
+{
+    const struct catalog *catalog = context;
+    if (catalog->cluster.store_changed != NULL)
+        catalog->cluster.store_changed(catalog->cluster.context, store, record);
+}
+
+static void open_store_fault(void *context, const char *text)
+{
+    catalog_tell(context, STORE_ERROR, 0, 0, "%s", text);
+}
+
+static void open_cluster_looked(struct meta_request *request, int result)
+{
+    struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
+    struct stores_options stores = {
+        .meta = catalog->options.meta,
+        .clock = catalog->options.clock,
+        .changed = open_store_changed,
+        .fault = open_store_fault,
+        .context = catalog,
+    };
+    if (result != 0)
+        FAIL(result, "reading the metadata of the pool: %s", base_error_text(result));
+    else
+        result = catalog_look_pool(request, catalog->pool_uuid);
+    if (result == 0)
+        result = stores_start(&catalog->stores, &stores, open_listed);
+    if (result != 0)
+        open_end(catalog, result);
+}
+
+/* --- Opening: a store ----------------------------------------------------------------------- */
+
 static void open_looked(struct meta_request *request, int result)
 {
     struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
@@ -158,8 +217,10 @@ static void open_looked(struct meta_request *request, int result)
     else
         result =
             catalog_look_read(request, &look, &catalog->store_record, &catalog->store_revision);
-    if (result == 0)
+    if (result == 0) {
+        memcpy(catalog->pool_uuid, look.pool_uuid, sizeof catalog->pool_uuid);
         result = open_check(catalog, &look);
+    }
     if (result != 0 || catalog->options.read_only)
         open_end(catalog, result);
     else
@@ -169,13 +230,15 @@ static void open_looked(struct meta_request *request, int result)
 int catalog_open(const struct catalog_options *options, struct catalog **ret_catalog,
                  catalog_done_fn *done, void *context)
 {
+    assert((options->store == NULL) == (options->cluster != NULL));
     struct catalog *catalog = catalog_new(options);
     if (catalog == NULL)
         return FAIL(-ENOMEM, "opening the volumes of a pool: no memory");
     catalog->done = done;
     catalog->context = context;
     catalog_look_build(&catalog->request);
-    int result = meta_commit(options->meta, &catalog->request, open_looked);
+    int result = meta_commit(options->meta, &catalog->request,
+                             catalog_is_cluster(catalog) ? open_cluster_looked : open_looked);
     if (result != 0) {
         catalog_free(catalog);
         return result;
@@ -194,6 +257,7 @@ void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context
     catalog->done = done;
     catalog->context = context;
     clock_cancel(catalog->options.clock, &catalog->session.timer);
+    stores_stop(&catalog->stores);
     catalog_rollings_stop(catalog);
     catalog_flattens_stop(catalog);
 }
@@ -219,7 +283,8 @@ static bool close_step(struct catalog *catalog)
 {
     catalog_chores_leave(catalog);
     if (!list_empty(&catalog->ops) || !list_empty(&catalog->chores) || catalog->ids.flying ||
-        catalog->scan.flying || catalog->session.flying || catalog->request.flying)
+        catalog->scan.flying || catalog->session.flying || catalog->request.flying ||
+        stores_flying(&catalog->stores))
         return false;
     int result = catalog->options.read_only
                      ? -ENOENT
@@ -244,6 +309,11 @@ unsigned catalog_turn(struct catalog *catalog)
     if (catalog->state == CATALOG_CLOSING && close_step(catalog))
         return ran + 1;
     return ran;
+}
+
+void catalog_pool_uuid(const struct catalog *catalog, uint8_t ret_uuid[16])
+{
+    memcpy(ret_uuid, catalog->pool_uuid, sizeof catalog->pool_uuid);
 }
 
 void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_counts)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * catalog: volumes by name, over the metadata of a pool and one store.
+ * catalog: volumes by name, over the metadata of a pool and its store, or the stores of a cluster.
  *
  * Owns the truth about which volumes there are, the names and numbers of them, epochs and lots of
  * sequences, and every volume that is open. Borrows the metadata, the store and the volume engine,
@@ -33,7 +33,9 @@
 #ifndef VOLUME_CATALOG_H
 #define VOLUME_CATALOG_H
 
+#include "format/metadata.h"
 #include "meta/meta.h"
+#include "place/place.h"
 #include "volume/volume.h"
 
 struct catalog;
@@ -56,6 +58,9 @@ typedef void catalog_done_fn(void *context, int result);
  */
 int catalog_format(struct meta *meta, const uint8_t pool_uuid[16], const uint8_t store_uuid[16],
                    catalog_done_fn *done, void *context);
+/* The same for a cluster: a pool without stores, until some have records. */
+int catalog_format_cluster(struct meta *meta, const uint8_t pool_uuid[16], catalog_done_fn *done,
+                           void *context);
 
 /* What the metadata says of the pool. */
 struct catalog_look {
@@ -91,9 +96,28 @@ struct catalog_event {
     const char *text;   /* A whole sentence, valid during the call. */
 };
 
+/*
+ * A pool of many stores. Volumes are placed on them when they are created, and belong to the process
+ * that has them open: while its session lives nobody else changes them.
+ */
+struct catalog_cluster {
+    /* Of this process, borrowed, "" or NULL: not known. `node` as in the records of stores; what has
+     * the same node and address as an earlier session is its successor, and takes its volumes back
+     * without waiting: no two processes may have both. */
+    const char *node, *address;
+    const char *zone, *rack; /* Where it is: a volume's first copy goes near. */
+    uint64_t session_ttl_ns; /* 0: CATALOG_SESSION_TTL_NS. */
+
+    /* A store is new, or another than it was: whoever makes connections sees to it. record: NULL if
+     * it is gone; else valid until the next change of it. */
+    void (*store_changed)(void *context, uint64_t store, const struct metadata_store *record);
+    void *context;
+};
+
 struct catalog_options {
     struct meta *meta;
-    struct store *store;
+    struct store *store; /* NULL: of a cluster. */
+    const struct catalog_cluster *cluster; /* If there is no store; copied. */
     struct volume_engine *volumes;
     struct clock *clock;
     bool read_only; /* Nothing is changed: no session, no deletion; every change is -EROFS. */
@@ -128,6 +152,9 @@ void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context
 /* Forgets everything at once, as a crash does. For tests; nothing of the metadata is in flight. */
 void catalog_abandon(struct catalog *catalog);
 
+/* Of the pool that is open. */
+void catalog_pool_uuid(const struct catalog *catalog, uint8_t ret_uuid[16]);
+
 /* Once per engine turn. Returns how many callbacks ran. */
 unsigned catalog_turn(struct catalog *catalog);
 
@@ -153,11 +180,21 @@ void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_co
 /* 0, or -EINVAL with a sentence. */
 int catalog_check_name(const char *name);
 
+#define CATALOG_COPIES_MAX 5u
+
 struct catalog_create {
     uint64_t bytes;        /* 4 KiB .. 64 TiB, a multiple of 4 KiB. */
     uint32_t sector_bytes; /* 512 or 4096. */
+
+    /* Of a cluster; else 0. */
+    uint32_t copies;             /* 1 .. CATALOG_COPIES_MAX; 0: 3. */
+    uint32_t copies_min;         /* In sync, or writes wait; 0: 1 of 2, 2 of 3 and 4, 3 of 5. */
+    enum metadata_domain domain; /* No two copies in one of these. */
+    uint32_t media;              /* 1 << enum metadata_media of each that will do; 0: any. */
+    struct place_hint hint;      /* Where it will be used; borrowed. None: here. */
 };
-/* It reads zeros and takes no space. -EINVAL for the size or sector; `done`: -EEXIST. */
+/* It reads zeros and takes no space. -EINVAL for the size, sector or copies; `done`: -EEXIST,
+ * -ENOSPC (the stores of the cluster do not satisfy what is asked for). */
 int catalog_create(struct catalog *catalog, const char *name, const struct catalog_create *create,
                    catalog_done_fn *done, void *context);
 

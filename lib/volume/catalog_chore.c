@@ -381,7 +381,7 @@ static void look_begin(struct catalog_op *op, int result)
     chore->was_starved = chore->starved;
     chore->starved = false;
     if (op->catalog->state != CATALOG_READY ||
-        store_state(op->catalog->options.store) != STORE_READY)
+        !catalog_may_write(op->catalog))
         catalog_op_end(op, 0);
     else
         catalog_op_read(op, chore->id, look_read);

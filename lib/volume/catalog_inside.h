@@ -20,6 +20,7 @@
 
 #include "format/metadata.h"
 #include "volume/catalog.h"
+#include "volume/stores.h"
 
 #define CATALOG_BUCKETS 1024u
 #define CATALOG_RETRY_NS NS_PER_S
@@ -272,6 +273,7 @@ enum catalog_state { CATALOG_OPENING, CATALOG_READY, CATALOG_CLOSING };
 
 struct catalog {
     struct catalog_options options;
+    struct catalog_cluster cluster; /* Of what `options` point to. */
     enum catalog_state state;
     uint32_t op_count, volume_count, handle_count, chore_count;
     struct list buckets[CATALOG_BUCKETS];
@@ -285,12 +287,25 @@ struct catalog {
     struct catalog_ids ids;
     struct catalog_session session;
     struct catalog_scan scan;
+    uint8_t pool_uuid[16];
     uint64_t store_revision;
     struct metadata_store store_record;
+    struct stores stores; /* Of a cluster. */
     struct meta_request request; /* Of opening. */
     catalog_done_fn *done;       /* Of opening, then of closing. */
     void *context;
 };
+
+static inline bool catalog_is_cluster(const struct catalog *catalog)
+{
+    return catalog->options.store == NULL;
+}
+
+/* Something may be written, as far as is known beforehand. */
+static inline bool catalog_may_write(const struct catalog *catalog)
+{
+    return catalog_is_cluster(catalog) || store_state(catalog->options.store) == STORE_READY;
+}
 
 /* --- catalog_op.c --------------------------------------------------------------------------- */
 
@@ -358,6 +373,29 @@ void catalog_tell(const struct catalog *catalog, enum store_event_severity sever
                   uint64_t volume_id, uint64_t bytes, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 int catalog_check_size(const char *name, uint64_t bytes);
+
+/* --- catalog_place.c ------------------------------------------------------------------------ */
+
+/* Where what a volume gets goes: groups and maps that are not in the metadata yet. */
+struct catalog_layout {
+    const struct metadata_volume *record; /* Borrowed. */
+    uint64_t segments;
+    uint32_t group_first, group_count; /* New ones, and of all. */
+    uint32_t map_first, map_count;     /* To be put, and of all. */
+    uint32_t *sizes;                   /* Segments of each group. */
+    uint64_t *stores;                  /* policy.copies of each new group. */
+    struct metadata_map *maps;         /* Of map_first .. map_count - 1. */
+};
+/* Of a volume that has none yet. 0, -ENOMEM, or -ENOSPC with a sentence. Charges the stores. */
+int catalog_layout_new(struct catalog *catalog, const struct metadata_volume *record,
+                       const struct place_hint *hint, struct catalog_layout *ret_layout);
+/* It does not come about. */
+void catalog_layout_return(struct catalog *catalog, const struct catalog_layout *layout);
+void catalog_layout_done(struct catalog_layout *layout);
+/* Records to be put, and one of them. 0 or -ENOMEM. */
+uint32_t catalog_layout_items(const struct catalog_layout *layout);
+int catalog_layout_put(const struct catalog_layout *layout, uint32_t item, uint64_t now_ns,
+                       struct meta_request *request);
 
 /* --- catalog_ids.c -------------------------------------------------------------------------- */
 
@@ -495,6 +533,8 @@ void catalog_scan_turn(struct catalog *catalog);
 
 /* The records of pool and store, asked for; and what they say once they were read. */
 void catalog_look_build(struct meta_request *request);
+/* That of the pool alone. */
+int catalog_look_pool(const struct meta_request *request, uint8_t ret_uuid[16]);
 int catalog_look_read(const struct meta_request *request, struct catalog_look *ret_look,
                       struct metadata_store *ret_store, uint64_t *ret_revision);
 

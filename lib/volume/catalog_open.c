@@ -136,7 +136,7 @@ static int claim_build(struct catalog_op *op)
 
 static void claim_start(struct catalog_op *op, int result)
 {
-    if (store_state(op->catalog->options.store) != STORE_READY) {
+    if (!catalog_may_write(op->catalog)) {
         catalog_op_later(op, 0, claim_refused);
         return;
     }
@@ -196,8 +196,7 @@ static void open_loaded(struct catalog_op *op, int result)
         open_incomplete(op, 0);
     } else if (!rolling) {
         catalog_op_list(op, record->id, open_listed);
-    } else if (op->catalog->options.read_only ||
-               store_state(op->catalog->options.store) != STORE_READY) {
+    } else if (op->catalog->options.read_only || !catalog_may_write(op->catalog)) {
         catalog_op_end(op, FAIL(-EROFS,
                                 "volume \"%s\": a rollback of it was interrupted, and cannot be "
                                 "finished while nothing may be written",
@@ -229,7 +228,7 @@ int catalog_may_claim(const struct catalog_op *op)
     if (catalog->volume_count >= catalog->options.volumes_max)
         return FAIL(-EMFILE, "volume \"%s\": %u volumes are open already", op->slot->name,
                     catalog->volume_count);
-    if (store_state(catalog->options.store) != STORE_READY)
+    if (!catalog_may_write(catalog))
         return FAIL(-EROFS, "volume \"%s\": the store takes no writes now", op->slot->name);
     return 0;
 }

@@ -34,15 +34,17 @@ static void format_put(struct meta_request *request, const struct metadata_key *
     metadata_bytes_done(value);
 }
 
+/* store_uuid: NULL: without a store. */
 static int format_build(struct meta_request *request, const uint8_t pool_uuid[16],
-                        const uint8_t store_uuid[16])
+                        const uint8_t *store_uuid)
 {
     struct metadata_cluster cluster = {.format = CATALOG_FORMAT_VERSION};
     struct metadata_counter counter = {.next = 1};
     struct metadata_store store = {.id = CATALOG_STORE_ID};
     struct metadata_bytes value = {0};
     memcpy(cluster.uuid, pool_uuid, sizeof cluster.uuid);
-    memcpy(store.uuid, store_uuid, sizeof store.uuid);
+    if (store_uuid != NULL)
+        memcpy(store.uuid, store_uuid, sizeof store.uuid);
     struct metadata_key key = metadata_cluster_key();
     meta_if_absent(request, META_SLICE(key));
     int result = metadata_cluster_encode(&cluster, &value);
@@ -51,18 +53,19 @@ static int format_build(struct meta_request *request, const uint8_t pool_uuid[16
         key = metadata_counter_key(CATALOG_COUNTER);
         result = metadata_counter_encode(&counter, &value);
     }
-    if (result == 0) {
+    if (result == 0)
         format_put(request, &key, &value);
-        key = metadata_store_key(CATALOG_STORE_ID);
-        result = metadata_store_encode(&store, &value);
-    }
+    if (result != 0 || store_uuid == NULL)
+        return result;
+    key = metadata_store_key(CATALOG_STORE_ID);
+    result = metadata_store_encode(&store, &value);
     if (result == 0)
         format_put(request, &key, &value);
     return result;
 }
 
-int catalog_format(struct meta *meta, const uint8_t pool_uuid[16], const uint8_t store_uuid[16],
-                   catalog_done_fn *done, void *context)
+static int format_start(struct meta *meta, const uint8_t pool_uuid[16], const uint8_t *store_uuid,
+                        catalog_done_fn *done, void *context)
 {
     struct pool_format *format = calloc(1, sizeof *format);
     if (format == NULL)
@@ -77,6 +80,18 @@ int catalog_format(struct meta *meta, const uint8_t pool_uuid[16], const uint8_t
         free(format);
     }
     return result;
+}
+
+int catalog_format(struct meta *meta, const uint8_t pool_uuid[16], const uint8_t store_uuid[16],
+                   catalog_done_fn *done, void *context)
+{
+    return format_start(meta, pool_uuid, store_uuid, done, context);
+}
+
+int catalog_format_cluster(struct meta *meta, const uint8_t pool_uuid[16], catalog_done_fn *done,
+                           void *context)
+{
+    return format_start(meta, pool_uuid, NULL, done, context);
 }
 
 /* --- Looking -------------------------------------------------------------------------------- */
@@ -107,6 +122,11 @@ static int look_cluster(const struct meta_response *response, uint8_t ret_uuid[1
                     "the pool has format %u; this program knows formats up to %u: use a newer one",
                     format, CATALOG_FORMAT_VERSION);
     return 0;
+}
+
+int catalog_look_pool(const struct meta_request *request, uint8_t ret_uuid[16])
+{
+    return look_cluster(&request->responses[0], ret_uuid);
 }
 
 int catalog_look_read(const struct meta_request *request, struct catalog_look *ret_look,

@@ -237,7 +237,7 @@ static void rollback_listed(struct catalog_op *op, int result)
 
 static void rollback_loaded(struct catalog_op *op, int result)
 {
-    result = store_state(op->catalog->options.store) == STORE_READY ? 0 : -EROFS;
+    result = catalog_may_write(op->catalog) ? 0 : -EROFS;
     if (result != 0)
         FAIL(result, "volume \"%s\": the store takes no writes now", op->slot->name);
     else if (op->record.incomplete)

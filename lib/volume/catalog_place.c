@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a volume of a cluster goes: the groups that its segments get, and the stores of each.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "volume/catalog_inside.h"
+
+void catalog_layout_done(struct catalog_layout *layout)
+{
+    free(layout->sizes);
+    free(layout->stores);
+    free(layout->maps);
+    *layout = (struct catalog_layout){0};
+}
+
+static uint32_t maps_of(uint64_t segments)
+{
+    return (uint32_t)((segments + METADATA_MAP_SEGMENTS - 1) / METADATA_MAP_SEGMENTS);
+}
+
+/* Which segments each group has. */
+static void layout_grow(struct catalog_layout *layout)
+{
+    for (uint32_t i = layout->map_first; i < layout->map_count; i++) {
+        struct metadata_map *map = &layout->maps[i - layout->map_first];
+        map->volume = layout->record->id;
+        map->index = i;
+        place_map_grow(map, layout->segments, layout->sizes, layout->group_count);
+    }
+}
+
+/* What each of the first `count` new groups will hold is promised by its stores, or is not. */
+static void layout_charge(const struct catalog_layout *layout, struct place *place, uint32_t first,
+                          uint32_t count, int sign)
+{
+    uint32_t copies = layout->record->policy.copies;
+    for (uint32_t i = first; i < count; i++) {
+        uint32_t segments = layout->sizes[layout->group_first + i];
+        int64_t bytes = (int64_t)(segments * PLACE_SEGMENT_BYTES);
+        for (uint32_t j = 0; j < copies; j++) {
+            uint32_t index = place_index(place, layout->stores[i * copies + j]);
+            if (index != UINT32_MAX) /* Its record is gone since. */
+                place_charge(place, index, 0, sign * bytes);
+        }
+    }
+}
+
+static int layout_refuse(const struct catalog_layout *layout, const struct place_refusal *refusal)
+{
+    char text[PLACE_TEXT_BYTES];
+    return FAIL(-ENOSPC, "volume \"%s\": %s", layout->record->name,
+                place_refusal_text(refusal, text));
+}
+
+static int layout_choose(struct catalog_layout *layout, struct place *place,
+                         const struct place_hint *hint)
+{
+    const struct metadata_policy *policy = &layout->record->policy;
+    uint32_t count = layout->group_count - layout->group_first;
+    for (uint32_t i = 0; i < count; i++) {
+        struct place_request request = {
+            .volume = layout->record->id,
+            .group = layout->group_first + i,
+            .copies = policy->copies,
+            .domain = place_level_of(policy->domain),
+            .media = policy->media,
+            .bytes = layout->sizes[layout->group_first + i] * PLACE_SEGMENT_BYTES,
+            .hint = *hint,
+        };
+        struct place_refusal refusal;
+        int result = place_choose(place, &request, &layout->stores[(size_t)i * policy->copies],
+                                  &refusal);
+        if (result != 0) {
+            layout_charge(layout, place, 0, i, -1);
+            return result == -ENOSPC ? layout_refuse(layout, &refusal) : result;
+        }
+        layout_charge(layout, place, i, i + 1, 1);
+    }
+    return 0;
+}
+
+static int layout_memory(struct catalog_layout *layout)
+{
+    size_t groups = layout->group_count;
+    size_t maps = layout->map_count - layout->map_first;
+    layout->sizes = calloc(groups, sizeof *layout->sizes);
+    layout->stores = calloc(groups * layout->record->policy.copies, sizeof *layout->stores);
+    layout->maps = calloc(maps, sizeof *layout->maps);
+    return layout->sizes != NULL && layout->stores != NULL && layout->maps != NULL ? 0 : -ENOMEM;
+}
+
+int catalog_layout_new(struct catalog *catalog, const struct metadata_volume *record,
+                       const struct place_hint *hint, struct catalog_layout *ret_layout)
+{
+    struct place *place = stores_place(&catalog->stores);
+    if (place == NULL)
+        return FAIL(-ENOMEM, "volume \"%s\": placing it: no memory", record->name);
+    struct catalog_layout layout = {.record = record, .segments = place_segments(record->bytes)};
+    uint64_t store_bytes = place_store_bytes(place, record->policy.media);
+    layout.group_count = place_group_count(layout.segments, store_bytes);
+    layout.map_count = maps_of(layout.segments);
+    int result = layout_memory(&layout);
+    if (result != 0) {
+        FAIL(result, "volume \"%s\": placing it: no memory", record->name);
+    } else {
+        layout_grow(&layout);
+        result = layout_choose(&layout, place, hint);
+    }
+    if (result != 0)
+        catalog_layout_done(&layout);
+    else
+        *ret_layout = layout;
+    return result;
+}
+
+void catalog_layout_return(struct catalog *catalog, const struct catalog_layout *layout)
+{
+    if (catalog->stores.place != NULL)
+        layout_charge(layout, catalog->stores.place, 0, layout->group_count - layout->group_first,
+                      -1);
+}
+
+/* --- Records -------------------------------------------------------------------------------- */
+
+uint32_t catalog_layout_items(const struct catalog_layout *layout)
+{
+    return layout->group_count - layout->group_first + layout->map_count - layout->map_first;
+}
+
+static int put_group(const struct catalog_layout *layout, uint32_t index, uint64_t now_ns,
+                     struct meta_request *request)
+{
+    uint32_t copies = layout->record->policy.copies;
+    struct metadata_group group = {
+        .volume = layout->record->id,
+        .id = layout->group_first + index,
+        .member_count = copies,
+    };
+    for (uint32_t i = 0; i < copies; i++)
+        group.members[i] = (struct metadata_member){
+            .store = layout->stores[(size_t)index * copies + i],
+            .state = METADATA_IN_SYNC,
+            .since_ns = now_ns,
+        };
+    struct metadata_bytes value = {0};
+    int result = metadata_group_encode(&group, &value);
+    if (result != 0)
+        return result;
+    struct metadata_key key = metadata_group_key(group.volume, group.id);
+    meta_put(request, META_SLICE(key), META_SLICE(value), 0);
+    metadata_bytes_done(&value);
+    return 0;
+}
+
+static int put_map(const struct metadata_map *map, struct meta_request *request)
+{
+    struct metadata_bytes value = {0};
+    int result = metadata_map_encode(map, &value);
+    if (result != 0)
+        return result;
+    struct metadata_key key = metadata_map_key(map->volume, map->index);
+    meta_put(request, META_SLICE(key), META_SLICE(value), 0);
+    metadata_bytes_done(&value);
+    return 0;
+}
+
+int catalog_layout_put(const struct catalog_layout *layout, uint32_t item, uint64_t now_ns,
+                       struct meta_request *request)
+{
+    uint32_t groups = layout->group_count - layout->group_first;
+    return item < groups ? put_group(layout, item, now_ns, request)
+                         : put_map(&layout->maps[item - groups], request);
+}

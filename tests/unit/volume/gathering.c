@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gathering.h"
+
+#include <stdio.h>
+
+#define TURNS_MAX 2000000u
+
+struct gathering gathering;
+
+/* --- Turning ---------------------------------------------------------------------------------- */
+
+void gathering_turn(void)
+{
+    (void)meta_sqlite_step(gathering.meta);
+    (void)meta_poll(gathering.meta);
+    (void)world_step(&gathering.world);
+    for (unsigned i = 0; i < GATHERING_USERS; i++) {
+        struct user *user = &gathering.users[i];
+        if (user->volumes != NULL)
+            volume_engine_turn(user->volumes);
+        if (user->catalog != NULL)
+            (void)catalog_turn(user->catalog);
+    }
+}
+
+void gathering_turns(unsigned count)
+{
+    while (count-- > 0)
+        gathering_turn();
+}
+
+void gathering_run(uint64_t ns)
+{
+    uint64_t until = gathering.world.now_ns + ns;
+    for (unsigned turns = 0; gathering.world.now_ns < until; turns++) {
+        cr_assert_lt(turns, TURNS_MAX, "time stands still");
+        gathering_turn();
+    }
+}
+
+void gathering_ended(void *context, int result)
+{
+    (void)context;
+    gathering.waiting = false;
+    gathering.ended = result;
+}
+
+int gathering_wait(int accepted)
+{
+    if (accepted != 0)
+        return accepted;
+    for (unsigned turns = 0; gathering.waiting; turns++) {
+        cr_assert_lt(turns, TURNS_MAX, "it does not end");
+        gathering_turn();
+    }
+    return gathering.ended;
+}
+
+/* --- The metadata ----------------------------------------------------------------------------- */
+
+static void no_wakeup(void *context)
+{
+    (void)context;
+}
+
+static void request_ended(struct meta_request *request, int result)
+{
+    (void)request;
+    gathering_ended(NULL, result);
+}
+
+static void request_run(struct meta_request *request)
+{
+    gathering.waiting = true;
+    cr_assert_eq(gathering_wait(meta_commit(gathering.meta, request, request_ended)), 0, "%s",
+                 base_last_error());
+}
+
+void gathering_open(void)
+{
+    static const uint8_t uuid[16] = {0x31, 0x41, 0x59};
+    memset(&gathering, 0, sizeof gathering);
+    world_open(&gathering.world, 1);
+    meta_vfs_open(&gathering.vfs, 1);
+    struct meta_sqlite_options options = {
+        .path = "meta.db",
+        .vfs = gathering.vfs.name,
+        .create = true,
+        .clock = &gathering.world.clock,
+        .wakeup = no_wakeup,
+    };
+    cr_assert_eq(meta_sqlite_open(&options, &gathering.meta), 0, "%s", base_last_error());
+    gathering.waiting = true;
+    cr_assert_eq(
+        gathering_wait(catalog_format_cluster(gathering.meta, uuid, gathering_ended, NULL)), 0,
+        "%s", base_last_error());
+}
+
+void gathering_close(void)
+{
+    for (unsigned i = 0; i < GATHERING_USERS; i++) {
+        if (gathering.users[i].catalog != NULL)
+            cr_assert_eq(user_close(i), 0);
+    }
+    while (meta_flying(gathering.meta) > 0)
+        gathering_turn();
+    meta_close(gathering.meta);
+    meta_vfs_close(&gathering.vfs);
+    world_close(&gathering.world);
+}
+
+void key_put(struct metadata_key key, struct metadata_bytes *value)
+{
+    struct meta_request request = {0};
+    meta_put(&request, META_SLICE(key), META_SLICE(*value), 0);
+    request_run(&request);
+    meta_request_done(&request);
+    metadata_bytes_done(value);
+}
+
+void store_record_put(const struct metadata_store *record)
+{
+    struct metadata_bytes value = {0};
+    cr_assert_eq(metadata_store_encode(record, &value), 0);
+    key_put(metadata_store_key(record->id), &value);
+}
+
+void store_record_delete(uint64_t id)
+{
+    struct meta_request request = {0};
+    struct metadata_key key = metadata_store_key(id);
+    meta_delete(&request, META_SLICE(key));
+    request_run(&request);
+    meta_request_done(&request);
+}
+
+void store_put(uint64_t id, const char *node)
+{
+    struct metadata_store record = {.id = id, .bytes = 1ull << 40, .media = METADATA_SSD};
+    (void)snprintf(record.node, sizeof record.node, "%s", node);
+    record.uuid[0] = (uint8_t)id;
+    store_record_put(&record);
+}
+
+/* The value of a key, to be freed with the request. */
+static struct meta_slice key_get(struct meta_request *request, struct metadata_key key)
+{
+    *request = (struct meta_request){0};
+    meta_get(request, META_SLICE(key));
+    request_run(request);
+    const struct meta_response *response = &request->responses[0];
+    return response->entry_count == 0 ? (struct meta_slice){0} : response->entries[0].value;
+}
+
+bool group_get(uint64_t volume, uint32_t group, struct metadata_group *ret_group)
+{
+    struct meta_request request;
+    struct meta_slice value = key_get(&request, metadata_group_key(volume, group));
+    bool found = value.length != 0;
+    if (found)
+        cr_assert_eq(metadata_group_decode(value.data, value.length, ret_group), 0);
+    meta_request_done(&request);
+    return found;
+}
+
+bool map_get(uint64_t volume, uint32_t index, struct metadata_map *ret_map)
+{
+    struct meta_request request;
+    struct meta_slice value = key_get(&request, metadata_map_key(volume, index));
+    bool found = value.length != 0;
+    if (found)
+        cr_assert_eq(metadata_map_decode(value.data, value.length, ret_map), 0);
+    meta_request_done(&request);
+    return found;
+}
+
+bool volume_get(uint64_t volume, struct metadata_volume *ret_volume)
+{
+    struct meta_request request;
+    struct meta_slice value = key_get(&request, metadata_volume_key(volume));
+    bool found = value.length != 0;
+    if (found)
+        cr_assert_eq(metadata_volume_decode(value.data, value.length, ret_volume), 0);
+    meta_request_done(&request);
+    return found;
+}
+
+unsigned keys_of(struct metadata_key prefix)
+{
+    struct meta_request request = {0};
+    struct meta_slice none = {0};
+    meta_list(&request, META_SLICE(prefix), none, META_LIST_ENTRIES_MAX);
+    request_run(&request);
+    unsigned count = request.responses[0].entry_count;
+    cr_assert_not(request.responses[0].more);
+    meta_request_done(&request);
+    return count;
+}
+
+/* --- Processes -------------------------------------------------------------------------------- */
+
+static void store_changed(void *context, uint64_t store, const struct metadata_store *record)
+{
+    struct user *user = context;
+    cr_assert(record == NULL || record->id == store);
+    user->stores_told++;
+}
+
+static void event(void *context, const struct catalog_event *event)
+{
+    struct user *user = context;
+    (void)snprintf(user->said, sizeof user->said, "%s", event->text);
+}
+
+void user_options(unsigned number, const char *node, const char *address)
+{
+    struct user *user = &gathering.users[number];
+    user->cluster = (struct catalog_cluster){
+        .node = node, .address = address, .store_changed = store_changed, .context = user};
+    user->options = (struct catalog_options){
+        .meta = gathering.meta,
+        .cluster = &user->cluster,
+        .clock = &gathering.world.clock,
+        .id_lot = 4,
+        .sequence_lot = 64,
+        .event = event,
+        .context = user,
+    };
+}
+
+static void catalog_gone(void *context, int result)
+{
+    struct user *user = context;
+    user->catalog = NULL;
+    gathering_ended(NULL, result);
+}
+
+static void catalog_opened(void *context, int result)
+{
+    if (result != 0)
+        catalog_gone(context, result);
+    else
+        gathering_ended(NULL, 0);
+}
+
+int user_open(unsigned number)
+{
+    struct user *user = &gathering.users[number];
+    struct volume_engine_options volumes = {.op_count = 24, .bounce_count = 4};
+    if (user->options.meta == NULL)
+        user_options(number, "", "");
+    cr_assert_eq(volume_engine_open(&volumes, &user->volumes), 0);
+    user->options.volumes = user->volumes;
+    gathering.waiting = true;
+    int result =
+        gathering_wait(catalog_open(&user->options, &user->catalog, catalog_opened, user));
+    if (result != 0) {
+        volume_engine_close(user->volumes);
+        user->volumes = NULL;
+    }
+    return result;
+}
+
+int user_close(unsigned number)
+{
+    struct user *user = &gathering.users[number];
+    gathering.waiting = true;
+    catalog_close(user->catalog, catalog_gone, user);
+    int result = gathering_wait(0);
+    volume_engine_close(user->volumes);
+    user->volumes = NULL;
+    return result;
+}
+
+struct catalog *catalog_of(unsigned number)
+{
+    return gathering.users[number].catalog;
+}
+
+int user_create(unsigned number, const char *name, const struct catalog_create *create)
+{
+    gathering.waiting = true;
+    return gathering_wait(catalog_create(catalog_of(number), name, create, gathering_ended, NULL));
+}

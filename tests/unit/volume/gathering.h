@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A cluster in one process of the false world: the metadata (SQLite), stores that are reached
+ * through their own ports, and processes that use the pool: a catalog each.
+ */
+#ifndef UNIT_VOLUME_GATHERING_H
+#define UNIT_VOLUME_GATHERING_H
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#include "meta/sqlite/sqlite.h"
+#include "sim/disk.h"
+#include "sim/meta_vfs.h"
+#include "sim/world.h"
+#include "volume/catalog.h"
+
+#define MIB (1ull << 20)
+#define SEGMENT (256 * MIB)
+#define GATHERING_USERS 3u
+
+/* A process that uses the pool. */
+struct user {
+    unsigned number;
+    struct catalog_cluster cluster;
+    struct catalog_options options;
+    struct catalog *catalog;
+    struct volume_engine *volumes;
+    unsigned stores_told; /* Times that a store was told of. */
+    char said[512];       /* The last event. */
+};
+
+struct gathering {
+    struct world world;
+    struct meta_vfs vfs;
+    struct meta *meta;
+    struct user users[GATHERING_USERS];
+    bool waiting;
+    int ended;
+};
+extern struct gathering gathering;
+
+/* Metadata of a cluster without stores; nobody uses it. */
+void gathering_open(void);
+void gathering_close(void);
+void gathering_turn(void);
+void gathering_turns(unsigned count);
+void gathering_run(uint64_t ns);
+void gathering_ended(void *context, int result);
+/* Waits for what was accepted: the result. */
+int gathering_wait(int accepted);
+
+/* Puts the record of a store: of this node, and its own number. Capacity: 1 TiB. */
+void store_put(uint64_t id, const char *node);
+void store_record_put(const struct metadata_store *record);
+void store_record_delete(uint64_t id);
+
+/* `node` and `address` of the process; its number. */
+void user_options(unsigned number, const char *node, const char *address);
+int user_open(unsigned number);
+int user_close(unsigned number);
+struct catalog *catalog_of(unsigned number);
+int user_create(unsigned number, const char *name, const struct catalog_create *create);
+
+/* Records as the metadata has them. False: there is none. */
+bool group_get(uint64_t volume, uint32_t group, struct metadata_group *ret_group);
+bool map_get(uint64_t volume, uint32_t index, struct metadata_map *ret_map);
+bool volume_get(uint64_t volume, struct metadata_volume *ret_volume);
+/* Frees the value. */
+void key_put(struct metadata_key key, struct metadata_bytes *value);
+/* Keys that begin so. */
+unsigned keys_of(struct metadata_key prefix);
+
+#endif
