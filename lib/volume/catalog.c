@@ -166,8 +166,8 @@ static void open_listed(void *context, int result)
 {
     struct catalog *catalog = context;
     if (result != 0)
-        open_end(catalog, FAIL(result, "reading which stores the pool has: %s",
-                               base_error_text(result)));
+        open_end(catalog,
+                 FAIL(result, "reading which stores the pool has: %s", base_error_text(result)));
     else if (catalog->options.read_only)
         open_end(catalog, 0);
     else

@@ -97,13 +97,13 @@ struct catalog_event {
 };
 
 /*
- * A pool of many stores. Volumes are placed on them when they are created, and belong to the process
- * that has them open: while its session lives nobody else changes them.
+ * A pool of many stores. Volumes are placed on them when they are created, and belong to the
+ * process that has them open: while its session lives nobody else changes them.
  */
 struct catalog_cluster {
-    /* Of this process, borrowed, "" or NULL: not known. `node` as in the records of stores; what has
-     * the same node and address as an earlier session is its successor, and takes its volumes back
-     * without waiting: no two processes may have both. */
+    /* Of this process, borrowed, "" or NULL: not known. `node` as in the records of stores; what
+     * has the same node and address as an earlier session is its successor, and takes its volumes
+     * back without waiting: no two processes may have both. */
     const char *node, *address;
     const char *zone, *rack; /* Where it is: a volume's first copy goes near. */
     uint64_t session_ttl_ns; /* 0: CATALOG_SESSION_TTL_NS. */
@@ -116,7 +116,7 @@ struct catalog_cluster {
 
 struct catalog_options {
     struct meta *meta;
-    struct store *store; /* NULL: of a cluster. */
+    struct store *store;                   /* NULL: of a cluster. */
     const struct catalog_cluster *cluster; /* If there is no store; copied. */
     struct volume_engine *volumes;
     struct clock *clock;

@@ -380,8 +380,7 @@ static void look_begin(struct catalog_op *op, int result)
     chore->first = chore->last = 0;
     chore->was_starved = chore->starved;
     chore->starved = false;
-    if (op->catalog->state != CATALOG_READY ||
-        !catalog_may_write(op->catalog))
+    if (op->catalog->state != CATALOG_READY || !catalog_may_write(op->catalog))
         catalog_op_end(op, 0);
     else
         catalog_op_read(op, chore->id, look_read);

@@ -290,7 +290,7 @@ struct catalog {
     uint8_t pool_uuid[16];
     uint64_t store_revision;
     struct metadata_store store_record;
-    struct stores stores; /* Of a cluster. */
+    struct stores stores;        /* Of a cluster. */
     struct meta_request request; /* Of opening. */
     catalog_done_fn *done;       /* Of opening, then of closing. */
     void *context;

@@ -70,8 +70,8 @@ static int layout_choose(struct catalog_layout *layout, struct place *place,
             .hint = *hint,
         };
         struct place_refusal refusal;
-        int result = place_choose(place, &request, &layout->stores[(size_t)i * policy->copies],
-                                  &refusal);
+        int result =
+            place_choose(place, &request, &layout->stores[(size_t)i * policy->copies], &refusal);
         if (result != 0) {
             layout_charge(layout, place, 0, i, -1);
             return result == -ENOSPC ? layout_refuse(layout, &refusal) : result;

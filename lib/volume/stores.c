@@ -40,7 +40,7 @@ static void entry_free(struct stores_entry *entry)
 /* What placement looks at is another. */
 static void place_forget(struct stores *stores)
 {
-    place_close(stores->place);
+    free(stores->place);
     stores->place = NULL;
 }
 
@@ -308,7 +308,7 @@ void stores_done(struct stores *stores)
     for (uint32_t i = 0; i < stores->count; i++)
         entry_free(stores->entries[i]);
     free(stores->entries);
-    place_close(stores->place);
+    free(stores->place);
     meta_request_done(&stores->request);
     *stores = (struct stores){0};
 }
@@ -328,8 +328,11 @@ struct place *stores_place(struct stores *stores)
         return NULL;
     for (uint32_t i = 0; i < stores->count; i++)
         of[i] = place_store_of(&stores->entries[i]->record);
-    if (place_open(of, stores->count, &stores->place) != 0)
+    void *memory = malloc(place_bytes(stores->count));
+    if (memory == NULL || place_init(memory, of, stores->count, &stores->place) != 0) {
+        free(memory);
         stores->place = NULL;
+    }
     free(of);
     return stores->place;
 }

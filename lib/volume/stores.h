@@ -43,7 +43,7 @@ struct stores {
     struct stores_options options;
     struct stores_entry **entries; /* In order of their ids. */
     uint32_t count, capacity;
-    struct place *place; /* NULL: to be made anew. */
+    struct place *place; /* Its memory, too. NULL: to be made anew. */
     bool ready, stopped;
     bool watching;
     uint64_t from; /* The watch begins there: after the first page of the list. */
