@@ -211,6 +211,8 @@ int catalog_clone(struct catalog *catalog, const char *volume, const char *snaps
 {
     int error = catalog_may_start(catalog, volume, true);
     if (error == 0)
+        error = catalog_refuse_cluster(catalog, "cloning");
+    if (error == 0)
         error = catalog_check_name(new_name);
     if (error == 0 && snapshot != NULL)
         error = name_check("snapshot", snapshot, strlen(snapshot));

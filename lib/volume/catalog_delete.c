@@ -116,6 +116,8 @@ static void delete_begin(struct catalog_op *op, int result)
 int catalog_delete(struct catalog *catalog, const char *name, catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, name, true);
+    if (error == 0)
+        error = catalog_refuse_cluster(catalog, "deleting a volume");
     if (error != 0)
         return error;
     struct catalog_op *op = calloc(1, sizeof *op);

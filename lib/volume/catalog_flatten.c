@@ -190,6 +190,8 @@ int catalog_flatten(struct catalog *catalog, const char *volume, catalog_progres
                     catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, volume, true);
+    if (error == 0)
+        error = catalog_refuse_cluster(catalog, "flattening");
     if (error != 0)
         return error;
     struct catalog_flatten *flatten = calloc(1, sizeof *flatten);

@@ -168,6 +168,8 @@ int catalog_group_create(struct catalog *catalog, const char *name, const char *
 {
     int error = group_may_start(catalog, name);
     if (error == 0)
+        error = catalog_refuse_cluster(catalog, "a snapshot of several volumes");
+    if (error == 0)
         error = group_read_only(catalog, name);
     if (error == 0)
         error = create_check(name, volumes, count);
@@ -384,6 +386,8 @@ int catalog_group_delete(struct catalog *catalog, const char *name, catalog_done
                          void *context)
 {
     int error = group_may_start(catalog, name);
+    if (error == 0)
+        error = catalog_refuse_cluster(catalog, "a snapshot of several volumes");
     if (error == 0)
         error = group_read_only(catalog, name);
     if (error != 0)

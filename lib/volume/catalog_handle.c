@@ -81,6 +81,8 @@ int catalog_handle_open(struct catalog *catalog, const char *name, bool read_onl
     int error = open_parse(name, volume, snapshot);
     if (error == 0)
         error = catalog_may_start(catalog, volume, false);
+    if (error == 0)
+        error = catalog_refuse_cluster(catalog, "opening a volume");
     if (error != 0)
         return error;
     struct catalog_handle *handle = calloc(1, sizeof *handle);

@@ -323,6 +323,8 @@ int catalog_import_begin(struct catalog *catalog, const char *name,
 {
     int error = catalog_may_snapshot(catalog, name, what->snapshot);
     if (error == 0)
+        error = catalog_refuse_cluster(catalog, "importing");
+    if (error == 0)
         error = catalog_check_size(name, what->bytes);
     if (error == 0 && what->sector_bytes != 512 && what->sector_bytes != 4096)
         error = FAIL(-EINVAL, "volume \"%s\": a sector of %u bytes: it is 512 or 4096", name,
@@ -469,6 +471,8 @@ int catalog_import_abandon(struct catalog *catalog, const char *name, catalog_pr
                            catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, name, true);
+    if (error == 0)
+        error = catalog_refuse_cluster(catalog, "importing");
     if (error != 0)
         return error;
     struct catalog_op *op = calloc(1, sizeof *op);

@@ -373,6 +373,8 @@ void catalog_tell(const struct catalog *catalog, enum store_event_severity sever
                   uint64_t volume_id, uint64_t bytes, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 int catalog_check_size(const char *name, uint64_t bytes);
+/* What is not built for clusters: -ENOTSUP with a sentence; else 0. */
+int catalog_refuse_cluster(const struct catalog *catalog, const char *what);
 
 /* --- catalog_place.c ------------------------------------------------------------------------ */
 

@@ -63,3 +63,10 @@ int catalog_check_size(const char *name, uint64_t bytes)
                     name, (unsigned long long)bytes);
     return 0;
 }
+
+int catalog_refuse_cluster(const struct catalog *catalog, const char *what)
+{
+    if (!catalog_is_cluster(catalog))
+        return 0;
+    return FAIL(-ENOTSUP, "%s: that is not built for clusters yet", what);
+}

@@ -253,6 +253,8 @@ int catalog_resize(struct catalog *catalog, const char *name, uint64_t bytes, bo
 {
     int error = catalog_may_start(catalog, name, true);
     if (error == 0)
+        error = catalog_refuse_cluster(catalog, "resizing a volume");
+    if (error == 0)
         error = catalog_check_size(name, bytes);
     if (error != 0)
         return error;

@@ -274,6 +274,8 @@ int catalog_snapshot_rollback(struct catalog *catalog, const char *volume, const
                               void *context)
 {
     int error = catalog_may_snapshot(catalog, volume, snapshot);
+    if (error == 0)
+        error = catalog_refuse_cluster(catalog, "rolling back");
     if (error != 0)
         return error;
     struct rollback *rollback = calloc(1, sizeof *rollback);

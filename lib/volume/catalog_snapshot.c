@@ -66,6 +66,8 @@ int catalog_snapshot_create(struct catalog *catalog, const char *volume, const c
                             const uint8_t uuid[16], catalog_done_fn *done, void *context)
 {
     int error = catalog_may_snapshot(catalog, volume, snapshot);
+    if (error == 0)
+        error = catalog_refuse_cluster(catalog, "a snapshot");
     if (error != 0)
         return error;
     struct catalog_gang *gang = calloc(1, sizeof *gang);
@@ -205,6 +207,8 @@ int catalog_snapshot_delete(struct catalog *catalog, const char *volume, const c
                             catalog_done_fn *done, void *context)
 {
     int error = catalog_may_snapshot(catalog, volume, snapshot);
+    if (error == 0)
+        error = catalog_refuse_cluster(catalog, "a snapshot");
     if (error != 0)
         return error;
     struct snapshot_delete *delete = calloc(1, sizeof *delete);

@@ -110,6 +110,8 @@ int catalog_snapshot_list(struct catalog *catalog, const char *volume, bool spac
                           catalog_snapshot_fn *each, catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, volume, false);
+    if (error == 0 && space)
+        error = catalog_refuse_cluster(catalog, "what snapshots hold");
     if (error != 0)
         return error;
     struct listing *listing = calloc(1, sizeof *listing);
