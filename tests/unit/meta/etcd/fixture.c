@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #define PORT_NAME "IOMESH_TEST_ETCD_PORT"
-#define DIRECTORY_NAME "IOMESH_TEST_ETCD_DIRECTORY"
 
 static struct etcd_server shared;
 static int bell = -1;
@@ -24,7 +23,6 @@ ReportHook(PRE_ALL)(struct criterion_test_set *tests)
         exit(1);
     (void)snprintf(port, sizeof port, "%u", shared.ports[0]);
     setenv(PORT_NAME, port, 1);
-    setenv(DIRECTORY_NAME, shared.directory, 1);
 }
 
 ReportHook(POST_ALL)(struct criterion_global_stats *stats)
@@ -38,13 +36,6 @@ unsigned shared_port(void)
     const char *port = getenv(PORT_NAME);
     cr_assert_not_null(port);
     return (unsigned)strtoul(port, NULL, 10);
-}
-
-bool shared_ctl(const char *arguments)
-{
-    struct etcd_server there = {.count = 1, .ports = {shared_port()}};
-    (void)snprintf(there.directory, sizeof there.directory, "%s", getenv(DIRECTORY_NAME));
-    return etcd_server_ctl(&there, arguments);
 }
 
 void shared_url(char *ret_url, size_t room)

@@ -16,7 +16,5 @@ uint64_t now_ms(void);
 /* The shared etcd, by its port, with a pool of the test's own. */
 void shared_url(char *ret_url, size_t room);
 unsigned shared_port(void);
-/* etcdctl there. */
-bool shared_ctl(const char *arguments);
 
 #endif

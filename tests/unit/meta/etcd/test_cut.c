@@ -18,10 +18,15 @@ static void open_through(uint64_t wait_ns, uint64_t silence_ns)
     handle_open(url, wait_ns, silence_ns);
 }
 
+static void begin_before(unsigned port)
+{
+    proxy_start(&proxy, port);
+    (void)snprintf(url, sizeof url, "etcd://127.0.0.1:%u/cut-%d", proxy.port, (int)getpid());
+}
+
 static void begin(void)
 {
-    proxy_start(&proxy, shared_port());
-    (void)snprintf(url, sizeof url, "etcd://127.0.0.1:%u/cut-%d", proxy.port, (int)getpid());
+    begin_before(shared_port());
 }
 
 static void end(void)
@@ -171,6 +176,10 @@ Test(cut, a_watch_that_missed_what_is_compacted_ends_and_others_go_on)
     struct ear ear = {0};
     char arguments[64];
     char told[128] = "";
+    static struct etcd_server own; /* What is compacted is gone for everybody. */
+    cr_assert(etcd_server_start(&own, 1, false));
+    end();
+    begin_before(own.ports[0]);
     open_through(0, 0);
     ear_start(&ear, "", 0);
     put("a", "1");
@@ -180,17 +189,17 @@ Test(cut, a_watch_that_missed_what_is_compacted_ends_and_others_go_on)
     ear_expect(&ear, "a=1. a=2. ");
     (void)snprintf(arguments, sizeof arguments, "compact %llu",
                    (unsigned long long)suite.request.revision);
-    cr_assert(shared_ctl(arguments));
+    cr_assert(etcd_server_ctl(&own, arguments));
     put("a", "3");
     ear_expect(&ear, "a=1. a=2. a=3. ");
     uint64_t revision = suite.request.revision;
     /* While it is not, what it would have been told goes. */
     proxy_refuse(&proxy, true);
     (void)snprintf(told, sizeof told, "put cut-%d/a 4", (int)getpid());
-    cr_assert(shared_ctl(told));
-    cr_assert(shared_ctl(told));
+    cr_assert(etcd_server_ctl(&own, told));
+    cr_assert(etcd_server_ctl(&own, told));
     (void)snprintf(arguments, sizeof arguments, "compact %llu", (unsigned long long)revision + 2);
-    cr_assert(shared_ctl(arguments));
+    cr_assert(etcd_server_ctl(&own, arguments));
     proxy_refuse(&proxy, false);
     ear_expect_end(&ear, IOMESH_COMPACTED);
     cr_assert_str_eq(ear.told, "a=1. a=2. a=3. ");
@@ -204,4 +213,5 @@ Test(cut, a_watch_that_missed_what_is_compacted_ends_and_others_go_on)
     cr_assert(ear.ended == IOMESH_COMPACTED || strcmp(ear.told, "a=4. b=1. ") == 0, "%s", ear.told);
     ear_stop(&ear);
     handle_close();
+    etcd_server_stop(&own);
 }
