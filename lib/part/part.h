@@ -77,7 +77,10 @@ enum part_request_kind {
      * PART_CATCHING_UP: sets aside every block (its views' too) with a sequence above what the part
      * trusts or heard (the newer of the state's watermark and `heard`: what it heard was
      * acknowledged by it, too, since it was last told to catch up); once for a generation: asked
-     * again, the answer is the state as it is, and nothing changes. Durable when answered.
+     * again, the answer is the state as it is, and nothing changes. `since`, if it is not 0: no
+     * part that was away then is trusted with more, for all that were in sync lost what came after
+     * (their power went before it was flushed); watermark and the rest of the state are lowered to
+     * it. Durable when answered.
      */
     PART_ROLE = 2,
     /* No check, no change: the state. */
@@ -158,7 +161,7 @@ struct part_request {
     uint64_t view; /* VIEW_HEAD or a cut. */
     uint64_t block;
     uint64_t last;     /* CHANGED. */
-    uint64_t since;    /* CHANGED. */
+    uint64_t since;    /* CHANGED, ROLE. */
     uint64_t sequence; /* WRITE, ZERO. */
     uint64_t cut;      /* WRITE, ZERO: the newest that is kept. */
     uint8_t role;      /* ROLE. */

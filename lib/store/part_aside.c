@@ -63,6 +63,12 @@ static void aside_rewind(struct part_aside *aside)
     aside->block = 0;
 }
 
+void part_aside_clear(struct part_aside *aside)
+{
+    aside->state = ASIDE_CLEAR;
+    aside->batch = journal_applied_through(aside->store->journal);
+}
+
 /* Whether there is anything at all. */
 static int aside_seek(struct part_aside *aside)
 {
@@ -72,8 +78,7 @@ static int aside_seek(struct part_aside *aside)
     if (error != 0)
         return error == -ENOENT ? 0 : error;
     aside_rewind(aside);
-    aside->state = ASIDE_CLEAR;
-    aside->batch = journal_applied_through(aside->store->journal);
+    part_aside_clear(aside);
     return 0;
 }
 

@@ -41,6 +41,8 @@ struct part_aside {
 /* `runs` are the part's segments. NULL: no memory. */
 struct part_aside *part_aside_begin(struct parts *parts, struct part *part,
                                     const struct part_run *runs, uint32_t run_count, bool counts);
+/* Records with watermarks that are not to be trusted any more go first, whatever there is. */
+void part_aside_clear(struct part_aside *aside);
 /* As far as it goes. 0: done: part->state.aside is right; -EAGAIN: later; or an error. */
 int part_aside_step(struct part_aside *aside);
 /* It may be left in the middle, if it does not wait for a checkpoint. */

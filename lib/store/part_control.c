@@ -69,23 +69,39 @@ static void role_take(struct part_control *control)
     control->version = part->home->version;
 }
 
-/* It was told this already, or something newer. */
+/* It was told this already, or something newer. (To be in sync it may be told again: the watermark
+ * may be newer, and its machine may have restarted since.) */
 static bool role_is_old(const struct part_control *control)
 {
     const struct part_state *state = &control->part->state;
-    return state->role != PART_NEW && control->request->generation <= state->role_generation &&
-           !MUTANT(275);
+    return control->request->role == PART_CATCHING_UP && state->role != PART_NEW &&
+           control->request->generation <= state->role_generation && !MUTANT(275);
 }
 
-static int role_walk(struct part_control *control, bool counts)
+/* What those who were in sync have lost is not to be trusted here. */
+static bool role_lower(struct part_state *state, uint64_t since)
+{
+    if (since == 0 || MAX(state->watermark, state->heard) <= since)
+        return false;
+    REACH(part_role_lowers);
+    state->watermark = MIN(state->watermark, since);
+    state->heard = MIN(state->heard, since);
+    state->flushed = MIN(state->flushed, since);
+    return true;
+}
+
+static int role_walk(struct part_control *control, bool lowered, bool counts)
 {
     struct part_request *request = control->request;
     struct part *part = control->part;
-    if (control->aside == NULL)
+    if (control->aside == NULL) {
         control->aside =
             part_aside_begin(control->parts, part, request->runs, request->run_count, counts);
-    if (control->aside == NULL)
-        return -ENOMEM;
+        if (control->aside == NULL)
+            return -ENOMEM;
+        if (lowered)
+            part_aside_clear(control->aside);
+    }
     return part_aside_step(control->aside);
 }
 
@@ -93,7 +109,7 @@ static int role_in_sync(struct part_control *control)
 {
     struct part *part = control->part;
     if (!part->counted) {
-        int error = role_walk(control, true);
+        int error = role_walk(control, false, true);
         if (error != 0)
             return error;
     }
@@ -118,7 +134,9 @@ static int role_work(struct part_control *control)
     }
     if (control->request->role == PART_IN_SYNC)
         return role_in_sync(control);
-    int error = role_walk(control, false);
+    bool lowered =
+        control->aside == NULL && role_lower(&control->part->state, control->request->since);
+    int error = role_walk(control, lowered, false);
     if (error == 0)
         role_take(control);
     return error;

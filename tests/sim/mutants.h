@@ -227,6 +227,20 @@
     X(246, "a copy that lost its power while it is added answers for a flush",                    \
       "joins_without_power")
 
+/* 270 .. 299: parts. */
+#define PART_MUTANTS(X)                                                   \
+    X(270, "a fence is not durable")                                      \
+    X(271, "the epoch is not looked at again as a record enters a batch") \
+    X(272, "the generation is not looked at")                             \
+    X(273, "a watermark is adopted while catching up")                    \
+    X(274, "a watermark is trusted after another boot")                   \
+    X(275, "setting aside again sets aside again")                        \
+    X(276, "a hole does not replace what is set aside")                   \
+    X(277, "a resynced write enters only the head")                       \
+    X(278, "a repair does not look at the sequence")                      \
+    X(279, "flushed moves before the flush has ended")                    \
+    X(280, "a version that a view shows already gets another place in the next")
+
 /* 120 .. 129: metadata. */
 #define META_MUTANTS(X)                              \
     X(120, "acknowledge before the commit is known") \
