@@ -100,7 +100,8 @@ enum part_request_kind {
      */
     PART_RESYNC = 6,
     /* Blocks whose stored data is damaged here get the same contents and sequence, at a new place,
-     * in every view that shows the damaged one; others are left alone. versions, data as RESYNC. */
+     * in every view that shows the damaged one; others are left alone. versions, data, cuts as
+     * RESYNC. */
     PART_REPAIR = 7,
 
     /* Refused with IOMESH_CONFLICT unless the part is in sync, and with -EAGAIN where a block is

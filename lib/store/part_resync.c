@@ -184,7 +184,10 @@ static void repair_go(struct part_call *call)
     while (sound < left && !is_damaged(call, sound))
         sound++;
     call->at += sound;
-    while (damaged < left - sound && is_damaged(call, damaged)) {
+    const struct part_version *versions = call->request->versions + call->at;
+    uint64_t cut = sound < left ? cut_below(call->request, versions[0].sequence) : 0;
+    while (damaged < left - sound && is_damaged(call, damaged) &&
+           cut_below(call->request, versions[damaged].sequence) == cut) {
         call->resync.damaged[damaged] = repair->places[call->at + damaged - repair->first];
         damaged++;
     }
@@ -194,7 +197,7 @@ static void repair_go(struct part_call *call)
     }
     call->resync.kind = POINTER_RAW;
     call->resync.repair = true;
-    call->resync.cut = 0;
+    call->resync.cut = cut;
     run_submit(call, damaged);
 }
 

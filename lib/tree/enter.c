@@ -39,13 +39,16 @@ static bool resync_takes(struct tree_enter *enter, const struct spot *spot, unsi
     return false;
 }
 
+/* A page that is above the version shows it, or what is newer: but where it is replayed, and the
+ * write before it was found to have no data, for that was damaged. */
 static bool repair_takes(const struct tree_enter *enter, unsigned i, const struct pointer *old)
 {
     if (MUTANT(278))
         return pointer_has_place(old);
-    return old->sequence == enter->sequences[i] &&
-           (old->kind == POINTER_BAD ||
-            (old->kind == POINTER_RAW && old->place == enter->damaged[i]));
+    if (old->sequence != enter->sequences[i])
+        return old->sequence < enter->sequences[i];
+    return old->kind == POINTER_BAD ||
+           (old->kind == POINTER_RAW && old->place == enter->damaged[i]);
 }
 
 static bool takes(struct tree_enter *enter, const struct spot *spot, unsigned index,

@@ -197,6 +197,8 @@ static int repair_ask(struct copy *copy, uint32_t index, uint64_t sequence)
     request->count = 1;
     request->data = ask->data;
     request->versions = ask->versions;
+    request->cuts = c.cuts;
+    request->cut_count = c.cut_count;
     block_fill(ask->data, block_of(index), sequence);
     ask->versions[0] = (struct part_version){
         .kind = POINTER_RAW, .sequence = sequence, .crc = crc32c(ask->data, BLOCK_BYTES)};
