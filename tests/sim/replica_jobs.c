@@ -108,7 +108,7 @@ static void settle_next(uint32_t index)
         settling->block = (uint8_t)__builtin_ctz(settling->left);
         if (settle_block(index))
             return;
-        settling->left &= (uint8_t)(settling->left - 1);
+        settling->left = (uint8_t)(settling->left & (settling->left - 1));
     }
     settle_end(index, true);
 }
@@ -188,7 +188,7 @@ void settle_written(uint32_t index)
     struct settling *settling = &rig.owners[index].settling;
     if (!settling->active)
         return;
-    settling->left &= (uint8_t)(settling->left - 1);
+    settling->left = (uint8_t)(settling->left & (settling->left - 1));
     settle_next(index);
 }
 
@@ -346,7 +346,7 @@ static void copying_answer(uint32_t index, uint8_t from, uint8_t copy,
             copying_ask(index, copy);
         }
     } else if (message->of == MESSAGE_RESYNC && from == copy && message->status == STATUS_OK) {
-        copying->wanted &= (uint8_t)(copying->wanted - 1);
+        copying->wanted = (uint8_t)(copying->wanted & (copying->wanted - 1));
         copying_next(index, copy);
     }
 }
