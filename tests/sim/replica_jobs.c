@@ -108,7 +108,7 @@ static void settle_next(uint32_t index)
         settling->block = (uint8_t)__builtin_ctz(settling->left);
         if (settle_block(index))
             return;
-        settling->left = (uint8_t)(settling->left & (settling->left - 1));
+        settling->left = (uint8_t)(settling->left & (settling->left - 1u));
     }
     settle_end(index, true);
 }
@@ -188,7 +188,7 @@ void settle_written(uint32_t index)
     struct settling *settling = &rig.owners[index].settling;
     if (!settling->active)
         return;
-    settling->left = (uint8_t)(settling->left & (settling->left - 1));
+    settling->left = (uint8_t)(settling->left & (settling->left - 1u));
     settle_next(index);
 }
 
@@ -200,9 +200,9 @@ void settle_tick(uint32_t index)
     if (!settling->active || settling->stage == SETTLE_WRITING ||
         !patience(settling->asked, now, rig.resend))
         return;
-    uint8_t silent = settling->stage == SETTLE_LISTING
-                         ? settling->copies & (uint8_t)~settling->listed
-                         : (uint8_t)(1u << settling->source);
+    uint8_t silent = (uint8_t)(1u << settling->source);
+    if (settling->stage == SETTLE_LISTING)
+        silent = settling->copies & (uint8_t)~settling->listed;
     if (patience(settling->progress, now, rig.copy_timeout)) {
         settling->progress = now;
         for (uint8_t copy = 0; copy < REPLICA_COPIES_MAX; copy++) {
