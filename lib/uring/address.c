@@ -52,17 +52,18 @@ static int address_split(const char *text, char *ret_host, size_t host_size, cha
     return 0;
 }
 
-static int address_parse_tcp(const char *text, bool passive, struct stream_address *address)
+static int address_parse_tcp(const char *text, int flags, struct stream_address *address)
 {
     char host[128];
     char port[32];
     int result = address_split(text, host, sizeof host, port, sizeof port);
     if (result != 0)
         return result;
-    struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = passive ? AI_PASSIVE : 0};
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = flags};
     struct addrinfo *found = NULL;
     int error = getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found);
+    if (error == EAI_NONAME && (flags & AI_NUMERICHOST))
+        return -ENOENT;
     if (error == EAI_SYSTEM)
         return FAIL(-errno, "tcp:%s: %s", text, strerror(errno));
     if (error != 0)
@@ -75,15 +76,25 @@ static int address_parse_tcp(const char *text, bool passive, struct stream_addre
     return 0;
 }
 
-int address_parse(const char *text, bool passive, struct stream_address *ret_address)
+static int address_parse_any(const char *text, int flags, struct stream_address *ret_address)
 {
     *ret_address = (struct stream_address){0};
     if (strncmp(text, "unix:", 5) == 0)
         return address_parse_unix(text + 5, ret_address);
     if (strncmp(text, "tcp:", 4) == 0)
-        return address_parse_tcp(text + 4, passive, ret_address);
+        return address_parse_tcp(text + 4, flags, ret_address);
     return FAIL(-EINVAL, "%s: an address is unix:PATH or tcp:HOST:PORT%s", text,
-                passive ? ", or fd:NUMBER for a socket that was given" : "");
+                flags & AI_PASSIVE ? ", or fd:NUMBER for a socket that was given" : "");
+}
+
+int address_parse(const char *text, bool passive, struct stream_address *ret_address)
+{
+    return address_parse_any(text, passive ? AI_PASSIVE : 0, ret_address);
+}
+
+int address_parse_numeric(const char *text, bool passive, struct stream_address *ret_address)
+{
+    return address_parse_any(text, AI_NUMERICHOST | (passive ? AI_PASSIVE : 0), ret_address);
 }
 
 void address_name(const struct sockaddr *address, socklen_t length,

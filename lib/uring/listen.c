@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where streams come from: listening, and connecting. */
+/* Where streams come from: listening. connect.c has the other way. */
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,72 +259,5 @@ int uring_listen(struct uring *uring, const char *address,
     uring->open_count++;
     accept_start(listener);
     *ret_listener = listener;
-    return 0;
-}
-
-/* --- Connecting ---------------------------------------------------------------------------- */
-
-struct connection {
-    struct uring *uring;
-    int fd;
-    struct stream_options options;
-    struct stream_address address;
-    struct uring_op op;
-    iomesh_connected_fn *connected;
-    void *context;
-};
-
-static void connect_prepare(struct uring_op *op, struct io_uring_sqe *sqe)
-{
-    const struct connection *connection = CONTAINER_OF(op, struct connection, op);
-    io_uring_prep_connect(sqe, connection->fd, (const struct sockaddr *)&connection->address.bytes,
-                          connection->address.length);
-}
-
-static void connect_done(struct uring_op *op, int result, uint32_t flags)
-{
-    (void)flags;
-    struct connection *connection = CONTAINER_OF(op, struct connection, op);
-    struct iomesh_stream *stream = NULL;
-    if (result == 0)
-        result = stream_open(connection->uring, connection->fd, &connection->options, &stream);
-    if (result != 0) {
-        close(connection->fd);
-        (void)FAIL(result, "%s: cannot connect: %s", connection->address.text,
-                   base_error_text(result));
-    }
-    iomesh_connected_fn *connected = connection->connected;
-    void *context = connection->context;
-    connection->uring->open_count--;
-    free(connection);
-    connected(context, result, stream);
-}
-
-int uring_stream_connect(struct uring *uring, const char *address,
-                         const struct iomesh_stream_options *given, iomesh_connected_fn *connected,
-                         void *context)
-{
-    struct connection *connection = calloc(1, sizeof *connection);
-    if (connection == NULL)
-        return FAIL(-ENOMEM, "%s: no memory", address);
-    int result = stream_options_check(given, &connection->options);
-    if (result == 0)
-        result = address_parse(address, false, &connection->address);
-    if (result == 0) {
-        connection->fd = socket(connection->address.bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (connection->fd < 0)
-            result = FAIL(-errno, "%s: no socket: %s", address, strerror(errno));
-    }
-    if (result != 0) {
-        free(connection);
-        return result;
-    }
-    connection->uring = uring;
-    connection->op = (struct uring_op){.prepare = connect_prepare, .done = connect_done};
-    list_init(&connection->op.node);
-    connection->connected = connected;
-    connection->context = context;
-    uring->open_count++;
-    uring_op_start(uring, &connection->op);
     return 0;
 }

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "uring/ring.h"
+#include "uring/stream.h"
 
 /* Best first. All know TASKRUN_FLAG, so that waiting completions show without a system call. */
 static const unsigned setups[] = {
@@ -139,6 +139,7 @@ int uring_open(const struct uring_options *options, struct uring **ret_uring)
     uring->notice_context = options->context;
     uring->clock.ops = &uring_clock_ops;
     uring->work.ops = &uring_work_ops;
+    uring->net.ops = &uring_net_ops;
     uring->work_threads = options->work_threads != 0 ? options->work_threads : 2;
     uring->spin_ns_max = options->spin_ns_max != 0 ? options->spin_ns_max : 50000;
     uring->gap_ns = 4 * uring->spin_ns_max;

@@ -62,6 +62,7 @@ struct uring {
 
     struct clock clock;
     struct work work;
+    struct net net;
     struct work_pool *pool;
     uint32_t work_threads;
 

@@ -397,6 +397,7 @@ int stream_open(struct uring *uring, int fd, const struct stream_options *option
         free(stream);
         return FAIL(-ENOMEM, "no memory for a connection");
     }
+    stream->net.ops = &uring_net_stream_ops;
     stream->uring = uring;
     stream->fd = fd;
     stream->buffer_bytes = options->buffer_bytes;

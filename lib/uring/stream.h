@@ -24,6 +24,7 @@ struct stream_options {
  *   OPEN ──▶ CLOSING (shut down; what is in flight ends) ──▶ gone, `closed` runs
  */
 struct iomesh_stream {
+    struct net_stream net; /* As others see it who know host/ only. */
     struct uring *uring;
     struct iomesh_listener *listener; /* That counts it; NULL: none. */
     int fd;
@@ -73,6 +74,8 @@ struct stream_address {
 
 /* Parses "unix:PATH" and "tcp:HOST:PORT". `passive`: to listen on. 0, or -EINVAL, -ENOENT … */
 int address_parse(const char *text, bool passive, struct stream_address *ret_address);
+/* As above, but asks nobody: -ENOENT where HOST is not a number, and must be looked up. */
+int address_parse_numeric(const char *text, bool passive, struct stream_address *ret_address);
 void address_name(const struct sockaddr *address, socklen_t length,
                   char ret_text[STREAM_NAME_BYTES]);
 
@@ -80,6 +83,16 @@ int stream_options_check(const struct iomesh_stream_options *given,
                          struct stream_options *ret_options);
 int stream_open(struct uring *uring, int fd, const struct stream_options *options,
                 struct iomesh_stream **ret_stream);
+/* Of connect.c. `connected` runs exactly once; the connection is gone then. */
+struct stream_connection;
+int stream_connection_open(struct uring *uring, const struct stream_address *address,
+                           const struct stream_options *options, iomesh_connected_fn *connected,
+                           void *context, struct stream_connection **ret_connection);
+/* It ends soon, with -ECANCELED. */
+void stream_connection_cancel(struct stream_connection *connection);
+/* Of net.c. */
+extern const struct net_ops uring_net_ops;
+extern const struct net_stream_ops uring_net_stream_ops;
 /* Of listen.c: a stream that came in is gone. */
 void listener_stream_gone(struct iomesh_listener *listener);
 

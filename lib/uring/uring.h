@@ -38,6 +38,7 @@ void uring_close(struct uring *uring);
 
 struct clock *uring_clock(struct uring *uring);
 struct work *uring_work(struct uring *uring);
+struct net *uring_net(struct uring *uring);
 /*
  * Readable when uring_collect() is due; disks, sockets and uring_wake() all show here, from this
  * call or uring_arm() on until the next uring_collect(): a loop that does not sleep does not pay.
