@@ -219,6 +219,8 @@ struct part_port {
     uint64_t room_blocks; /* As told last. */
     int down_reason;      /* Negative: why it went down, or could not connect. */
     uint64_t down_since_ns;
+    uint64_t heard_ns; /* While it is up: when something last came from the store. A store in this
+                        * process is always heard: 0. */
     /* Changes of state; set by whoever shares the port out. Never inside a call of the port. */
     void (*changed)(void *context, struct part_port *port);
     void *context;
