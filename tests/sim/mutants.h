@@ -249,4 +249,19 @@
     X(123, "the revision is not stored")             \
     X(124, "what a failed sync left is believed")
 
+/* 300 .. 319: the wire. */
+#define PEER_MUTANTS(X)                                                      \
+    X(300, "an answer goes to the first request of its type")                \
+    X(301, "an answer of an ended session is taken")                         \
+    X(302, "the sum of a header is not looked at")                           \
+    X(303, "the sums of what was read are not looked at")                    \
+    X(304, "a request ends twice when its session does")                     \
+    X(305, "a canceled request ends while its memory is in use")             \
+    X(306, "a broken connection's buffers go back while the store has them") \
+    X(307, "blocks of a resync stay where they came, gaps or not")           \
+    X(308, "the sums of what is written are not looked at")                  \
+    X(309, "a request of an ended session is obeyed")                        \
+    X(310, "who hears nothing waits for ever")                               \
+    X(311, "the sum of what stands beside the data is not looked at")
+
 #endif
