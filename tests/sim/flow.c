@@ -230,6 +230,7 @@ static void old_keep(struct sim_end *end, const struct iomesh_send *send)
     size_t length = 0;
     for (uint32_t i = 0; i < send->part_count; i++)
         length += send->parts[i].iov_len;
+    assert(length > 0);
     struct sim_old_send *old = &net->old[net->old_next++ % SIM_OLD_SENDS];
     free(old->bytes);
     *old = (struct sim_old_send){

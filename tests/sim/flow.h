@@ -23,36 +23,33 @@ struct sim_end {
     struct sim_flow *flow;
     struct sim_host *host;
     struct sim_end *other;
-    bool open, closing;
     int error; /* Once set it stays. */
+    bool open, closing;
+    bool wanted;                                    /* A fill or receive is under way. */
+    bool take_set, arrive_set, read_set, close_set; /* The events below. */
 
     struct list sends; /* struct iomesh_send */
     uint32_t sent_parts;
     size_t sent_bytes;
     struct world_event take;
-    bool take_set;
 
     struct list under_way, arrived; /* struct sim_piece: from here to the other end. */
     uint32_t piped;                 /* Bytes in both. */
     uint64_t free_ns;               /* The line is free for the next piece then. */
     uint64_t held_ns;               /* Since when nothing gets through; 0: it does. */
     struct world_event arrive;
-    bool arrive_set;
 
     uint8_t *buffer;
     uint32_t buffer_bytes, begin, end;
     uint8_t *target;
     uint32_t target_left, fill_bytes;
-    bool wanted;
     net_done_fn *done;
     void *context;
     struct world_event read;
-    bool read_set;
 
     net_done_fn *closed;
     void *closed_context;
     struct world_event close;
-    bool close_set;
     char name[64];
 };
 
