@@ -341,6 +341,9 @@ int wire_state_get(const uint8_t from[WIRE_STATE_BYTES], struct wire_state *ret_
 {
     if (from[44] > 2 || from[45] > 1 || get16(from + 46) != 0)
         return -EPROTO;
+    for (unsigned i = 8; i < 32; i += 8)
+        if (get64(from + i) > SEQUENCE_MAX)
+            return -EPROTO;
     *ret_state = (struct wire_state){
         .epoch = get64(from),
         .watermark = get64(from + 8),

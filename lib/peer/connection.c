@@ -6,6 +6,9 @@
 
 #include "peer/server.h"
 
+/* So that who waits for us is told in time that we live. */
+#define CONNECTION_TICK_NS (200 * NS_PER_MS)
+
 void connection_check(struct connection *connection)
 {
     if (connection->state != CONNECTION_ENDING || connection->linked || connection->busy > 0)
@@ -132,6 +135,7 @@ static void connection_welcome(struct connection *connection, const struct wire_
     link_sum(&header, aside);
     wire_header_put(connection->frame, &header);
     connection->state = CONNECTION_UP;
+    clock_set_after(server->options.clock, &connection->timer, CONNECTION_TICK_NS);
     connection_frame_send(connection, WIRE_HEADER_BYTES + header.aside_bytes);
 }
 
@@ -215,9 +219,13 @@ static void connection_tick(struct timer *timer)
         connection_end(connection);
         return;
     }
-    /* While its requests wait for us it is us who do not listen. */
+    /* While its requests wait for us it is us who do not listen, also not to its pings. */
     if (connection->link.heard != connection->heard_before || connection->link.held)
         connection->heard_ns = now_ns;
+    if (connection->link.held)
+        (void)connection_ping(connection);
+    if (connection->state != CONNECTION_UP)
+        return;
     connection->heard_before = connection->link.heard;
     if (connection->sending > 0 && now_ns - connection->sent_ns > options->stall_ns) {
         connection->server->counts.stalled++;
@@ -230,7 +238,7 @@ static void connection_tick(struct timer *timer)
         connection_end(connection);
         return;
     }
-    clock_set_after(options->clock, timer, MIN(options->silence_ns, options->stall_ns) / 4 + 1);
+    clock_set_after(options->clock, timer, CONNECTION_TICK_NS);
 }
 
 void connection_open(struct peer_server *server, struct net_stream *stream)

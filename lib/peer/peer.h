@@ -101,7 +101,8 @@ struct peer_server_options {
     /* 0: the default. */
     uint32_t connections_max; /* 256. */
     uint32_t requests_max;    /* Of a connection, in flight; 128. */
-    uint64_t bytes_max;       /* Of a connection, their data; 8 MiB. */
+    uint64_t bytes_max;       /* Of a connection, their data; 8 MiB. Long lists take up to 48 KiB
+                               * for a request beside it. */
     uint64_t hello_ns;        /* To say who one is; 5 s. */
     uint64_t silence_ns;      /* Nothing heard for so long: the connection ends; 10 s. */
     uint64_t stall_ns;        /* Answers not taken for so long: the connection ends; 10 s, */

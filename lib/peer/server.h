@@ -37,7 +37,7 @@ struct task {
     struct wire_header header; /* Of the request; then of the answer. */
     int refused;               /* Found while its data was on the way. */
     uint32_t data_crc;         /* RECORD. */
-    uint64_t bytes;            /* Of data and more: what `data` and `more` may hold. */
+    uint64_t bytes;            /* Of `data`: what counts for the window. */
     uint8_t *data;             /* Of the buffers; NULL: none. */
     void *more;                /* Of the buffers: a message, or many cuts. */
     struct iomesh_send send;

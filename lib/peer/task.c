@@ -9,6 +9,8 @@
 
 /* A message that is no longer finds room in the task's own memory. */
 #define MESSAGE_BYTES_SMALL 1024u
+/* The memory of a VIEW_SPACE is taken by the length of its message. */
+#define TASK_SLACK_BYTES (128u << 10)
 
 /* --- Memory -------------------------------------------------------------------------------- */
 
@@ -54,7 +56,7 @@ static void task_put(struct task *task)
 static bool task_get(struct task *task, uint64_t data_bytes, uint64_t more_bytes)
 {
     struct peer_buffers *buffers = task->connection->server->options.buffers;
-    task->bytes = data_bytes + more_bytes;
+    task->bytes = data_bytes;
     task->connection->bytes += task->bytes;
     if (data_bytes > 0)
         task->data = buffers->get(buffers, data_bytes);
@@ -269,8 +271,9 @@ static int task_start(struct connection *connection, const struct wire_header *h
 {
     struct task *task = LIST_ENTRY(connection->free.next, struct task, node);
     uint64_t data_bytes = data_needed(header), more_bytes = more_needed(header);
+    /* Who keeps to the window is not held here: what is not data does not count, but for a few. */
     if (connection->bytes > 0 &&
-        connection->bytes + data_bytes + more_bytes > connection->server->options.bytes_max)
+        connection->bytes + data_bytes > connection->server->options.bytes_max + TASK_SLACK_BYTES)
         return task_hold(connection, false);
     if (!task_get(task, data_bytes, more_bytes))
         return task_hold(connection, true);

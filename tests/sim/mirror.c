@@ -148,9 +148,9 @@ static void give_state(struct part_request *request, uint64_t sum)
 {
     request->state = (struct part_state){
         .epoch = sum,
-        .watermark = ~sum,
-        .heard = sum * 3,
-        .flushed = sum * 5,
+        .watermark = ~sum & SEQUENCE_MAX,
+        .heard = sum * 3 & SEQUENCE_MAX,
+        .flushed = sum * 5 & SEQUENCE_MAX,
         .generation = (uint32_t)sum,
         .role_generation = (uint32_t)(sum >> 8),
         .aside = (uint32_t)(sum >> 16),

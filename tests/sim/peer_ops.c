@@ -257,8 +257,9 @@ static void check_spaces(const struct rig_op *op, uint64_t sum)
 static void check_state(const struct part_request *request, uint64_t sum)
 {
     const struct part_state *state = &request->state;
-    REQUIRE(state->epoch == sum && state->watermark == ~sum && state->heard == sum * 3 &&
-            state->flushed == sum * 5 && state->generation == (uint32_t)sum &&
+    REQUIRE(state->epoch == sum && state->watermark == (~sum & SEQUENCE_MAX) &&
+            state->heard == (sum * 3 & SEQUENCE_MAX) &&
+            state->flushed == (sum * 5 & SEQUENCE_MAX) && state->generation == (uint32_t)sum &&
             state->role_generation == (uint32_t)(sum >> 8) &&
             state->aside == (uint32_t)(sum >> 16) && state->role == sum % 3 &&
             state->restarted == (sum >> 7 & 1));

@@ -228,6 +228,9 @@ Test(wire, a_state_is_read_back)
     cr_expect_eq(memcmp(bytes, again, sizeof bytes), 0);
     bytes[44] = 3;
     cr_expect_eq(wire_state_get(bytes, &back), -EPROTO);
+    state.flushed = SEQUENCE_MAX + 1;
+    wire_state_put(bytes, &state);
+    cr_expect_eq(wire_state_get(bytes, &back), -EPROTO);
 }
 
 /* --- Messages -------------------------------------------------------------------------------- */
