@@ -35,10 +35,10 @@ static uint64_t more_needed(const struct wire_header *header)
     return header->cut_count > TASK_CUTS_MAX ? header->cut_count * 8u : 0;
 }
 
-static void task_put(struct task *task)
+/* Whether there was any. */
+static bool task_put(struct task *task)
 {
-    struct peer_server *server = task->connection->server;
-    struct peer_buffers *buffers = server->options.buffers;
+    struct peer_buffers *buffers = task->connection->server->options.buffers;
     bool held = task->data != NULL || task->more != NULL;
     if (task->data != NULL)
         buffers->put(buffers, task->data);
@@ -48,11 +48,10 @@ static void task_put(struct task *task)
     task->more = NULL;
     task->connection->bytes -= task->bytes;
     task->bytes = 0;
-    if (held && !list_empty(&server->hungry) && !server->feed.set)
-        clock_set_after(server->options.clock, &server->feed, 0);
+    return held;
 }
 
-/* All or nothing. */
+/* All or nothing. What is given back here again helps nobody who waits. */
 static bool task_get(struct task *task, uint64_t data_bytes, uint64_t more_bytes)
 {
     struct peer_buffers *buffers = task->connection->server->options.buffers;
@@ -64,15 +63,17 @@ static bool task_get(struct task *task, uint64_t data_bytes, uint64_t more_bytes
         task->more = buffers->get(buffers, more_bytes);
     if ((data_bytes == 0 || task->data != NULL) && (more_bytes == 0 || task->more != NULL))
         return true;
-    task_put(task);
+    (void)task_put(task);
     return false;
 }
 
 void task_free(struct task *task)
 {
     struct connection *connection = task->connection;
+    struct peer_server *server = connection->server;
     assert(task->state != TASK_FREE);
-    task_put(task);
+    if (task_put(task) && !list_empty(&server->hungry) && !server->feed.set)
+        clock_set_after(server->options.clock, &server->feed, 0);
     task->state = TASK_FREE;
     list_push_front(&connection->free, &task->node);
     connection->busy--;
@@ -104,7 +105,7 @@ void task_end_all(struct connection *connection)
         if (task->state != TASK_STORE)
             continue;
         if (MUTANT(306))
-            task_put(task);
+            (void)task_put(task);
         part_cancel(&task->request);
     }
 }

@@ -257,3 +257,31 @@ Test(peer, a_store_that_leaves_ends_its_connections_and_is_refused)
     cr_expect_str_eq(peer_port_sentence(pair.ports[0]), "there:7: store 1 is not here");
     free(state);
 }
+
+Test(peer, a_store_that_is_slow_for_long_is_not_taken_for_dead)
+{
+    /* One request has all the memory, and the disk takes its time: the other connection is not read
+     * from, its pings neither. */
+    pair.out_max = 1u << 20;
+    pair.mirror.delay_ns_max = 60 * NS_PER_S;
+    up(0);
+    up(1);
+    struct question *first = question_new(&pair, PART_READ),
+                    *second = question_new(&pair, PART_READ);
+    question_blocks(first, 256);
+    question_blocks(second, 256);
+    question_ask(first, 0);
+    pair_run(&pair, NS_PER_MS);
+    question_ask(second, 1);
+    uint64_t begin_ns = pair.world.now_ns;
+    question_wait(first, 60 * NS_PER_S);
+    cr_assert_geq(first->ended_ns - begin_ns, 5 * NS_PER_S, "%llu ms",
+                  (unsigned long long)((first->ended_ns - begin_ns) / NS_PER_MS));
+    question_wait(second, 70 * NS_PER_S);
+    cr_expect_eq(second->result, 0);
+    cr_expect_gt(peer_server_counts(pair.server).waits, 0);
+    cr_expect_eq(peer_port_counts(pair.ports[0]).breaks, 0);
+    cr_expect_eq(peer_port_counts(pair.ports[1]).breaks, 0);
+    free(first);
+    free(second);
+}
