@@ -130,7 +130,9 @@ static void part_arrives(struct parts *parts, struct part_request *request)
 {
     struct part *part = part_find(parts, request->volume, request->group);
     int result = request_refused(parts, request);
-    if (result == 0 && !kind_is_free(request->kind))
+    /* Who has the part may say that it goes; of what was never heard of, anybody. */
+    bool goes = request->kind == PART_RETIRE && part != NULL && !part->retired;
+    if (result == 0 && (goes || !kind_is_free(request->kind)))
         result = part == NULL ? IOMESH_FENCED : part_obeys(parts, part, request);
     if (result != 0) {
         part_end(parts, request, part, result);

@@ -322,6 +322,7 @@ void part_control_begin(struct parts *parts, struct part_request *request, struc
         return;
     }
     if (request->kind == PART_FLUSH) {
+        assert(part != NULL);
         part_hears(parts, part, request->watermark);
         control->watermark = part->state.watermark;
         if (MUTANT(279))

@@ -217,6 +217,8 @@ Test(parts, a_retired_volume_goes_through_crashes)
 {
     open_in_sync(9);
     uint64_t room = store_room_blocks(store);
+    request = (struct part_request){.epoch = 4};
+    cr_assert_eq(ask(PART_RETIRE), IOMESH_FENCED, "not by an old coordinator");
     request = (struct part_request){0};
     cr_assert_eq(ask(PART_RETIRE), 0);
     cr_assert_eq(put_blocks(1, 1, 50, 0), IOMESH_FENCED);
