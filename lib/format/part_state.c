@@ -9,14 +9,14 @@
 #define FLAG_RETIRED 1u
 #define FLAG_COUNTED 2u
 #define ROLE_LAST 2u
-#define USED_BYTES 64u
+#define USED_BYTES 72u
 
 static bool saved_sane(const struct part_saved *saved)
 {
     return saved->role <= ROLE_LAST && !volume_is_system(saved->volume) &&
            saved->epoch <= SEQUENCE_MAX && saved->watermark <= SEQUENCE_MAX &&
-           saved->heard <= SEQUENCE_MAX && saved->flushed <= saved->watermark &&
-           saved->role_generation <= saved->generation;
+           saved->heard <= SEQUENCE_MAX && saved->settled <= SEQUENCE_MAX &&
+           saved->flushed <= saved->watermark && saved->role_generation <= saved->generation;
 }
 
 void part_state_put(uint8_t to[PART_STATE_BYTES], const struct part_saved *saved)
@@ -35,6 +35,7 @@ void part_state_put(uint8_t to[PART_STATE_BYTES], const struct part_saved *saved
     put64(to + 32, saved->heard);
     put64(to + 40, saved->flushed);
     put32(to + 48, saved->generation);
+    put64(to + 64, saved->settled);
     put32(to + 52, saved->role_generation);
     put32(to + 56, saved->aside);
     put32(to + 60, saved->boot);
@@ -68,6 +69,7 @@ int part_state_get(const uint8_t from[PART_STATE_BYTES], struct part_saved *ret_
     ret_saved->heard = get64(from + 32);
     ret_saved->flushed = get64(from + 40);
     ret_saved->generation = get32(from + 48);
+    ret_saved->settled = get64(from + 64);
     ret_saved->role_generation = get32(from + 52);
     ret_saved->aside = get32(from + 56);
     ret_saved->boot = get32(from + 60);

@@ -16,7 +16,8 @@
  *   52  role generation  u32   <= generation
  *   56  aside            u32   blocks set aside when this was written; exact if flags bit 1 is set
  *   60  boot             u32   the store's number of the boot in which it was last told its role
- *   64  zeros
+ *   64  settled          u64
+ *   72  zeros
  */
 #ifndef FORMAT_PART_STATE_H
 #define FORMAT_PART_STATE_H
@@ -47,6 +48,7 @@ struct part_saved {
     uint64_t watermark;
     uint64_t heard;
     uint64_t flushed;
+    uint64_t settled;
     uint32_t generation;
     uint32_t role_generation;
     uint32_t aside;

@@ -43,6 +43,8 @@ struct part_state {
     uint64_t watermark;       /* It has every write up to it that was ever acknowledged. */
     uint64_t heard;           /* Catching up: the newest watermark that it was told. */
     uint64_t flushed;         /* The watermark that power loss leaves. <= watermark */
+    uint64_t settled;         /* The newest of which it was told that no loss of power, however many
+                               * it hits, undoes a write of the group up to it. */
     uint32_t generation;      /* The newest that it obeyed. */
     uint32_t role_generation; /* Of the role. */
     uint32_t aside;           /* Blocks set aside, of heads and views. UINT32_MAX: some may be, and
@@ -76,11 +78,11 @@ enum part_request_kind {
      * PART_IN_SYNC, with `watermark`: refused with -EBUSY while blocks are set aside.
      * PART_CATCHING_UP: sets aside every block (its views' too) with a sequence above what the part
      * trusts or heard (the newer of the state's watermark and `heard`: what it heard was
-     * acknowledged by it, too, since it was last told to catch up); once for a generation: asked
-     * again, the answer is the state as it is, and nothing changes. `since`, if it is not 0: no
-     * part that was away then is trusted with more, for all that were in sync lost what came after
-     * (their power went before it was flushed); watermark and the rest of the state are lowered to
-     * it. Durable when answered.
+     * acknowledged by it, too, since it was last told to catch up), or above `settled`, if that is
+     * older: what came after, those in sync may have lost with their power while this one was away.
+     * Watermark and the rest of the state are lowered to it. Once for a generation: asked again,
+     * the answer is the state as it is, and nothing changes. `since`, if it is not 0: no part that
+     * was away is trusted with more. Durable when answered.
      */
     PART_ROLE = 2,
     /* No check, no change: the state. */
@@ -104,8 +106,8 @@ enum part_request_kind {
      * RESYNC. */
     PART_REPAIR = 7,
 
-    /* Refused with IOMESH_CONFLICT unless the part is in sync, and with -EAGAIN where a block is
-     * set aside. Answers: data, crcs, and if asked for versions. IOMESH_CORRUPT: `bad` says which
+    /* Refused with IOMESH_CONFLICT unless the part is in sync (or `settle`: it is by the metadata,
+     * and was not told yet), and with -EAGAIN where a block is set aside. Answers: data, crcs, and if asked for versions. IOMESH_CORRUPT: `bad` says which
      * blocks; the data of the others is good. */
     PART_READ = 8,
     /* versions of the range, without reading data. Any role. */
@@ -116,7 +118,8 @@ enum part_request_kind {
     PART_CHANGED = 10,
 
     /* All that was answered before is durable; state.flushed moves to the newest watermark that
-     * came before. */
+     * came before. `runs`, of a part that is catching up: as ROLE, so that state.aside is known
+     * after a restart, too. */
     PART_FLUSH = 11,
     /* Only tells the watermark (idle, every 100 ms). What a part that catches up is told, here and
      * with writes, was acknowledged by it too: nobody tells one that is not waited for. */
@@ -159,7 +162,8 @@ struct part_request {
     uint32_t generation;
     uint32_t count; /* Blocks; entries of versions, crcs. */
     uint64_t watermark;
-    uint64_t view; /* VIEW_HEAD or a cut. */
+    uint64_t settled; /* WRITE, ZERO, WATERMARK, ROLE: durable on every copy that is in sync. */
+    uint64_t view;    /* VIEW_HEAD or a cut. */
     uint64_t block;
     uint64_t last;     /* CHANGED. */
     uint64_t since;    /* CHANGED, ROLE. */
@@ -169,6 +173,7 @@ struct part_request {
     bool views;        /* WRITE, ZERO: the part may have views. */
     bool parent;       /* ZERO. */
     bool fua;          /* Durable when answered. */
+    bool settle;       /* READ: whatever the part's role is; for who compares copies. */
     void *data;        /* count * 4096 bytes, 512-byte aligned. */
     uint32_t bytes;    /* RECORD. */
     uint32_t cut_count, run_count;

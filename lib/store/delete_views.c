@@ -169,7 +169,8 @@ static int lane_apply(struct view_lane *lane)
     int64_t asides = tree_asides(store->tree);
     int error = store_view_drop_step(store, &lane->drop);
     store->applying_reserved = NULL;
-    store_volume_asides(store, deletion->volume, tree_asides(store->tree) - asides);
+    store_volume_asides(store, deletion->volume, lane->drop.mebibyte,
+                        tree_asides(store->tree) - asides);
     if (error == -EAGAIN)
         return error;
     if (lane->reserved > 0)

@@ -210,7 +210,7 @@ int store_part_enters(struct store_op *op);
 void store_part_entered(struct store_op *op);
 /* An operation made so many more blocks set aside, or less; and something else of a volume. */
 void store_part_asides(struct store_op *op, int64_t more);
-void store_volume_asides(struct store *store, uint64_t volume, int64_t more);
+void store_volume_asides(struct store *store, uint64_t volume, uint32_t mebibyte, int64_t more);
 /* resync.c: what the record of a resync says, for the tree. */
 void store_enter_fill(struct tree_enter *enter, const struct record *record);
 /* part.c */

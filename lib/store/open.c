@@ -358,29 +358,12 @@ static void recovery_saved(struct opening *opening)
         opening_checkpoint(opening, false, recovery_checkpointed);
 }
 
-void opening_parts_turn(struct opening *opening)
+/* Nothing of the old incarnation is under way. */
+static void recovery_renew(struct opening *opening)
 {
-    struct store *store = opening->store;
-    parts_load_turn(store);
-    if (!opening->saving || opening->ended)
-        return;
-    store_ops_turn(store);
-    parts_save_turn(store->parts);
-    if (store->devices.failed != 0)
-        opening_end(opening, FAIL(IOMESH_FAILED, "recovery: a device failed"));
-    else if (parts_saved(store->parts))
-        recovery_saved(opening);
-}
-
-static void recovery_loaded(void *context, int result)
-{
-    struct opening *opening = context;
     struct store *store = opening->store;
     const struct journal_scan scan = *journal_scanned(store->journal);
-    if (result != 0 || scan.damaged || store->options.read_only) {
-        opening_end(opening, result != 0 ? parts_unreadable(result) : 0);
-        return;
-    }
+    opening->loaded = false;
     /* From here on a new incarnation: no batch of the old one counts any more. */
     store->checkpoint.incarnation = store->super.incarnation + 1;
     store->checkpoint.keep_replay = false;
@@ -394,6 +377,35 @@ static void recovery_loaded(void *context, int result)
     }
     parts_save(store->parts);
     opening->saving = true;
+}
+
+/* A checkpoint that began while records were replayed, or states read, is waited for: it may not
+ * name where replay begins, and what follows may. */
+static void recovery_loaded(void *context, int result)
+{
+    struct opening *opening = context;
+    struct store *store = opening->store;
+    const struct journal_scan scan = *journal_scanned(store->journal);
+    if (result != 0 || scan.damaged || store->options.read_only)
+        opening_end(opening, result != 0 ? parts_unreadable(result) : 0);
+    else
+        opening->loaded = true;
+}
+
+void opening_parts_turn(struct opening *opening)
+{
+    struct store *store = opening->store;
+    parts_load_turn(store);
+    if (opening->loaded && !opening->ended && store->checkpoint.state == CHECKPOINT_IDLE)
+        recovery_renew(opening);
+    if (!opening->saving || opening->ended)
+        return;
+    store_ops_turn(store);
+    parts_save_turn(store->parts);
+    if (store->devices.failed != 0)
+        opening_end(opening, FAIL(IOMESH_FAILED, "recovery: a device failed"));
+    else if (parts_saved(store->parts))
+        recovery_saved(opening);
 }
 
 static void recovery_replayed(void *context, int result)

@@ -44,6 +44,7 @@ struct opening {
     bool small, again;
     uint64_t told; /* Records. */
     bool muted;
+    bool loaded; /* States of parts are: next comes the new incarnation. */
     bool saving; /* What records said of parts is being written to their states. */
 };
 

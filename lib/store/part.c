@@ -141,7 +141,7 @@ static void part_arrives(struct parts *parts, struct part_request *request)
     switch (request->kind) {
     case PART_STATE: part_end(parts, request, part, 0); return;
     case PART_WATERMARK:
-        part_hears(parts, part, request->watermark);
+        part_hears(parts, part, request);
         part_end(parts, request, part, 0);
         return;
     case PART_WRITE:

@@ -169,14 +169,14 @@ static void call_start(struct parts *parts, struct part_request *request, struct
         return;
     }
     if (request->kind == PART_WRITE || request->kind == PART_ZERO)
-        part_hears(parts, part, request->watermark);
+        part_hears(parts, part, request);
     call_fill(call);
     store_submit(parts->store, &call->op);
 }
 
 void part_call_begin(struct parts *parts, struct part_request *request, struct part *part)
 {
-    if (request->kind == PART_READ && part->state.role != PART_IN_SYNC) {
+    if (request->kind == PART_READ && !request->settle && part->state.role != PART_IN_SYNC) {
         part_end(parts, request, part, IOMESH_CONFLICT);
         return;
     }

@@ -60,6 +60,7 @@ static void role_take(struct part_control *control)
     state->role = request->role;
     state->role_generation = request->generation;
     state->restarted = false;
+    state->settled = MAX(state->settled, request->settled);
     part->boot = control->parts->store->super.boot;
     if (request->role == PART_IN_SYNC) {
         state->watermark = MAX(state->watermark, request->watermark);
@@ -81,7 +82,7 @@ static bool role_is_old(const struct part_control *control)
 /* What those who were in sync have lost is not to be trusted here. */
 static bool role_lower(struct part_state *state, uint64_t since)
 {
-    if (since == 0 || MAX(state->watermark, state->heard) <= since)
+    if (MAX(state->watermark, state->heard) <= since)
         return false;
     REACH(part_role_lowers);
     state->watermark = MIN(state->watermark, since);
@@ -90,11 +91,27 @@ static bool role_lower(struct part_state *state, uint64_t since)
     return true;
 }
 
+/* Whoever counts what is set aside must know whose a block is. */
+static int role_runs(struct part *part, const struct part_request *request)
+{
+    struct part_run *runs = calloc(MAX(request->run_count, 1u), sizeof *runs);
+    if (runs == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < request->run_count; i++)
+        runs[i] = request->runs[i];
+    free(part->runs);
+    part->runs = runs;
+    part->run_count = request->run_count;
+    return 0;
+}
+
 static int role_walk(struct part_control *control, bool lowered, bool counts)
 {
     struct part_request *request = control->request;
     struct part *part = control->part;
     if (control->aside == NULL) {
+        if (role_runs(part, request) != 0)
+            return -ENOMEM;
         control->aside =
             part_aside_begin(control->parts, part, request->runs, request->run_count, counts);
         if (control->aside == NULL)
@@ -134,12 +151,29 @@ static int role_work(struct part_control *control)
     }
     if (control->request->role == PART_IN_SYNC)
         return role_in_sync(control);
-    bool lowered =
-        control->aside == NULL && role_lower(&control->part->state, control->request->since);
+    struct part_state *state = &control->part->state;
+    uint64_t since = state->settled; /* As it was told when it was there. */
+    if (control->request->since != 0)
+        since = MIN(since, control->request->since);
+    bool lowered = control->aside == NULL && role_lower(state, since);
     int error = role_walk(control, lowered, false);
     if (error == 0)
         role_take(control);
     return error;
+}
+
+/* After a restart it is not known how much is set aside: who asks to flush wants to know. */
+static int flush_work(struct part_control *control)
+{
+    const struct part *part = control->part;
+    bool counts = part->state.role == PART_CATCHING_UP && !part->counted;
+    if (!counts && control->aside == NULL)
+        return 0;
+    if (control->request->run_count == 0)
+        return 0;
+    if (control->parts->store->state != STORE_READY)
+        return -ECONNRESET;
+    return role_walk(control, false, true);
 }
 
 /* --- Steps ---------------------------------------------------------------------------------- */
@@ -149,6 +183,7 @@ static int control_work(struct part_control *control)
     int error = 0;
     switch (control->request->kind) {
     case PART_ROLE: error = role_work(control); break;
+    case PART_FLUSH: error = flush_work(control); break;
     case PART_VIEWS: error = part_views_work(control); break;
     case PART_VIEW_SPACE: error = part_space_work(control); break;
     case PART_RETIRE: error = part_retire_work(control); break;
@@ -323,7 +358,7 @@ void part_control_begin(struct parts *parts, struct part_request *request, struc
     }
     if (request->kind == PART_FLUSH) {
         assert(part != NULL);
-        part_hears(parts, part, request->watermark);
+        part_hears(parts, part, request);
         control->watermark = part->state.watermark;
         if (MUTANT(279))
             part->state.flushed = part->state.watermark;

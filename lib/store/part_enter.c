@@ -16,12 +16,18 @@ int part_obeys(struct parts *parts, struct part *part, const struct part_request
     return 0;
 }
 
-void part_hears(struct parts *parts, struct part *part, uint64_t watermark)
+void part_hears(struct parts *parts, struct part *part, const struct part_request *request)
 {
     struct part_state *state = &part->state;
+    uint64_t watermark = request->watermark;
+    if (request->settled > state->settled) {
+        state->settled = request->settled;
+        part_stale(parts, part);
+    }
     bool trusts = state->role == PART_IN_SYNC || (MUTANT(273) && state->role != PART_NEW);
     uint64_t *at = trusts ? &state->watermark : &state->heard;
-    if (state->role == PART_NEW || watermark <= *at)
+    /* Of what it acknowledged before its machine restarted some may be gone, whatever it hears. */
+    if (state->role == PART_NEW || state->restarted || watermark <= *at)
         return;
     *at = watermark;
     part_stale(parts, part);
@@ -56,20 +62,34 @@ void store_part_asides(struct store_op *op, int64_t more)
         state->aside = (uint32_t)(state->aside + more);
 }
 
-void store_volume_asides(struct store *store, uint64_t volume, int64_t more)
+static bool part_covers(const struct part *part, uint32_t segment)
+{
+    for (uint32_t i = 0; i < part->run_count; i++) {
+        if (segment - part->runs[i].first < part->runs[i].count)
+            return true;
+    }
+    return false;
+}
+
+void store_volume_asides(struct store *store, uint64_t volume, uint32_t mebibyte, int64_t more)
 {
     struct parts *parts = store->parts;
-    struct part *part = more == 0 ? NULL : part_next(parts, NULL, volume);
-    if (part == NULL)
+    if (more == 0)
         return;
-    struct part *other = part_next(parts, part, volume);
-    if (other == NULL && part->counted && more >= -(int64_t)part->state.aside) {
-        part->state.aside = (uint32_t)(part->state.aside + more);
-        return;
+    bool unknown = false;
+    for (struct part *part = part_next(parts, NULL, volume); part != NULL;
+         part = part_next(parts, part, volume)) {
+        bool covers = part_covers(part, mebibyte / (SEGMENT_BLOCKS / MAP_BLOCKS));
+        if (covers && part->counted && more >= -(int64_t)part->state.aside) {
+            part->state.aside = (uint32_t)(part->state.aside + more);
+            return;
+        }
+        unknown = unknown || covers || part->run_count == 0;
     }
-    /* Whose they were is not known. */
-    for (; part != NULL; part = part_next(parts, part, volume))
-        part->counted = part->state.role != PART_CATCHING_UP;
+    /* Whose they were is not known: the next role counts them. */
+    for (struct part *part = part_next(parts, NULL, volume); unknown && part != NULL;
+         part = part_next(parts, part, volume))
+        part->counted = part->counted && part->state.role != PART_CATCHING_UP;
 }
 
 void store_part_entered(struct store_op *op)

@@ -62,6 +62,7 @@ static void block_encode(const struct part_block *block, uint8_t *bytes)
             saved.epoch = state->epoch;
             saved.watermark = state->watermark;
             saved.heard = state->heard;
+            saved.settled = state->settled;
             saved.flushed = state->flushed;
             saved.generation = state->generation;
             saved.role_generation = state->role_generation;

@@ -153,6 +153,7 @@ static void part_free(struct parts *parts, struct part *part)
         part->home->used--;
     }
     row_remove(parts, part);
+    free(part->runs);
     free(part);
 }
 
@@ -199,6 +200,7 @@ void store_parts_reset(struct store *store)
     for (uint32_t i = 0; i < parts->row_count; i++) {
         for (struct part *part = parts->rows[i], *next; part != NULL; part = next) {
             next = part->next;
+            free(part->runs);
             free(part);
         }
         parts->rows[i] = NULL;

@@ -51,7 +51,9 @@ struct part {
     uint32_t refs;       /* Calls and controls. */
     uint32_t boot;       /* In which it was told its role. */
     bool retired, gone;
-    bool counted;              /* state.aside is exact. */
+    bool counted;          /* state.aside is exact. */
+    struct part_run *runs; /* Its segments, as it was told last; NULL: not since it was opened. */
+    uint32_t run_count;
     struct part_control *role; /* That is at work. */
     /* While records are replayed: what they say. */
     uint64_t noted, noted_certain;
@@ -173,7 +175,7 @@ void parts_note(struct store *store, const struct record *record, bool certain);
 /* 0; IOMESH_FENCED, IOMESH_CONFLICT. Takes over a newer generation. */
 int part_obeys(struct parts *parts, struct part *part, const struct part_request *request);
 /* What is known to be acknowledged everywhere. */
-void part_hears(struct parts *parts, struct part *part, uint64_t watermark);
+void part_hears(struct parts *parts, struct part *part, const struct part_request *request);
 
 /* part.c */
 void part_end(struct parts *parts, struct part_request *request, const struct part *part,

@@ -24,7 +24,9 @@ static bool resync_takes(struct tree_enter *enter, const struct spot *spot, unsi
                          const struct pointer *old)
 {
     uint64_t sequence = enter->sequences[i];
-    bool aside = old->kind == POINTER_SET_ASIDE && spot->before < enter->view;
+    /* A later view shows the same, if it did not change between. */
+    bool same = spot->before < enter->view || old->sequence <= enter->view;
+    bool aside = old->kind == POINTER_SET_ASIDE && same;
     if (enter->kind == POINTER_HOLE)
         return aside && spot->owner >= enter->view && !MUTANT(276);
     bool good = enter->kind != POINTER_BAD || enter->existing[i] != 0;
