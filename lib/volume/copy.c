@@ -89,7 +89,7 @@ static void copy_submit(struct volume_copy *copy, enum copy_state state, enum st
 {
     copy->state = (uint8_t)state;
     copy->op.kind = kind;
-    store_submit(copy->io.volume->engine->store, &copy->op);
+    volume_target_submit(copy->io.volume, &copy->op);
 }
 
 static void copy_ask_changed(struct volume_copy *copy, enum copy_state state, uint64_t since)

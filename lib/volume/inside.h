@@ -95,6 +95,7 @@ enum hold_state { HOLD_NONE, HOLD_FIRST, HOLD_STOPPING, HOLD_HELD };
 
 struct volume {
     struct volume_engine *engine;
+    struct copies *copies; /* NULL: the engine's store. */
     uint64_t id;
     uint64_t view;
     uint64_t bytes;
@@ -144,6 +145,23 @@ static inline bool io_changes(const struct volume_io *io)
 static inline bool io_surveys(const struct volume_io *io)
 {
     return io->kind == VOLUME_MAP || io->kind == VOLUME_CHANGED;
+}
+
+/* Whoever keeps the blocks of a volume: the store, or copies in several of them. */
+static inline void volume_target_submit(struct volume *volume, struct store_op *op)
+{
+    if (volume->copies == NULL)
+        store_submit(volume->engine->store, op);
+    else
+        copies_submit(volume->copies, op);
+}
+
+static inline void volume_target_flush(struct volume *volume, struct store_flush *flush)
+{
+    if (volume->copies == NULL)
+        store_flush(volume->engine->store, flush);
+    else
+        copies_flush(volume->copies, flush);
 }
 
 /* --- open.c --------------------------------------------------------------------------------- */

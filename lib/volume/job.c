@@ -46,7 +46,7 @@ static void work_end(struct volume_work *work)
         work_tell(work, -ECANCELED);
     } else {
         work->flush.done = work_flushed;
-        store_flush(work->volume->engine->store, &work->flush);
+        volume_target_flush(work->volume, &work->flush);
     }
 }
 
@@ -90,7 +90,7 @@ static void work_seek(struct volume_work *work)
     op->block = work->next;
     op->last = work->found == NOWHERE ? (work->bytes - 1) / BLOCK_BYTES : work->found - 1;
     work->seeking = true;
-    store_submit(work->volume->engine->store, op);
+    volume_target_submit(work->volume, op);
 }
 
 /* The next of the family looks no farther than what was found. */

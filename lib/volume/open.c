@@ -82,6 +82,7 @@ int volume_open(struct volume_engine *engine, const struct volume_options *optio
         return result;
     }
     volume->engine = engine;
+    volume->copies = options->copies;
     volume->id = options->id;
     volume->view = options->view;
     volume->bytes = options->bytes;
@@ -153,6 +154,15 @@ void volume_make_writable(struct volume *volume, uint64_t epoch, uint64_t sequen
     volume->epoch = epoch;
     volume->sequence = sequence;
     sequences_set(volume, sequence_end);
+}
+
+uint64_t volume_take_sequence(struct volume *volume)
+{
+    if (!volume_has_sequence(volume)) {
+        volume_want_sequences(volume);
+        return 0;
+    }
+    return volume->sequence++;
 }
 
 void volume_refuse_sequences(struct volume *volume, int result)

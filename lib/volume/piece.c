@@ -92,7 +92,7 @@ static void piece_submit(struct piece *piece, enum store_op_kind kind, void *dat
         /* A hole would let it shine through. */
         op->parent = volume->family != NULL && !MUTANT(133);
     }
-    store_submit(volume->engine->store, op);
+    volume_target_submit(volume, op);
 }
 
 static void piece_end(struct piece *piece, int result)
@@ -136,7 +136,7 @@ static void piece_done(struct store_op *op, int result)
     struct volume_io *io = piece->io;
     if (result == 0 && piece->family != NULL &&
         family_next(piece->family, &piece->level, op, piece->only)) {
-        store_submit(io->volume->engine->store, op);
+        volume_target_submit(io->volume, op);
         return;
     }
     if (result == 0 && piece->state == PIECE_FILL) {

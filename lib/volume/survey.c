@@ -113,7 +113,7 @@ static void survey_looked(struct store_op *op, int result)
     if (result != 0)
         survey_end(piece, result);
     else if (family_next(piece->family, &piece->level, op, piece->only))
-        store_submit(piece->io->volume->engine->store, op);
+        volume_target_submit(piece->io->volume, op);
     else
         survey_tell(piece);
 }
@@ -130,7 +130,7 @@ static void survey_look(struct piece *piece)
     op->count = MAP_BLOCKS;
     op->only = NULL;
     op->done = survey_looked;
-    store_submit(volume->engine->store, op);
+    volume_target_submit(volume, op);
 }
 
 /* --- Seeking -------------------------------------------------------------------------------- */
@@ -181,7 +181,7 @@ static void survey_seek(struct piece *piece)
     op->count = 1;
     op->only = NULL;
     op->done = survey_sought;
-    store_submit(io->volume->engine->store, op);
+    volume_target_submit(io->volume, op);
 }
 
 void volume_survey(struct volume_io *io)

@@ -76,7 +76,7 @@ static void io_flush(struct volume_io *io)
 {
     io->state = IO_FLUSHING;
     io->flush.done = io_flushed;
-    store_flush(io->volume->engine->store, &io->flush);
+    volume_target_flush(io->volume, &io->flush);
 }
 
 void volume_io_ended(struct volume_io *io)

@@ -19,6 +19,7 @@
 
 #include "host/host.h"
 #include "store/store.h"
+#include "volume/copies.h"
 
 struct volume;
 struct volume_engine;
@@ -27,7 +28,7 @@ struct volume_io;
 /* --- What the volumes of one engine share ------------------------------------------------- */
 
 struct volume_engine_options {
-    struct store *store;
+    struct store *store; /* NULL: every volume has its copies. */
     uint32_t op_count;     /* Store operations that may be under way; 0: 256. */
     uint32_t bounce_count; /* Buffers of 64 KiB for what is not aligned; 0: 32. */
 };
@@ -117,6 +118,7 @@ struct volume_parent {
 #define VOLUME_PARENTS_MAX 4096u
 
 struct volume_options {
+    struct copies *copies; /* NULL: all of it is in the engine's store. Outlives the volume. */
     uint64_t id;
     uint64_t view; /* VIEW_HEAD; a cut: it is read only, and has no sequences. */
     uint64_t bytes;
@@ -149,6 +151,8 @@ void volume_extend_sequences(struct volume *volume, uint64_t sequence_end);
 /* A volume that was opened without sequences may be written from now on. */
 void volume_make_writable(struct volume *volume, uint64_t epoch, uint64_t sequence,
                           uint64_t sequence_end);
+/* Uses one up for whoever writes beside it (copies.h). 0: there is none just now. */
+uint64_t volume_take_sequence(struct volume *volume);
 /* There will be no more sequences: what lacks one, now or later, ends with this result. */
 void volume_refuse_sequences(struct volume *volume, int result);
 /* From now on; what is under way beyond a smaller end ends as it would have. */

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * copies: what an open volume asks of a store, asked of all the copies of it.
+ *
+ * Owns the groups of one volume while it is open for writing: for each the machine that knows who
+ * is in sync (replica/), every request to its copies, reconciling after a takeover and the copying
+ * to those that catch up. It performs what the machine says, and decides nothing of the protocol.
+ *
+ * Takes the same operations as a store (struct store_op), so that whoever submits one cannot tell:
+ *   STORE_WRITE, STORE_ZERO  are done when every copy that must have it has it
+ *   STORE_READ               by one copy; blocks that it cannot read by another, and these are then
+ *                            written to it anew, behind the answer; IOMESH_CORRUPT: none has them
+ *   STORE_MAP, STORE_CHANGED by one copy that is in sync
+ * Before the volume has settled, and while too few copies are in sync, they wait.
+ *
+ * Does not own: the order of what overlaps, sequences, cuts (volume/), the lease and the records in
+ * the metadata (whoever opens it, by `calls`), connections (ports are shared by all volumes).
+ *
+ * Thread: the engine's. Nothing on the path of an I/O allocates. `done` runs from
+ * copies_engine_turn(), never inside a call.
+ */
+#ifndef VOLUME_COPIES_H
+#define VOLUME_COPIES_H
+
+#include "host/host.h"
+#include "part/part.h"
+#include "replica/replica.h"
+#include "store/store.h"
+
+struct copies;
+struct copies_engine;
+
+/* --- What the volumes of one engine share ------------------------------------------------- */
+
+struct copies_engine_options {
+    struct clock *clock;
+    uint32_t op_count;   /* Operations under way; 0: 512. About 10 KiB each. */
+    uint32_t lane_count; /* Map pages being compared or copied; 0: 16. About 1.1 MiB each. */
+};
+
+int copies_engine_open(const struct copies_engine_options *options,
+                       struct copies_engine **ret_engine);
+/* No volume is open. NULL is fine. */
+void copies_engine_close(struct copies_engine *engine);
+/* Once per engine turn, before what sends: performs what became possible, and tells. */
+void copies_engine_turn(struct copies_engine *engine);
+bool copies_engine_turn_needed(const struct copies_engine *engine);
+
+/* --- One volume --------------------------------------------------------------------------- */
+
+/* Which group has which segments; in order of `first`. */
+struct copies_run {
+    uint32_t first, count; /* Segments. */
+    uint32_t group;        /* Index into copies_options.groups. */
+};
+
+struct copies_group_options {
+    uint32_t id;                  /* In the metadata. */
+    struct replica_record record; /* As the transaction that raised the epoch saw it. */
+};
+
+/* What it asks of whoever opened it. None is called from within a call of this header, but from
+ * copies_engine_turn(). */
+struct copies_calls {
+    /* The port to a store; NULL: the pool knows no such store (any more). It outlives the volume. */
+    struct part_port *(*port)(void *context, uint64_t store);
+    /* Replace a group's record, if it is one generation older and the volume's epoch is still this.
+     * Outcome: copies_transacted() or copies_transact_unknown(), once. */
+    void (*transact)(void *context, uint32_t group, const struct replica_record *record);
+    /* A sequence that no write has; 0: there is none just now. */
+    uint64_t (*take_sequence)(void *context);
+    /* The cuts that are kept, one that is being taken included, oldest first: at most
+     * PART_CUTS_MAX, into `cuts`. Returns how many. */
+    uint32_t (*cuts)(void *context, uint64_t *cuts);
+    /* Every group takes writes. Once. */
+    void (*opened)(void *context);
+    /* No more: IOMESH_FENCED, or -EIO: what was acknowledged is lost. Once. */
+    void (*ended)(void *context, int result);
+    void *context;
+};
+
+struct copies_options {
+    uint64_t volume;
+    uint64_t epoch;
+    uint64_t sequence;     /* The last before the first of this session's lot. */
+    uint64_t bound_ns;     /* As replica_grant. */
+    uint64_t old_until_ns; /* As replica_grant. */
+    uint64_t local_store;  /* Read from it while it is well; 0: there is none. */
+    const struct copies_group_options *groups; /* Copied. */
+    uint32_t group_count;
+    const struct copies_run *runs; /* Copied. */
+    uint32_t run_count;
+    struct replica_options replica;
+    struct copies_calls calls;
+};
+
+/* Open, and take over: copies are fenced, compared, told. `calls.opened` runs later. 0 or -ENOMEM.
+ * May allocate. */
+int copies_open(struct copies_engine *engine, const struct copies_options *options,
+                struct copies **ret_copies);
+/* No operation is under way. Nothing more is asked of the copies; `done` runs when the last answer
+ * came, and the volume is gone then. */
+void copies_close(struct copies *copies, void (*done)(void *context), void *context);
+
+/* op->data is borrowed until op->done, as by store_submit(). The volume of the operation is this
+ * one. Results as of store_submit(); IOMESH_FENCED, -EIO: the session has ended. */
+void copies_submit(struct copies *copies, struct store_op *op);
+/* Everything done before this call is durable on every copy that counts when it says 0. */
+void copies_flush(struct copies *copies, struct store_flush *flush);
+
+/* --- Events ------------------------------------------------------------------------------- */
+
+/* A port went up or down: told to every volume whose port it may be. */
+void copies_port_changed(struct copies *copies, struct part_port *port);
+/* The lease was renewed. */
+void copies_lease(struct copies *copies, uint64_t bound_ns);
+/* The session's key is gone, or another epoch was seen. */
+void copies_end(struct copies *copies, int reason);
+/* `record`: what it is now, whether by this transaction or not. */
+void copies_transacted(struct copies *copies, uint32_t group, const struct replica_record *record);
+void copies_transact_unknown(struct copies *copies, uint32_t group);
+
+/* --- Wishes and looks --------------------------------------------------------------------- */
+
+/* As replica_add() and replica_drop(), by store. -ENOENT: no such group or copy. */
+int copies_add(struct copies *copies, uint32_t group, uint64_t store, uint64_t replaces);
+int copies_drop(struct copies *copies, uint32_t group, uint64_t store);
+
+struct copies_look {
+    const struct replica *replica;
+    uint64_t resync_copied_bytes;                         /* Since the attempt under way began. */
+    uint64_t resync_done_segments, resync_total_segments; /* In all views. */
+    uint64_t repaired_blocks, hedged_reads;               /* Since it was opened. */
+};
+/* False: no such group. Valid until the next call. */
+bool copies_look(const struct copies *copies, uint32_t group, struct copies_look *ret_look);
+
+#endif

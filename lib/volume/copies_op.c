@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations: from the pool, to a group, into the queues, and back. */
+#include <string.h>
+
+#include "volume/copies_inside.h"
+
+static void op_begin(struct copies_op *op);
+
+/* --- The pool --------------------------------------------------------------------------------- */
+
+struct copies_op *copies_op_take(struct copies_engine *engine)
+{
+    struct list *node = list_pop_front(&engine->free_ops);
+    if (node == NULL)
+        return NULL;
+    struct copies_op *op = LIST_ENTRY(node, struct copies_op, node);
+    op->op = NULL;
+    op->lane = NULL;
+    op->state = COPIES_IDLE;
+    op->result = 0;
+    op->flying = op->again = op->full = op->tried = op->bad_copies = 0;
+    op->over = op->leave = false;
+    memset(&op->write, 0, sizeof op->write);
+    memset(&op->timer, 0, sizeof op->timer);
+    return op;
+}
+
+/* Of the store's vocabulary. */
+static void op_translate(struct copies_op *op, struct store_op *of)
+{
+    static const enum part_request_kind kinds[] = {[STORE_READ] = PART_READ,
+                                                   [STORE_WRITE] = PART_WRITE,
+                                                   [STORE_ZERO] = PART_ZERO,
+                                                   [STORE_MAP] = PART_MAP,
+                                                   [STORE_CHANGED] = PART_CHANGED};
+    op->op = of;
+    op->kind = kinds[of->kind];
+    op->count = of->count;
+    op->view = of->view;
+    op->block = of->block;
+    op->last = of->last;
+    op->since = of->since;
+    op->sequence = of->sequence;
+    op->cut = of->cut;
+    op->data = of->data;
+    op->views = of->views;
+    op->parent = of->parent;
+}
+
+void copies_op_release(struct copies_op *op)
+{
+    struct copies_engine *engine = op->group->copies->engine;
+    op->group->copies->ops--;
+    struct list *starved = list_pop_front(&engine->starved);
+    if (starved == NULL) {
+        list_push_front(&engine->free_ops, &op->node);
+        return;
+    }
+    struct store_op *of = LIST_ENTRY(starved, struct store_op, node);
+    list_push_front(&engine->free_ops, &op->node);
+    copies_submit((struct copies *)(void *)of->store, of);
+}
+
+/* --- Beginning -------------------------------------------------------------------------------- */
+
+void copies_submit(struct copies *copies, struct store_op *of)
+{
+    struct copies_op *op = copies_op_take(copies->engine);
+    if (op == NULL) {
+        of->store = (void *)copies; /* Until there is one. */
+        list_push_back(&copies->engine->starved, &of->node);
+        return;
+    }
+    uint32_t last;
+    op_translate(op, of);
+    op->group = copies_group_of(copies, (uint32_t)(of->block / SEGMENT_BLOCKS), &last);
+    assert(op->group != NULL);
+    copies->ops++;
+    if (copies->ended != 0)
+        copies_op_finish(op, copies->ended);
+    else if (!op->group->opened)
+        list_push_back(&op->group->waiting, &op->node);
+    else
+        op_begin(op);
+}
+
+static void op_begin(struct copies_op *op)
+{
+    if (op->kind == PART_WRITE || op->kind == PART_ZERO)
+        copies_write_begin(op);
+    else
+        copies_read_begin(op);
+}
+
+/* --- Waiting ---------------------------------------------------------------------------------- */
+
+static void op_again(struct copies_op *op)
+{
+    clock_cancel(op->group->copies->engine->clock, &op->timer);
+    if (op->state == COPIES_IDLE)
+        op_begin(op);
+    else if (op->kind == PART_WRITE)
+        copies_write_begin(op);
+    else
+        copies_read_go(op);
+}
+
+static void op_waited(struct timer *timer)
+{
+    struct copies_op *op = CONTAINER_OF(timer, struct copies_op, timer);
+    list_remove(&op->node);
+    op_again(op);
+}
+
+void copies_op_wait(struct copies_op *op)
+{
+    struct copies_engine *engine = op->group->copies->engine;
+    list_push_back(&op->group->waiting, &op->node);
+    if (op->tried != 0 || op->state == COPIES_CREDIT) {
+        op->tried = 0;
+        op->timer.fire = op_waited;
+        clock_set_after(engine->clock, &op->timer, COPIES_RETRY_NS);
+    }
+}
+
+void copies_ops_retry(struct copies_group *group)
+{
+    struct list waiting, held;
+    list_init(&waiting);
+    list_init(&held);
+    list_splice_back(&waiting, &group->waiting);
+    list_splice_back(&held, &group->held);
+    for (struct list *node; (node = list_pop_front(&held)) != NULL;)
+        copies_read_judge(LIST_ENTRY(node, struct copies_op, node));
+    for (struct list *node; (node = list_pop_front(&waiting)) != NULL;)
+        op_again(LIST_ENTRY(node, struct copies_op, node));
+}
+
+/* --- Ends ------------------------------------------------------------------------------------- */
+
+void copies_op_finish(struct copies_op *op, int result)
+{
+    op->result = result;
+    list_push_back(&op->group->copies->engine->finished, &op->node);
+}
+
+void copies_ops_end(struct copies_group *group, int result)
+{
+    struct list all;
+    list_init(&all);
+    list_splice_back(&all, &group->held);
+    list_splice_back(&all, &group->waiting);
+    for (struct list *node; (node = list_pop_front(&all)) != NULL;) {
+        struct copies_op *op = LIST_ENTRY(node, struct copies_op, node);
+        clock_cancel(group->copies->engine->clock, &op->timer);
+        copies_op_finish(op, result);
+    }
+}
