@@ -107,8 +107,9 @@ enum part_request_kind {
     PART_REPAIR = 7,
 
     /* Refused with IOMESH_CONFLICT unless the part is in sync (or `settle`: it is by the metadata,
-     * and was not told yet), and with -EAGAIN where a block is set aside. Answers: data, crcs, and if asked for versions. IOMESH_CORRUPT: `bad` says which
-     * blocks; the data of the others is good. */
+     * and was not told yet), and with -EAGAIN where a block is set aside. Answers: data, crcs, and
+     * if asked for versions. IOMESH_CORRUPT: `bad` says which blocks; the data of the others is
+     * good. */
     PART_READ = 8,
     /* versions of the range, without reading data. Any role. */
     PART_MAP = 9,

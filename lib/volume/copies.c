@@ -206,7 +206,7 @@ static void group_mark(struct copies_group *group, uint8_t copy)
         group->marking |= COPY_BIT(copy);
 }
 
-/* --- Ends of the session, and its beginning ----------------------------------------------------- */
+/* --- Ends of the session, and its beginning ------------------------------------------------- */
 
 static void group_opened(struct copies_group *group)
 {

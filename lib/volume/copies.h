@@ -62,7 +62,7 @@ struct copies_group_options {
 /* What it asks of whoever opened it. None is called from within a call of this header, but from
  * copies_engine_turn(). */
 struct copies_calls {
-    /* The port to a store; NULL: the pool knows no such store (any more). It outlives the volume. */
+    /* The port to a store; NULL: the pool knows no such store any more. Outlives the volume. */
     struct part_port *(*port)(void *context, uint64_t store);
     /* Replace a group's record, if it is one generation older and the volume's epoch is still this.
      * Outcome: copies_transacted() or copies_transact_unknown(), once. */

@@ -20,7 +20,7 @@ struct copies_lane;
 /*
  * One operation.
  *
- *   WRITE ──▶ (CREDIT: is it an overwrite?) ──▶ SENT ──▶ the machine says done ──▶ nothing flies ──▶ told
+ *   WRITE ──▶ (CREDIT: is it an overwrite?) ──▶ SENT ──▶ done, says the machine ──▶ nothing flies
  *   READ  ──▶ CHOOSE ──▶ ASKED ──▶ more is wanted: CHOOSE; or HELD; or told
  *   MAP, CHANGED  the same
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads and looks: one copy is asked at a time. What takes much longer than it should is given up and asked
- * of another, into the same memory: so the first must have let go of it before.
+ * Reads and looks: one copy is asked at a time. What takes much longer than it should is given up
+ * and asked of another, into the same memory: so the first must have let go of it before.
  *
  * Blocks that a copy cannot read are asked of the next; when they are in hand, the copy gets them
  * anew, behind the answer.

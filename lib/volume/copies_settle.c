@@ -2,8 +2,8 @@
 /*
  * Reconciling: blocks of a page that the copies in sync have in different versions.
  *
- * Nobody else writes: what the lists said is what is there. A block that cannot be read where it is newest
- * counts as bad there, and what becomes of it is asked anew.
+ * Nobody else writes: what the lists said is what is there. A block that cannot be read where it is
+ * newest counts as bad there, and what becomes of it is asked anew.
  */
 #include <string.h>
 

@@ -171,6 +171,14 @@ static void world_jump(struct world *world)
     world_trace(world, world->now_ns);
 }
 
+uint64_t world_next_ns(const struct world *world)
+{
+    if (world->off)
+        return CLOCK_NEVER;
+    uint64_t event_ns = world->event_count == 0 ? CLOCK_NEVER : world->heap[0]->at_ns;
+    return MIN(clock_deadline_ns(&world->clock), event_ns);
+}
+
 bool world_step(struct world *world)
 {
     if (world->off)

@@ -68,6 +68,9 @@ void world_close(struct world *world);
 /* Goes to the next event and fires it. False if nothing is to come or the power is off. */
 bool world_step(struct world *world);
 
+/* When that is; CLOCK_NEVER: nothing is to come. */
+uint64_t world_next_ns(const struct world *world);
+
 /* Cut the power after `moments` more moments (1 or more; 0: not at all). */
 void world_cut_after(struct world *world, uint64_t moments);
 /* Cut it now. */

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cluster: stores on machines of their own, coordinators on theirs, roads between them, and the
+ * truth beside: all shipped objects but the roads, the disks, the clocks and the truth.
+ *
+ *     owners[i] ──roads──▶ nodes[j]: a store and its port         truth: epoch, lease, groups, cuts
+ *     └ copies, volume, requests                              (transactions are slow, get lost)
+ *
+ * One volume. A register is a block of it: each write of one has a value of its own, and all that
+ * was asked and answered is kept, to be judged at the end (history.h). What a snapshot shows counts
+ * as a read of the moment in which it was taken.
+ */
+#ifndef SIM_CLUSTER_H
+#define SIM_CLUSTER_H
+
+#include "sim/disk.h"
+#include "sim/history.h"
+#include "sim/road.h"
+#include "sim/worlds.h"
+#include "volume/volume.h"
+
+#define CLUSTER_NODES 5u
+#define CLUSTER_OWNERS 3u
+#define CLUSTER_GROUPS 2u
+#define CLUSTER_REQUESTS 8u
+#define CLUSTER_REGISTERS 96u
+#define CLUSTER_CUTS 6u
+#define CLUSTER_VOLUME 7u
+#define CLUSTER_SEGMENTS 4u
+#define CLUSTER_TTL_NS (500 * NS_PER_MS)
+#define CLUSTER_LOT (1u << 20)
+
+struct cluster;
+
+struct cluster_node {
+    struct cluster *cluster;
+    unsigned number;
+    unsigned machine; /* Its number in worlds. */
+    struct world world;
+    struct sim_disk *disk;
+    struct store_options options;
+    struct store *store;
+    bool runs;  /* Its process does. */
+    bool ready; /* Its store is open. */
+    bool waiting;
+    int ended;
+    uint64_t incarnation;
+    uint64_t back_ns; /* When it is started again. */
+    uint32_t boots;
+    uint32_t lossy; /* Groups of which it may lack what was not flushed: its power went. */
+};
+
+enum owner_state { OWNER_IDLE, OWNER_ACQUIRING, OWNER_OPENING, OWNER_OPEN, OWNER_ENDING };
+
+struct cluster_owner;
+
+struct cluster_request {
+    struct volume_io io;
+    struct cluster_owner *owner;
+    bool busy;
+    bool doomed;                     /* A write that was under way when all power went. */
+    uint32_t first, count;           /* Registers. */
+    uint32_t ops[CLUSTER_REGISTERS]; /* In the history: of a write. */
+    uint64_t begun;
+    uint8_t *data;
+};
+
+struct cluster_owner {
+    struct cluster *cluster;
+    unsigned number;
+    unsigned machine;
+    struct world world;
+    struct road roads[CLUSTER_NODES];
+    struct copies_engine *copies_engine;
+    struct volume_engine *volume_engine;
+    struct copies *copies;
+    struct volume *volume;
+    enum owner_state state;
+    unsigned life; /* +1 with each death: what was asked in an earlier one is not answered. */
+    uint64_t epoch;
+    uint64_t sequence, sequence_end;
+    uint64_t cuts[CLUSTER_CUTS + 1];
+    uint32_t cut_count;
+    struct volume_hold hold;
+    bool holding;
+    bool closing;
+    bool cutting; /* A cut is not committed yet. */
+    struct timer wake;
+    struct cluster_request requests[CLUSTER_REQUESTS];
+    uint64_t stopped_until_ns;
+};
+
+struct cluster_truth {
+    struct world world;
+    unsigned machine;
+    uint64_t epoch;
+    unsigned owner; /* Its number; CLUSTER_OWNERS: nobody. */
+    uint64_t lease_until_ns;
+    uint64_t sequence_end;
+    struct replica_record groups[CLUSTER_GROUPS];
+    uint64_t cuts[CLUSTER_CUTS];
+    uint64_t cut_times[CLUSTER_CUTS];
+    uint32_t cut_count;
+    bool away;
+};
+
+struct cluster_faults {
+    uint32_t node_kill, node_cut, node_slow, owner_kill, owner_stop, road_cut, road_reset,
+        truth_away, truth_lost, force, snapshot, jump; /* One in so many moments; 0: never. */
+};
+
+struct cluster_counts {
+    uint64_t writes, reads, failed, flushes, acquired, forced, transactions, unknown, refused;
+    uint64_t node_kills, node_cuts, owner_kills, owner_stops, cuts_taken, copied_bytes;
+};
+
+struct cluster {
+    struct worlds worlds;
+    struct prng prng;
+    uint64_t seed;
+    struct cluster_truth truth;
+    struct cluster_node nodes[CLUSTER_NODES];
+    unsigned node_count;
+    struct cluster_owner owners[CLUSTER_OWNERS];
+    unsigned owner_count;
+    unsigned group_count;
+    unsigned min_copies;
+    struct cluster_faults faults;
+    struct cluster_counts counts;
+    uint64_t calm_ns; /* Since when. */
+    bool calm;        /* No more faults, no more new requests but reads. */
+    bool quiet;       /* No more requests. */
+    bool verbose;
+    struct history_op *history;
+    size_t history_count, history_capacity;
+    uint64_t flushed_ns; /* What was acknowledged before this is durable. */
+    uint64_t losses;     /* Times that all power went, as far as a group can tell. */
+    uint64_t next_value;
+    char wrong[512];
+};
+
+void cluster_open(struct cluster *cluster, uint64_t seed);
+/* One thing more. False: something was false, or nothing is to come. */
+bool cluster_step(struct cluster *cluster);
+bool cluster_wrong(struct cluster *cluster, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void cluster_say(const struct cluster *cluster, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Faults end, everything comes back. */
+void cluster_calm(struct cluster *cluster);
+/* Everything is where it should be, and says the same. */
+bool cluster_judge(struct cluster *cluster);
+
+/* The block of a register. */
+uint64_t cluster_block(uint32_t index);
+uint32_t cluster_group_of(uint64_t block);
+
+/* --- cluster_node.c --- */
+void cluster_node_open(struct cluster *cluster, unsigned number);
+void cluster_node_start(struct cluster_node *node);
+void cluster_node_turn(struct cluster_node *node);
+void cluster_node_die(struct cluster_node *node, bool power, bool silent);
+/* Closes the store and proves it. */
+bool cluster_node_prove(struct cluster_node *node);
+
+/* --- cluster_owner.c --- */
+void cluster_owner_open(struct cluster *cluster, unsigned number);
+void cluster_owner_turn(struct cluster_owner *owner);
+void cluster_owner_die(struct cluster_owner *owner);
+void cluster_owner_granted(struct cluster_owner *owner, int result, bool forced, uint64_t sent_ns);
+void cluster_owner_cut(struct cluster_owner *owner);
+
+/* --- cluster_client.c --- */
+void cluster_client_turn(struct cluster_owner *owner);
+size_t cluster_note(struct cluster *cluster, const struct history_op *op);
+/* All power went: what was not flushed may be gone, whoever has seen it. */
+void cluster_lose(struct cluster *cluster);
+bool cluster_value(struct cluster *cluster, const uint8_t *block, uint64_t *ret_value);
+
+/* --- cluster_truth.c --- */
+void cluster_truth_open(struct cluster *cluster);
+void cluster_acquire(struct cluster_owner *owner, bool force);
+void cluster_renew(struct cluster_owner *owner);
+void cluster_transact(struct cluster_owner *owner, uint32_t group,
+                      const struct replica_record *record);
+void cluster_commit_cut(struct cluster_owner *owner, uint64_t cut, uint64_t taken_ns);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The storm of the cluster: stores, coordinators and the truth, from one seed. Processes and
+ * machines die, one or all at once, roads break and are cut one way or both, clocks run apart,
+ * transactions get lost, coordinators stand still and wake up; snapshots are taken throughout.
+ * After the calm all copies are equal, block by block and view by view, the history of each block
+ * is linearizable, and space is exact.
+ *
+ *     storm_cluster [--seeds FIRST COUNT] [--mutant N] [--verbose]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sim/cluster.h"
+#include "sim/mutants.h"
+
+#define SEEDS 200u
+#define RUNS_PER_CHILD 10u
+
+struct storm {
+    uint64_t first, count;
+    int mutant;
+    bool verbose;
+};
+
+/* Shared with the children. */
+static struct results {
+    struct cluster_counts counts;
+    char wrong[700];
+} * results;
+
+static struct cluster cluster;
+
+static void seed_run(uint64_t seed, bool verbose)
+{
+    cluster_open(&cluster, seed);
+    cluster.verbose = verbose;
+    uint64_t until = cluster.worlds.now_ns + NS_PER_S + prng_below(&cluster.prng, 4 * NS_PER_S);
+    bool right = cluster.wrong[0] == '\0';
+    while (right && cluster.worlds.now_ns < until)
+        right = cluster_step(&cluster);
+    if (right)
+        cluster_calm(&cluster);
+    right = right && cluster_judge(&cluster);
+    assert(right || cluster.wrong[0] != '\0');
+}
+
+static void note(uint64_t seed)
+{
+    uint64_t *sums = (uint64_t *)&results->counts;
+    const uint64_t *values = (const uint64_t *)&cluster.counts;
+    for (size_t i = 0; i < sizeof cluster.counts / sizeof *sums; i++)
+        sums[i] += values[i];
+    if (cluster.wrong[0] != '\0') {
+        (void)snprintf(results->wrong, sizeof results->wrong, "seed %llu: %s",
+                       (unsigned long long)seed, cluster.wrong);
+        _exit(1);
+    }
+}
+
+/* In a process of its own: what a crash leaves in memory goes with it. */
+static bool child(const struct storm *storm, uint64_t first, uint64_t count)
+{
+    (void)fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0)
+        abort();
+    if (pid == 0) {
+        mutant_active = storm->mutant;
+        for (uint64_t seed = first; seed < first + count; seed++) {
+            seed_run(seed, storm->verbose);
+            note(seed);
+        }
+        _exit(0);
+    }
+    int status;
+    if (waitpid(pid, &status, 0) != pid)
+        abort();
+    if (WIFSIGNALED(status))
+        (void)snprintf(results->wrong, sizeof results->wrong, "from %llu on: died of signal %d",
+                       (unsigned long long)first, WTERMSIG(status));
+    return status == 0;
+}
+
+static bool storm_seeds(const struct storm *storm)
+{
+    uint64_t end = storm->first + storm->count;
+    for (uint64_t seed = storm->first; seed < end; seed += RUNS_PER_CHILD) {
+        if (!child(storm, seed, MIN(RUNS_PER_CHILD, end - seed)))
+            return false;
+    }
+    return true;
+}
+
+static void storm_print(const struct storm *storm)
+{
+    const struct cluster_counts *counts = &results->counts;
+#define N(number) (unsigned long long)(number)
+    printf("cluster: %llu seeds: %llu writes, %llu reads, %llu flushes, %llu failed; %llu "
+           "sessions (%llu forced), %llu transactions (%llu refused, %llu unknown); %llu processes "
+           "and %llu machines of stores died, %llu coordinators, %llu stood still; %llu cuts\n",
+           N(storm->count), N(counts->writes), N(counts->reads), N(counts->flushes),
+           N(counts->failed), N(counts->acquired), N(counts->forced), N(counts->transactions),
+           N(counts->refused), N(counts->unknown), N(counts->node_kills), N(counts->node_cuts),
+           N(counts->owner_kills), N(counts->owner_stops), N(counts->cuts_taken));
+#undef N
+}
+
+static int storm_parse(struct storm *storm, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--verbose") == 0) {
+            storm->verbose = true;
+        } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
+            storm->first = strtoull(argv[++i], NULL, 10);
+            storm->count = strtoull(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc) {
+            storm->mutant = (int)strtol(argv[++i], NULL, 10);
+        } else {
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct storm storm = {.first = 1, .count = SEEDS};
+    if (storm_parse(&storm, argc, argv) != 0) {
+        (void)fprintf(stderr,
+                      "usage: storm_cluster [--seeds FIRST COUNT] [--mutant N] [--verbose]\n");
+        return 2;
+    }
+    results =
+        mmap(NULL, sizeof *results, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (results == MAP_FAILED)
+        abort();
+    bool right = storm_seeds(&storm);
+    storm_print(&storm);
+    if (!right)
+        printf("FAILED: %s\n", results->wrong);
+    return right ? 0 : 1;
+}
