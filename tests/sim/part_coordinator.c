@@ -42,7 +42,7 @@ bool answered(struct copy *copy, int result)
 
 int say(struct ask *ask, struct copy *copy)
 {
-    ask->request.watermark = c.watermark;
+    ask->request.watermark = ask->request.settled = c.watermark; /* Floors tell what was lost. */
     ask_send(ask, copy, c.epoch, c.generation);
     return ask_wait(ask);
 }
@@ -90,7 +90,7 @@ static struct ask *write_send(struct copy *copy, uint32_t index, uint32_t count,
     request->cut = c.cut_count == 0 ? 0 : c.cuts[c.cut_count - 1];
     request->views = c.views_ever;
     request->parent = true;
-    request->watermark = c.watermark;
+    request->watermark = request->settled = c.watermark;
     request->data = ask->data;
     request->crcs = ask->crcs;
     for (uint32_t i = 0; i < count && !zero; i++) {
@@ -378,7 +378,7 @@ static void flush_and_die(struct copy *copy)
     copy->by_power = true;
     copy->goes_down_after = copy->world.moments + 1 + prng_below(&dice, 12);
     flush->request.kind = PART_FLUSH;
-    flush->request.watermark = c.watermark;
+    flush->request.watermark = flush->request.settled = c.watermark;
     ask_send(flush, copy, c.epoch, c.generation);
     role->request.kind = PART_ROLE;
     role->request.role = PART_IN_SYNC;

@@ -67,7 +67,7 @@ Test(part_state, nonsense_is_refused)
         unsigned at;
         uint8_t value;
     } wrong[] = {{2, 3},     {3, 4},     {22, 1}, {30, 1}, {38, 1},
-                 {40, 0x27}, {52, 0x45}, {64, 1}, {127, 1}};
+                 {40, 0x27}, {52, 0x45}, {70, 1}, {72, 1}, {127, 1}};
     for (unsigned i = 0; i < COUNT_OF(wrong); i++) {
         part_state_put(bytes, &full);
         bytes[wrong[i].at] = wrong[i].value;

@@ -10,7 +10,7 @@ struct part_request request;
 uint8_t *blocks;
 uint32_t crcs[PART_BLOCKS_MAX];
 struct part_version versions[PART_BLOCKS_MAX];
-uint64_t epoch, watermark;
+uint64_t epoch, watermark, settled = UINT64_MAX;
 uint32_t generation;
 
 static void request_done(struct part_request *which, int result)
@@ -31,6 +31,7 @@ void ask_begin(struct part_request *which, enum part_request_kind kind)
     if (which->generation == 0)
         which->generation = generation;
     which->watermark = watermark;
+    which->settled = MIN(watermark, settled);
     which->context = NULL;
     which->done = request_done;
     part_submit(port, which);

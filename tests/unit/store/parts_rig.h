@@ -16,6 +16,7 @@ extern struct part_version versions[PART_BLOCKS_MAX];
 extern uint64_t epoch;
 extern uint32_t generation;
 extern uint64_t watermark;
+extern uint64_t settled; /* All that is acknowledged is, unless a test says otherwise. */
 
 /* A store of so many blocks; its machine's boot id is this byte. */
 void parts_open(uint64_t disk_blocks, uint8_t boot);

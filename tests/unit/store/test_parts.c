@@ -174,6 +174,34 @@ Test(parts, what_is_ahead_is_set_aside_once_for_a_generation)
     parts_shut();
 }
 
+Test(parts, what_was_not_settled_is_set_aside_too)
+{
+    settled = 2;
+    open_in_sync(6);
+    cr_assert_eq(state_now().watermark, 5);
+    cr_assert_eq(state_now().settled, 2);
+    settled = UINT64_MAX;
+    watermark = 40; /* Of others, while this one was away: too late to trust. */
+    cr_assert_eq(role(PART_CATCHING_UP, 3), 0);
+    cr_assert_eq(request.state.watermark, 2);
+    cr_assert_eq(request.state.aside, 4);
+    cr_assert_eq(version_at(3, VIEW_HEAD).kind, POINTER_SET_ASIDE);
+    cr_assert_eq(version_at(2, VIEW_HEAD).kind, POINTER_RAW);
+    parts_shut();
+}
+
+Test(parts, a_machine_that_restarted_takes_no_watermark_of_later_writes)
+{
+    open_in_sync(4);
+    parts_down(true, 2);
+    uint64_t before = state_now().watermark;
+    watermark = 30;
+    cr_assert_eq(put_blocks(9, 1, 31, 0), 0);
+    cr_assert_eq(state_now().watermark, before);
+    cr_assert_eq(state_now().heard, 0);
+    parts_shut();
+}
+
 Test(parts, set_aside_survives_and_is_counted_again)
 {
     open_in_sync(4);
