@@ -14,10 +14,23 @@ bool wire_is_control(uint8_t type)
     case WIRE_FENCE:
     case WIRE_ROLE:
     case WIRE_STATE:
+    case WIRE_FLUSH:
     case WIRE_VIEWS:
     case WIRE_VIEW_SPACE:
     case WIRE_RETIRE:
     case WIRE_RECORD: return true;
+    default: return false;
+    }
+}
+
+bool wire_has_view(uint8_t type)
+{
+    switch (type) {
+    case WIRE_RESYNC:
+    case WIRE_REPAIR:
+    case WIRE_READ:
+    case WIRE_MAP:
+    case WIRE_CHANGED: return true;
     default: return false;
     }
 }
@@ -51,7 +64,7 @@ static uint8_t flags_of(uint8_t type)
     case WIRE_ZERO: return WIRE_FUA | WIRE_VIEWS_MAY | WIRE_PARENT;
     case WIRE_RESYNC:
     case WIRE_REPAIR: return WIRE_FUA;
-    case WIRE_READ: return WIRE_WITH_VERSIONS;
+    case WIRE_READ: return WIRE_WITH_VERSIONS | WIRE_SETTLE;
     default: return 0;
     }
 }
@@ -130,7 +143,7 @@ static bool header_fits(const struct wire_header *header)
         header->data_bytes > WIRE_DATA_BYTES_MAX)
         return false;
     if (header->flags & ~flags_of(header->type) ||
-        (header->cut_count != 0 && header->type != WIRE_RESYNC))
+        (header->cut_count != 0 && header->type != WIRE_RESYNC && header->type != WIRE_REPAIR))
         return false;
     if (header->aside_bytes == 0 && header->aside_crc != 0)
         return false;
@@ -321,27 +334,28 @@ int wire_versions_get(const uint8_t *from, uint32_t count, struct wire_version *
     return 0;
 }
 
-/* epoch watermark heard flushed (u64), generation, role generation, aside (u32), role, restarted
- * (u8), 0 (u16). */
+/* epoch watermark heard flushed settled (u64), generation, role generation, aside (u32), role,
+ * restarted (u8), 0 (u16). */
 void wire_state_put(uint8_t to[WIRE_STATE_BYTES], const struct wire_state *state)
 {
     put64(to, state->epoch);
     put64(to + 8, state->watermark);
     put64(to + 16, state->heard);
     put64(to + 24, state->flushed);
-    put32(to + 32, state->generation);
-    put32(to + 36, state->role_generation);
-    put32(to + 40, state->aside);
-    to[44] = state->role;
-    to[45] = state->restarted;
-    put16(to + 46, 0);
+    put64(to + 32, state->settled);
+    put32(to + 40, state->generation);
+    put32(to + 44, state->role_generation);
+    put32(to + 48, state->aside);
+    to[52] = state->role;
+    to[53] = state->restarted;
+    put16(to + 54, 0);
 }
 
 int wire_state_get(const uint8_t from[WIRE_STATE_BYTES], struct wire_state *ret_state)
 {
-    if (from[44] > 2 || from[45] > 1 || get16(from + 46) != 0)
+    if (from[52] > 2 || from[53] > 1 || get16(from + 54) != 0)
         return -EPROTO;
-    for (unsigned i = 8; i < 32; i += 8)
+    for (unsigned i = 8; i < 40; i += 8)
         if (get64(from + i) > SEQUENCE_MAX)
             return -EPROTO;
     *ret_state = (struct wire_state){
@@ -349,11 +363,12 @@ int wire_state_get(const uint8_t from[WIRE_STATE_BYTES], struct wire_state *ret_
         .watermark = get64(from + 8),
         .heard = get64(from + 16),
         .flushed = get64(from + 24),
-        .generation = get32(from + 32),
-        .role_generation = get32(from + 36),
-        .aside = get32(from + 40),
-        .role = from[44],
-        .restarted = from[45] != 0,
+        .settled = get64(from + 32),
+        .generation = get32(from + 40),
+        .role_generation = get32(from + 44),
+        .aside = get32(from + 48),
+        .role = from[52],
+        .restarted = from[53] != 0,
     };
     return 0;
 }

@@ -23,14 +23,16 @@
  *   56  epoch           u64               56  result        i32   0 or negative
  *   64  watermark       u64               60  reserved      u32   0
  *   72  block           u64               64  found         u64   CHANGED: a block
- *   80  view            u64               72  room blocks   u64   new blocks that fit
- *   88  sequence        u64  1            80  reserved       32   0
- *   96  cut             u64  2
- *  104  cut count       u16  3
+ *   80  view            u64  1            72  room blocks   u64   new blocks that fit
+ *   88  sequence        u64  2            80  reserved       32   0
+ *   96  cut             u64  3
+ *  104  cut count       u16  4
  *  106  reserved          6  0
  *
- *   1  WRITE, ZERO: the write's; CHANGED: since    2  WRITE, ZERO: newest kept; CHANGED: last block
- *   3  RESYNC: cuts in the aside
+ *   1  READ, MAP, CHANGED, RESYNC, REPAIR: of the blocks; others: settled, wire_has_view()
+ *   2  WRITE, ZERO: the write's; CHANGED, ROLE: since
+ *   3  WRITE, ZERO: newest kept; CHANGED: last block
+ *   4  RESYNC, REPAIR: cuts in the aside
  *
  * Aside and data, in this order:
  *
@@ -40,15 +42,15 @@
  *     answer         versions[count] if asked for, crcs[count], state, bitmap (bad)  all blocks
  *   MAP answer       versions[count], state
  *   CHANGED answer   versions[256], state, bitmap (changed)
- *   ZERO FLUSH WATERMARK  -                               -
- *   FENCE ROLE STATE VIEWS VIEW_SPACE RETIRE RECORD       a message, wire.proto; RECORD: its bytes
+ *   ZERO WATERMARK   -                                    -
+ *   FENCE ROLE STATE FLUSH VIEWS VIEW_SPACE RETIRE RECORD  a message, wire.proto; RECORD: its bytes
  *   VIEW_SPACE answer     crc of the data                 three u64 for each cut
  *   any answer            state, if the flag says so
  *   HELLO WELCOME REFUSED                                 a message, wire.proto
  *   PING PONG             -
  *
  * A crc is a u32, a cut a u64, a bitmap 256 bits. A version is sequence (u64), crc (u32), kind
- * (u16), 0 (u16). The state is 48 bytes, wire_state_put(). Answers that are not 0 have no versions,
+ * (u16), 0 (u16). The state is 56 bytes, wire_state_put(). Answers that are not 0 have no versions,
  * crcs and data; but IOMESH_CORRUPT to a READ has all of them, and the bitmap.
  *
  * The header of HELLO, WELCOME and REFUSED stays as it is in every version to come.
@@ -66,7 +68,7 @@
 #define WIRE_KEY_BYTES_MAX 192u /* As METADATA_KEY_BYTES_MAX. */
 #define WIRE_BITMAP_BYTES (WIRE_BLOCKS_MAX / 8)
 #define WIRE_VERSION_BYTES 16u
-#define WIRE_STATE_BYTES 48u
+#define WIRE_STATE_BYTES 56u
 #define WIRE_SPACE_BYTES 24u
 /* 256 versions, 4097 cuts: RESYNC has the largest. Messages may have a little less. */
 #define WIRE_ASIDE_BYTES_MAX (WIRE_BLOCKS_MAX * WIRE_VERSION_BYTES + WIRE_CUTS_MAX * 8)
@@ -105,7 +107,8 @@ enum wire_type {
 #define WIRE_WITH_VERSIONS 0x08u /* READ, and its answer: versions too. */
 #define WIRE_WITH_STATE 0x10u    /* An answer: the state is in the aside. */
 #define WIRE_WITH_BITMAP 0x20u   /* An answer: so is a bitmap. */
-#define WIRE_FLAGS 0x3fu
+#define WIRE_SETTLE 0x40u        /* READ: whatever the part's role is. */
+#define WIRE_FLAGS 0x7fu
 
 struct wire_header {
     uint8_t type, flags;
@@ -115,7 +118,8 @@ struct wire_header {
     uint32_t group, generation;
     uint64_t volume;
     /* Requests. */
-    uint64_t epoch, watermark, block, view, sequence, cut;
+    uint64_t epoch, watermark, block, sequence, cut;
+    uint64_t view; /* Or what is settled. */
     uint16_t cut_count;
     /* Answers. */
     int32_t result;
@@ -138,6 +142,9 @@ int wire_request_check(const struct wire_header *header);
 int wire_aside_check(const struct wire_header *header, const uint8_t *aside);
 /* Whether this is a request whose aside is a message. */
 bool wire_is_control(uint8_t type);
+/* Whether requests of this type are about blocks as a view shows them. Where those have the view,
+ * others have what is settled. */
+bool wire_has_view(uint8_t type);
 const char *wire_type_name(uint8_t type);
 
 /* --- Elements of an aside. `to` and `from` may be the same memory. ------------------------- */
@@ -158,7 +165,7 @@ void wire_versions_put(uint8_t *to, const struct wire_version *versions, uint32_
 int wire_versions_get(const uint8_t *from, uint32_t count, struct wire_version *ret_versions);
 
 struct wire_state {
-    uint64_t epoch, watermark, heard, flushed;
+    uint64_t epoch, watermark, heard, flushed, settled;
     uint32_t generation, role_generation, aside;
     uint8_t role;
     bool restarted;

@@ -52,6 +52,7 @@ static void answer_state(struct part_request *request, const struct wire_state *
         .watermark = state->watermark,
         .heard = state->heard,
         .flushed = state->flushed,
+        .settled = state->settled,
         .generation = state->generation,
         .role_generation = state->role_generation,
         .aside = state->aside,

@@ -118,8 +118,8 @@ static uint64_t request_aside_bytes(const struct part_request *request)
 {
     switch (request->kind) {
     case PART_WRITE: return (uint64_t)request->count * 4;
-    case PART_REPAIR: return (uint64_t)request->count * WIRE_VERSION_BYTES;
     case PART_RESYNC:
+    case PART_REPAIR:
         return (uint64_t)request->count * WIRE_VERSION_BYTES + (uint64_t)request->cut_count * 8;
     default:
         if (!wire_is_control((uint8_t)request->kind))
@@ -134,7 +134,9 @@ static uint8_t request_flags(const struct part_request *request)
     bool change = request->kind == PART_WRITE || request->kind == PART_ZERO;
     bool fua =
         request->fua && (change || request->kind == PART_RESYNC || request->kind == PART_REPAIR);
-    return (uint8_t)((fua ? WIRE_FUA : 0) | (change && request->views ? WIRE_VIEWS_MAY : 0) |
+    bool settle = request->kind == PART_READ && request->settle;
+    return (uint8_t)((fua ? WIRE_FUA : 0) | (settle ? WIRE_SETTLE : 0) |
+                     (change && request->views ? WIRE_VIEWS_MAY : 0) |
                      (request->kind == PART_ZERO && request->parent ? WIRE_PARENT : 0) |
                      (request->kind == PART_READ && request->versions != NULL ? WIRE_WITH_VERSIONS
                                                                               : 0));
@@ -166,10 +168,11 @@ static uint32_t slot_raw_parts(struct slot *slot, const struct part_request *req
 
 static uint32_t control_put(const struct part_request *request, uint8_t *aside)
 {
+    bool runs = request->kind == PART_ROLE || request->kind == PART_FLUSH;
     struct wire_control control = {
         .role = request->kind == PART_ROLE ? request->role : 0,
         .runs = (const uint32_t *)(const void *)request->runs,
-        .run_count = request->kind == PART_ROLE ? request->run_count : 0,
+        .run_count = runs ? request->run_count : 0,
         .cuts = request->cuts,
         .cut_count = request->cut_count,
         .key = request->kind == PART_RECORD ? request->key : NULL,
@@ -198,11 +201,9 @@ static void slot_gather(struct slot *slot, struct part_request *request, uint8_t
     case PART_REPAIR:
         wire_versions_put(aside, (const struct wire_version *)(const void *)request->versions,
                           request->count);
-        if (request->kind == PART_RESYNC) {
-            wire_cuts_put(aside + (size_t)request->count * WIRE_VERSION_BYTES, request->cuts,
-                          request->cut_count);
-            header->cut_count = (uint16_t)request->cut_count;
-        }
+        wire_cuts_put(aside + (size_t)request->count * WIRE_VERSION_BYTES, request->cuts,
+                      request->cut_count);
+        header->cut_count = (uint16_t)request->cut_count;
         header->data_bytes = slot_raw_parts(slot, request);
         break;
     default:
@@ -224,6 +225,8 @@ static void slot_fill(struct peer_port *port, struct slot *slot, struct part_req
 {
     uint8_t *aside = slot->large ? port->large : (uint8_t *)slot->aside;
     bool changed = request->kind == PART_CHANGED;
+    bool since = changed || request->kind == PART_ROLE;
+    uint64_t settled = MUTANT(312) ? 0 : request->settled;
     struct wire_header header = {
         .type = (uint8_t)request->kind,
         .flags = request_flags(request),
@@ -236,8 +239,8 @@ static void slot_fill(struct peer_port *port, struct slot *slot, struct part_req
         .epoch = request->epoch,
         .watermark = request->watermark,
         .block = request->block,
-        .view = request->view,
-        .sequence = changed ? request->since : request->sequence,
+        .view = wire_has_view((uint8_t)request->kind) ? request->view : settled,
+        .sequence = since ? request->since : request->sequence,
         .cut = changed ? request->last : request->cut,
     };
     slot->send = (struct iomesh_send){.parts = slot->parts, .done = slot_sent, .context = slot};

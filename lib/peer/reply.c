@@ -34,6 +34,7 @@ static void reply_state(uint8_t *to, const struct part_state *state)
         .watermark = state->watermark,
         .heard = state->heard,
         .flushed = state->flushed,
+        .settled = state->settled,
         .generation = state->generation,
         .role_generation = state->role_generation,
         .aside = state->aside,

@@ -115,6 +115,8 @@ void task_end_all(struct connection *connection)
 static void request_of_header(struct part_request *request, const struct wire_header *header)
 {
     bool changed = header->type == WIRE_CHANGED;
+    bool since = changed || header->type == WIRE_ROLE;
+    bool view = wire_has_view(header->type);
     *request = (struct part_request){
         .kind = (enum part_request_kind)header->type,
         .group = header->group,
@@ -123,15 +125,17 @@ static void request_of_header(struct part_request *request, const struct wire_he
         .generation = header->generation,
         .count = header->count,
         .watermark = header->watermark,
-        .view = header->view,
+        .settled = view ? 0 : header->view,
+        .view = view ? header->view : 0,
         .block = header->block,
         .last = changed ? header->cut : 0,
-        .since = changed ? header->sequence : 0,
-        .sequence = changed ? 0 : header->sequence,
+        .since = since ? header->sequence : 0,
+        .sequence = since ? 0 : header->sequence,
         .cut = changed ? 0 : header->cut,
         .views = header->flags & WIRE_VIEWS_MAY,
         .parent = header->flags & WIRE_PARENT,
         .fua = header->flags & WIRE_FUA,
+        .settle = header->flags & WIRE_SETTLE,
     };
 }
 

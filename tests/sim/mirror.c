@@ -48,8 +48,9 @@ uint64_t mirror_sum(const struct part_request *request)
     sum = mix(sum, request->since);
     sum = mix(sum, request->sequence);
     sum = mix(sum, request->cut);
+    sum = mix(sum, request->settled);
     sum = mix(sum, (uint64_t)(request->role | request->views << 8 | request->parent << 9 |
-                              request->fua << 10));
+                              request->fua << 10 | request->settle << 11));
     for (uint32_t i = 0; i < request->cut_count; i++)
         sum = mix(sum, request->cuts[i]);
     for (uint32_t i = 0; i < request->run_count; i++)
@@ -151,6 +152,7 @@ static void give_state(struct part_request *request, uint64_t sum)
         .watermark = ~sum & SEQUENCE_MAX,
         .heard = sum * 3 & SEQUENCE_MAX,
         .flushed = sum * 5 & SEQUENCE_MAX,
+        .settled = sum * 7 & SEQUENCE_MAX,
         .generation = (uint32_t)sum,
         .role_generation = (uint32_t)(sum >> 8),
         .aside = (uint32_t)(sum >> 16),

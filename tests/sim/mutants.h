@@ -262,6 +262,7 @@
     X(308, "the sums of what is written are not looked at")                  \
     X(309, "a request of an ended session is obeyed")                        \
     X(310, "who hears nothing waits for ever")                               \
-    X(311, "the sum of what stands beside the data is not looked at")
+    X(311, "the sum of what stands beside the data is not looked at")        \
+    X(312, "what is settled is not sent")
 
 #endif

@@ -98,8 +98,7 @@ static void fill_versions(struct rig_op *op)
     request->view = prng_next(prng) & SEQUENCE_MAX;
     request->data = op->data;
     request->versions = op->versions;
-    if (request->kind == PART_RESYNC)
-        draw_cuts(op, PART_CUTS_MAX);
+    draw_cuts(op, PART_CUTS_MAX);
     uint64_t dense = 1 + prng_below(prng, 4);
     for (uint32_t i = 0; i < request->count; i++) {
         uint64_t sequence = op->rig->sequence_next++;
@@ -119,6 +118,7 @@ static void fill_read(struct rig_op *op)
     struct part_request *request = &op->request;
     draw_blocks(op);
     request->data = op->data;
+    request->settle = prng_one_in(&op->rig->prng, 2);
     request->crcs = prng_one_in(&op->rig->prng, 2) ? op->crcs : NULL;
     request->versions = prng_one_in(&op->rig->prng, 2) ? op->versions : NULL;
 }
@@ -137,15 +137,21 @@ static void fill_record(struct rig_op *op)
     request->key = op->key;
 }
 
-static void fill_role(struct rig_op *op)
+static void draw_runs(struct rig_op *op)
 {
     struct part_request *request = &op->request;
     struct prng *prng = &op->rig->prng;
-    request->role = (uint8_t)prng_below(prng, 3);
     request->run_count = (uint32_t)prng_below(prng, prng_one_in(prng, 4) ? PART_RUNS_MAX + 1 : 9);
     for (uint32_t i = 0; i < request->run_count; i++)
         op->runs[i] = (struct part_run){.first = (uint32_t)prng_next(prng), .count = i};
     request->runs = op->runs;
+}
+
+static void fill_role(struct rig_op *op)
+{
+    op->request.role = (uint8_t)prng_below(&op->rig->prng, 3);
+    op->request.since = prng_next(&op->rig->prng) & SEQUENCE_MAX;
+    draw_runs(op);
 }
 
 static void fill_kind(struct rig_op *op)
@@ -173,6 +179,7 @@ static void fill_kind(struct rig_op *op)
         request->versions = op->versions;
         break;
     case PART_ROLE: fill_role(op); break;
+    case PART_FLUSH: draw_runs(op); break;
     case PART_VIEWS: draw_cuts(op, PART_CUTS_MAX); break;
     case PART_VIEW_SPACE:
         draw_cuts(op, MIN(op->blocks_max * BLOCK_BYTES / WIRE_SPACE_BYTES, PART_CUTS_MAX));
@@ -200,6 +207,8 @@ void rig_op_fill(struct rig_op *op, struct rig_port *port)
         .watermark = prng_next(prng) & SEQUENCE_MAX,
         .done = rig_op_done,
     };
+    if (!wire_has_view((uint8_t)op->request.kind))
+        op->request.settled = prng_next(prng) & SEQUENCE_MAX;
     fill_kind(op);
 }
 
@@ -257,12 +266,12 @@ static void check_spaces(const struct rig_op *op, uint64_t sum)
 static void check_state(const struct part_request *request, uint64_t sum)
 {
     const struct part_state *state = &request->state;
-    REQUIRE(state->epoch == sum && state->watermark == (~sum & SEQUENCE_MAX) &&
-            state->heard == (sum * 3 & SEQUENCE_MAX) &&
-            state->flushed == (sum * 5 & SEQUENCE_MAX) && state->generation == (uint32_t)sum &&
-            state->role_generation == (uint32_t)(sum >> 8) &&
-            state->aside == (uint32_t)(sum >> 16) && state->role == sum % 3 &&
-            state->restarted == (sum >> 7 & 1));
+    REQUIRE(
+        state->epoch == sum && state->watermark == (~sum & SEQUENCE_MAX) &&
+        state->heard == (sum * 3 & SEQUENCE_MAX) && state->flushed == (sum * 5 & SEQUENCE_MAX) &&
+        state->settled == (sum * 7 & SEQUENCE_MAX) && state->generation == (uint32_t)sum &&
+        state->role_generation == (uint32_t)(sum >> 8) && state->aside == (uint32_t)(sum >> 16) &&
+        state->role == sum % 3 && state->restarted == (sum >> 7 & 1));
 }
 
 static void note_acked(struct rig_op *op)

@@ -59,7 +59,7 @@ static struct wire_header an_answer(void)
 }
 
 static const uint8_t golden_answer[WIRE_HEADER_BYTES] = {
-    0xb8, 0xde, 0xfe, 0xda, 'I', 'M', 'W', '1', 0x81, 0x10, 0,    0,    48,   0,    0,    0, //
+    0xf6, 0x24, 0xeb, 0x8f, 'I', 'M', 'W', '1', 0x81, 0x10, 0,    0,    56,   0,    0,    0, //
     0,    0,    0,    0,    7,   0,   0,   0,   1,    0,    0,    0,    0,    0,    0,    0, //
     2,    0,    0,    0,    0,   0,   0,   0,   0,    0,    0,    0,    3,    0,    0,    0, //
     4,    0,    0,    0,    0,   0,   0,   0,   0x75, 0xec, 0xff, 0xff, 0,    0,    0,    0, //
@@ -134,6 +134,10 @@ static void less_data(uint8_t *bytes)
 {
     put32(bytes + 16, BLOCK_BYTES);
 }
+static void settle_of_a_write(uint8_t *bytes)
+{
+    bytes[9] |= WIRE_SETTLE;
+}
 static void cuts_of_a_write(uint8_t *bytes)
 {
     put16(bytes + 104, 1);
@@ -152,6 +156,7 @@ Test(wire, a_frame_whose_sizes_do_not_fit_its_type_is_refused)
     cr_expect_eq(decode_after(many_blocks), IOMESH_CORRUPT);
     cr_expect_eq(decode_after(more_aside), IOMESH_CORRUPT);
     cr_expect_eq(decode_after(less_data), IOMESH_CORRUPT);
+    cr_expect_eq(decode_after(settle_of_a_write), IOMESH_CORRUPT);
     cr_expect_eq(decode_after(cuts_of_a_write), IOMESH_CORRUPT);
     cr_expect_eq(decode_after(reserved_set), IOMESH_CORRUPT);
 }
@@ -172,6 +177,22 @@ Test(wire, a_request_stays_in_its_mebibyte)
     header.sequence = 5;
     header.block = UINT64_MAX - 1;
     cr_expect_eq(wire_request_check(&header), -EPROTO);
+}
+
+Test(wire, cuts_belong_to_what_is_put_into_views)
+{
+    static const uint8_t types[] = {WIRE_RESYNC, WIRE_REPAIR};
+    for (unsigned i = 0; i < COUNT_OF(types); i++) {
+        uint8_t bytes[WIRE_HEADER_BYTES];
+        struct wire_header header = {.type = types[i],
+                                     .count = 1,
+                                     .cut_count = 3,
+                                     .aside_bytes = WIRE_VERSION_BYTES + 3 * 8},
+                           back;
+        wire_header_put(bytes, &header);
+        cr_assert_eq(wire_header_get(bytes, &back), 0);
+        cr_expect_eq(back.cut_count, 3);
+    }
 }
 
 Test(wire, elements_are_read_back_also_in_place)
@@ -215,6 +236,7 @@ Test(wire, a_state_is_read_back)
                                .watermark = 2,
                                .heard = 3,
                                .flushed = 4,
+                               .settled = 8,
                                .generation = 5,
                                .role_generation = 6,
                                .aside = 7,
@@ -226,9 +248,10 @@ Test(wire, a_state_is_read_back)
     cr_assert_eq(wire_state_get(bytes, &back), 0);
     wire_state_put(again, &back);
     cr_expect_eq(memcmp(bytes, again, sizeof bytes), 0);
-    bytes[44] = 3;
+    cr_expect_eq(back.settled, 8);
+    bytes[52] = 3;
     cr_expect_eq(wire_state_get(bytes, &back), -EPROTO);
-    state.flushed = SEQUENCE_MAX + 1;
+    state.settled = SEQUENCE_MAX + 1;
     wire_state_put(bytes, &state);
     cr_expect_eq(wire_state_get(bytes, &back), -EPROTO);
 }
