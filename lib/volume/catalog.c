@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 /* --- Memory --------------------------------------------------------------------------------- */
 
@@ -62,6 +62,8 @@ static struct catalog *catalog_new(const struct catalog_options *options)
     list_init(&catalog->rollings);
     list_init(&catalog->flattens);
     list_init(&catalog->ids.waiting);
+    list_init(&catalog->owned);
+    list_init(&catalog->owned_later);
     return catalog;
 }
 
@@ -118,8 +120,12 @@ static void open_recorded(struct meta_request *request, int result)
         open_grant(catalog);
         return;
     }
-    if (result != 0)
+    if (result != 0) {
         FAIL(result, "recording that the store is open: %s", base_error_text(result));
+    } else {
+        catalog->session.revision = request->revision;
+        catalog_session_confirmed(catalog);
+    }
     open_end(catalog, result);
 }
 
@@ -127,7 +133,7 @@ static void open_granted(struct meta_request *request, int result)
 {
     struct catalog *catalog = CONTAINER_OF(request, struct catalog, request);
     if (result == 0) {
-        catalog->session.lease = request->lease;
+        catalog_session_granted(catalog, request);
         result = open_record(catalog);
     }
     if (result == 0)
@@ -138,8 +144,10 @@ static void open_granted(struct meta_request *request, int result)
 
 static void open_grant(struct catalog *catalog)
 {
-    int result = meta_lease_grant(catalog->options.meta, &catalog->request, CATALOG_SESSION_TTL_NS,
-                                  open_granted);
+    uint64_t ttl_ns = catalog->cluster.session_ttl_ns;
+    catalog->session.sent_ns = clock_now_ns(catalog->options.clock);
+    int result = meta_lease_grant(catalog->options.meta, &catalog->request,
+                                  ttl_ns != 0 ? ttl_ns : CATALOG_SESSION_TTL_NS, open_granted);
     if (result != 0)
         open_end(catalog, result);
 }
@@ -258,6 +266,7 @@ void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context
     catalog->context = context;
     clock_cancel(catalog->options.clock, &catalog->session.timer);
     stores_stop(&catalog->stores);
+    catalog_owned_stop(catalog);
     catalog_rollings_stop(catalog);
     catalog_flattens_stop(catalog);
 }
@@ -304,6 +313,7 @@ unsigned catalog_turn(struct catalog *catalog)
     catalog_ids_turn(catalog);
     unsigned ran = catalog_ops_turn(catalog);
     catalog_lots_turn(catalog);
+    catalog_owned_turn(catalog);
     catalog_scan_turn(catalog);
     ran += catalog_chores_turn(catalog);
     if (catalog->state == CATALOG_CLOSING && close_step(catalog))

@@ -107,6 +107,11 @@ struct catalog_cluster {
     const char *node, *address;
     const char *zone, *rack; /* Where it is: a volume's first copy goes near. */
     uint64_t session_ttl_ns; /* 0: CATALOG_SESSION_TTL_NS. */
+    struct copies_engine *copies;
+    struct replica_options replica; /* min_copies is each volume's own. */
+
+    /* The port to a store; NULL: there is none (any more). It lives as long as the catalog. */
+    struct part_port *(*port)(void *context, uint64_t store);
 
     /* A store is new, or another than it was: whoever makes connections sees to it. record: NULL if
      * it is gone; else valid until the next change of it. */
@@ -152,6 +157,8 @@ void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context
 /* Forgets everything at once, as a crash does. For tests; nothing of the metadata is in flight. */
 void catalog_abandon(struct catalog *catalog);
 
+/* Of a cluster: a port went up or down. */
+void catalog_port_changed(struct catalog *catalog, struct part_port *port);
 /* Of the pool that is open. */
 void catalog_pool_uuid(const struct catalog *catalog, uint8_t ret_uuid[16]);
 
@@ -260,9 +267,18 @@ typedef void catalog_opened_fn(void *context, int result, struct catalog_handle 
  * for reading only. A rollback that was interrupted is finished first. `opened`: -ENOENT, -EROFS
  * (for writing: a snapshot, or of a catalog or store that is read-only), -EMFILE (volumes_max),
  * -EBUSY (an import into it has not ended).
+ *
+ * In a cluster a volume is open in one process at a time, for reading too: -EBUSY (another one has
+ * it, and its session lives), IOMESH_FENCED (another one took it meanwhile). It is open when every
+ * group of it takes writes: while the only copy in sync of one is away, it waits. If another
+ * process takes the volume, or the session of this one runs out, I/O of the handle ends with
+ * IOMESH_FENCED; the volume may be opened again at once, and the handle is yet to be closed.
  */
 int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
                         catalog_opened_fn *opened, void *context);
+/* For writing, in a cluster: whoever has it loses it. For operators. */
+int catalog_handle_open_force(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
+                              void *context);
 
 /*
  * Close. No I/O of this handle is under way. The handle is dead when this returns; `done` runs

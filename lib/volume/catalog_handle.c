@@ -48,7 +48,8 @@ static void open_begin(struct catalog_op *op, int result)
 {
     struct catalog_handle *handle = handle_of(op);
     (void)result;
-    if (op->writes && (op->catalog->options.read_only || handle->snapshot[0] != '\0'))
+    bool writes = op->writes || catalog_is_cluster(op->catalog); /* Who reads owns it, too. */
+    if (writes && (op->catalog->options.read_only || handle->snapshot[0] != '\0'))
         catalog_op_later(op, 0, open_refused);
     else if (handle->snapshot[0] != '\0')
         catalog_op_open_view(op, handle->snapshot, open_opened);
@@ -73,16 +74,16 @@ static int open_parse(const char *name, char volume[CATALOG_NAME_BYTES_MAX + 1],
     return 0;
 }
 
-int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
-                        catalog_opened_fn *opened, void *context)
+static int handle_open(struct catalog *catalog, const char *name, bool read_only, bool force,
+                       catalog_opened_fn *opened, void *context)
 {
     char volume[CATALOG_NAME_BYTES_MAX + 1];
     char snapshot[CATALOG_NAME_BYTES_MAX + 1];
     int error = open_parse(name, volume, snapshot);
     if (error == 0)
         error = catalog_may_start(catalog, volume, false);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "opening a volume");
+    if (error == 0 && snapshot[0] != '\0')
+        error = catalog_refuse_cluster(catalog, "opening a snapshot");
     if (error != 0)
         return error;
     struct catalog_handle *handle = calloc(1, sizeof *handle);
@@ -91,12 +92,25 @@ int catalog_handle_open(struct catalog *catalog, const char *name, bool read_onl
     handle->read_only = read_only;
     handle->opened = opened;
     handle->op.writes = !read_only;
+    handle->op.force = force;
     handle->op.context = context;
     memcpy(handle->snapshot, snapshot, sizeof snapshot);
     error = catalog_op_start(&handle->op, catalog, volume, open_begin, open_end);
     if (error != 0)
         free(handle);
     return error;
+}
+
+int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
+                        catalog_opened_fn *opened, void *context)
+{
+    return handle_open(catalog, name, read_only, false, opened, context);
+}
+
+int catalog_handle_open_force(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
+                              void *context)
+{
+    return handle_open(catalog, name, false, true, opened, context);
 }
 
 static void close_end(struct catalog_op *op, int result)
@@ -122,7 +136,7 @@ static void close_begin(struct catalog_op *op, int result)
     list_remove(&handle->node);
     op->catalog->handle_count -= handle->inner ? 0 : 1;
     if (handle->volume->view == VIEW_HEAD) {
-        catalog_op_close_volume(op, close_closed);
+        catalog_op_close(op, handle->volume, close_closed);
         return;
     }
     if (list_empty(&handle->volume->handles)) {

@@ -30,6 +30,8 @@
 
 struct catalog_op;
 struct catalog_volume;
+struct catalog_owned;
+struct catalog_claim;
 typedef void catalog_step_fn(struct catalog_op *op, int result);
 
 /* A snapshot as it was read. */
@@ -50,6 +52,7 @@ struct catalog_slot {
     bool running;     /* One that is not among them any more. */
     struct catalog_volume *open;
     struct list views; /* struct catalog_volume.node: snapshots that are open. */
+    struct list lost;  /* The same: in a cluster, of sessions that ended, not closed yet. */
     char name[CATALOG_NAME_BYTES_MAX + 1];
 };
 
@@ -85,10 +88,15 @@ struct catalog_op {
     void (*end)(struct catalog_op *op, int result);
     int result; /* For `next`, if it comes from catalog_turn(). */
     bool writes;
-    bool inside;          /* It may open what is incomplete, or being rolled back. */
-    bool swept;           /* catalog_op_open_volume(): a record says what the store is to drop. */
-    const char *snapshot; /* Of catalog_op_open_view(). */
-    struct catalog_volume *view; /* What that opened. */
+    bool inside;    /* It may open what is incomplete, or being rolled back. */
+    bool force;     /* It may take a volume from its owner. */
+    bool swept;     /* catalog_op_open_volume(): a record says what the store is to drop. */
+    unsigned tries; /* Of catalog_op_claim(). */
+    struct catalog_claim *claim;
+    struct catalog_volume *closing; /* Of catalog_op_close(). */
+    int why;                        /* Of catalog_op_claim(): it was given up. */
+    const char *snapshot;           /* Of catalog_op_open_view(). */
+    struct catalog_volume *view;    /* What that opened. */
     struct meta_request request;
     struct metadata_volume record; /* Of the volume, once loaded. */
     uint64_t revision;             /* Of the record; 0: none is loaded. */
@@ -114,8 +122,9 @@ struct catalog_volume {
     struct metadata_volume record; /* As committed. */
     uint64_t revision;
     struct list handles;
-    bool writable;    /* It has an epoch and sequences. */
-    char *shown_name; /* NAME or NAME@SNAPSHOT. */
+    bool writable;               /* It has an epoch and sequences. */
+    char *shown_name;            /* NAME or NAME@SNAPSHOT. */
+    struct catalog_owned *owned; /* In a cluster. */
 
     /* VIEW_HEAD; or the cut of a snapshot: nothing of what follows is used, the record is what the
      * volume's was. */
@@ -258,6 +267,11 @@ struct catalog_gang {
 struct catalog_session {
     uint64_t lease;
     bool flying;
+    /* In a cluster. The lease counts until bound_ns, which moves when it was kept alive and its key
+     * is as we put it: whoever takes a volume by force puts it anew. */
+    uint64_t sent_ns, bound_ns;
+    uint64_t ttl_ns;   /* As it was granted. */
+    uint64_t revision; /* Of the key. */
     struct timer timer;
     struct meta_request request;
 };
@@ -290,7 +304,8 @@ struct catalog {
     uint8_t pool_uuid[16];
     uint64_t store_revision;
     struct metadata_store store_record;
-    struct stores stores;        /* Of a cluster. */
+    struct stores stores; /* Of a cluster, as the next. */
+    struct list owned, owned_later;
     struct meta_request request; /* Of opening. */
     catalog_done_fn *done;       /* Of opening, then of closing. */
     void *context;
@@ -449,6 +464,11 @@ int catalog_take_check(const struct catalog_op *op, const char *snapshot);
 /* Whether a volume can be opened for writing now, as far as that is known beforehand. With a
  * sentence. */
 int catalog_may_claim(const struct catalog_op *op);
+/* What was listed of op->record becomes an open volume, but for what does its I/O. */
+int catalog_volume_new(struct catalog_op *op, const char *snapshot, uint64_t view,
+                       struct catalog_volume **ret_volume);
+/* From the beginning: the record was changed meanwhile. */
+void catalog_op_open_again(struct catalog_op *op);
 /* Opens op->slot's volume, or makes an open one writable if op->writes; then `opened`. */
 void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened);
 /* Opens a snapshot of it into op->view; the name stays where it is until then. */
@@ -460,7 +480,12 @@ struct catalog_volume *catalog_slot_view(const struct catalog_slot *slot, uint64
 
 /* Closes it if it has no handle, giving back sequences; then `closed`. */
 void catalog_op_close_volume(struct catalog_op *op, catalog_step_fn *closed);
-/* Nothing else changes the open volume's record until catalog_volume_changed(). */
+/* The same for one of op->slot that is not open by its name any more, too. */
+void catalog_op_close(struct catalog_op *op, struct catalog_volume *volume,
+                      catalog_step_fn *closed);
+/* Nothing else changes a volume's record until catalog_volume_changed(). */
+void catalog_op_hold(struct catalog_op *op, struct catalog_volume *volume, catalog_step_fn *held);
+/* The same of op->slot's open one. */
 void catalog_op_hold_record(struct catalog_op *op, catalog_step_fn *held);
 /* The record that was put, or NULL if it was not. */
 void catalog_volume_changed(struct catalog_volume *volume, const struct metadata_volume *record,
@@ -543,6 +568,9 @@ int catalog_look_read(const struct meta_request *request, struct catalog_look *r
 /* --- catalog_session.c ---------------------------------------------------------------------- */
 
 void catalog_session_start(struct catalog *catalog);
+/* The lease was granted, or kept alive, by what was sent at session.sent_ns. */
+void catalog_session_granted(struct catalog *catalog, const struct meta_request *request);
+void catalog_session_confirmed(struct catalog *catalog);
 /* Its key, for the transaction that begins it. 0 or -ENOMEM. */
 int catalog_session_put(struct catalog *catalog, struct meta_request *request);
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "codec/codec.h"
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 /* --- Slots ---------------------------------------------------------------------------------- */
 
@@ -34,8 +34,20 @@ static struct catalog_slot *slot_take(struct catalog *catalog, const char *name)
     memcpy(slot->name, name, strlen(name) + 1);
     list_init(&slot->ops);
     list_init(&slot->views);
+    list_init(&slot->lost);
     list_push_back(slot_bucket(catalog, name), &slot->node);
     return slot;
+}
+
+/* What this process owns no more is not what is opened by its name. */
+static void slot_lose(struct catalog_slot *slot)
+{
+    struct catalog_volume *volume = slot->open;
+    if (volume == NULL || volume->owned == NULL || volume->owned->ended == 0)
+        return;
+    REACH(catalog_volume_lost);
+    list_push_back(&slot->lost, &volume->node);
+    slot->open = NULL;
 }
 
 /* The next of its queue, or an end to it. */
@@ -43,12 +55,13 @@ static void slot_go_on(struct catalog_slot *slot)
 {
     if (slot->running)
         return;
+    slot_lose(slot);
     struct list *node = list_pop_front(&slot->ops);
     if (node != NULL) {
         struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, node);
         slot->running = true;
         op->begin(op, 0);
-    } else if (slot->open == NULL && list_empty(&slot->views)) {
+    } else if (slot->open == NULL && list_empty(&slot->views) && list_empty(&slot->lost)) {
         list_remove(&slot->node);
         free(slot);
     }
@@ -115,6 +128,8 @@ void catalog_op_forget(struct catalog_op *op)
     free(op->parents);
     op->parents = NULL;
     op->parent_count = op->parent_capacity = 0;
+    catalog_claim_free(op->claim);
+    op->claim = NULL;
     meta_request_done(&op->request);
 }
 
@@ -302,6 +317,7 @@ void catalog_ops_abandon(struct catalog *catalog)
                 catalog_volume_abandon(slot->open);
             for (struct list *view; (view = list_first(&slot->views)) != NULL;)
                 catalog_volume_abandon(LIST_ENTRY(view, struct catalog_volume, node));
+            assert(list_empty(&slot->lost)); /* Of an embedded pool. */
             free(slot);
         }
     }

@@ -11,39 +11,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 /* --- A volume in memory --------------------------------------------------------------------- */
 
-/* What was loaded, listed and resolved becomes an open volume. Its record is not set yet. */
-static int volume_make(struct catalog_op *op, struct volume_options *options, const char *snapshot,
+int catalog_volume_new(struct catalog_op *op, const char *snapshot, uint64_t view,
                        struct catalog_volume **ret_volume)
 {
     struct catalog_volume *volume = calloc(1, sizeof *volume);
     size_t room = strlen(op->slot->name) + 1 + strlen(snapshot) + 1;
     char *shown_name = malloc(room);
-    int error = -ENOMEM;
-    options->parents = op->parents;
-    options->parent_count = op->parent_count;
-    options->want_sequences = catalog_volume_want_lot;
-    options->context = volume;
-    if (volume != NULL && shown_name != NULL)
-        error = volume_open(op->catalog->options.volumes, options, &volume->volume);
-    if (error != 0) {
+    if (volume == NULL || shown_name == NULL) {
         free(volume);
         free(shown_name);
-        return FAIL(error, "opening volume \"%s\": %s", op->slot->name, base_error_text(error));
+        return FAIL(-ENOMEM, "opening volume \"%s\": %s", op->slot->name, base_error_text(-ENOMEM));
     }
     (void)snprintf(shown_name, room, "%s%s%s", op->slot->name, snapshot[0] != '\0' ? "@" : "",
                    snapshot);
     volume->shown_name = shown_name;
     volume->catalog = op->catalog;
     volume->slot = op->slot;
-    volume->view = options->view;
+    volume->view = view;
     list_init(&volume->handles);
     list_init(&volume->lot_later);
     list_init(&volume->node);
     op->catalog->volume_count++;
+    *ret_volume = volume;
+    return 0;
+}
+
+/* What was loaded, listed and resolved becomes an open volume. Its record is not set yet. */
+static int volume_make(struct catalog_op *op, struct volume_options *options, const char *snapshot,
+                       struct catalog_volume **ret_volume)
+{
+    struct catalog_volume *volume;
+    int error = catalog_volume_new(op, snapshot, options->view, &volume);
+    if (error != 0)
+        return error;
+    options->parents = op->parents;
+    options->parent_count = op->parent_count;
+    options->want_sequences = catalog_volume_want_lot;
+    options->context = volume;
+    error = volume_open(op->catalog->options.volumes, options, &volume->volume);
+    if (error != 0) {
+        catalog_volume_free(volume);
+        return FAIL(error, "opening volume \"%s\": %s", op->slot->name, base_error_text(error));
+    }
     *ret_volume = volume;
     return 0;
 }
@@ -151,7 +164,9 @@ static void claim_start(struct catalog_op *op, int result)
 
 static void open_resolved(struct catalog_op *op, int result)
 {
-    if (op->slot->open != NULL) {
+    if (catalog_is_cluster(op->catalog)) {
+        catalog_op_claim(op);
+    } else if (op->slot->open != NULL) {
         catalog_op_hold_record(op, claim_start);
     } else if (op->writes) {
         claim_start(op, result);
@@ -215,6 +230,11 @@ static void open_again(struct catalog_op *op, int result)
         catalog_op_load(op, open_loaded);
 }
 
+void catalog_op_open_again(struct catalog_op *op)
+{
+    catalog_op_load(op, open_loaded);
+}
+
 static void open_full(struct catalog_op *op, int result)
 {
     (void)result;
@@ -238,6 +258,7 @@ void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened)
     struct catalog_volume *volume = op->slot->open;
     op->opened = opened;
     op->swept = false;
+    op->writes = op->writes || catalog_is_cluster(op->catalog);
     if (volume != NULL && volume->writable && volume->record.incomplete && op->writes &&
         !op->inside)
         catalog_op_later(op, 0, open_incomplete); /* The import has it open. */

@@ -3,9 +3,18 @@
  * This process among those that use the pool: a leased key, kept alive.
  *
  * The lease is lost only if the process slept longer than it lasts. An embedded pool has one
- * process, so nobody took anything meanwhile: it gets a new one.
+ * process, so nobody took anything meanwhile: it gets a new one. In a cluster it gets a new one
+ * too, but what it had open is lost.
+ *
+ *   WAIT ──▶ KEEP the lease ──▶ (a cluster: LOOK at the key) ──▶ WAIT: the bound has moved
+ *    ▲         └──────────────────┴─ it is gone ──▶ GRANT ──▶ PUT the key ─┐
+ *    └─────────────────────────────────────────────────────────────────────┘
  */
-#include "volume/catalog_inside.h"
+#include <stdio.h>
+
+#include "volume/catalog_cluster.h"
+
+#define SESSION_BOUND(ttl_ns) ((ttl_ns) / 5 * 4)
 
 int catalog_session_put(struct catalog *catalog, struct meta_request *request)
 {
@@ -13,6 +22,11 @@ int catalog_session_put(struct catalog *catalog, struct meta_request *request)
         .id = catalog->session.lease,
         .started_ns = clock_wall_ns(catalog->options.clock),
     };
+    const struct catalog_cluster *cluster = &catalog->cluster;
+    if (cluster->node != NULL)
+        (void)snprintf(session.node, sizeof session.node, "%s", cluster->node);
+    if (cluster->address != NULL)
+        (void)snprintf(session.address, sizeof session.address, "%s", cluster->address);
     struct metadata_bytes value = {0};
     int result = metadata_session_encode(&session, &value);
     if (result != 0)
@@ -23,12 +37,38 @@ int catalog_session_put(struct catalog *catalog, struct meta_request *request)
     return 0;
 }
 
-static void session_wait(struct catalog *catalog)
+void catalog_session_granted(struct catalog *catalog, const struct meta_request *request)
+{
+    uint64_t wanted = catalog->cluster.session_ttl_ns;
+    catalog->session.lease = request->lease;
+    catalog->session.ttl_ns =
+        MIN(request->ttl_ns, wanted != 0 ? wanted : (uint64_t)CATALOG_SESSION_TTL_NS);
+}
+
+void catalog_session_confirmed(struct catalog *catalog)
+{
+    struct catalog_session *session = &catalog->session;
+    session->bound_ns = session->sent_ns + SESSION_BOUND(session->ttl_ns);
+    catalog_owned_lease(catalog);
+}
+
+static void session_wait_for(struct catalog *catalog, uint64_t delay_ns)
 {
     catalog->session.flying = false;
     if (catalog->state == CATALOG_CLOSING)
         return;
-    clock_set_after(catalog->options.clock, &catalog->session.timer, CATALOG_SESSION_TTL_NS / 4);
+    clock_set_after(catalog->options.clock, &catalog->session.timer, delay_ns);
+}
+
+static void session_wait(struct catalog *catalog)
+{
+    session_wait_for(catalog, catalog->session.ttl_ns / 4);
+}
+
+/* It did not work out; in a cluster the bound comes near. */
+static void session_wait_less(struct catalog *catalog)
+{
+    session_wait_for(catalog, catalog->session.ttl_ns / (catalog_is_cluster(catalog) ? 16 : 4));
 }
 
 static struct catalog *session_catalog(struct meta_request *request)
@@ -38,43 +78,91 @@ static struct catalog *session_catalog(struct meta_request *request)
 
 static void session_put(struct meta_request *request, int result)
 {
-    (void)result; /* Gone or failed: the next keeping alive finds out. */
-    session_wait(session_catalog(request));
+    struct catalog *catalog = session_catalog(request);
+    if (result != 0) {
+        session_wait_less(catalog); /* Gone or failed: the next keeping alive finds out. */
+        return;
+    }
+    catalog->session.revision = request->revision;
+    catalog_session_confirmed(catalog);
+    session_wait(catalog);
 }
 
 static void session_granted(struct meta_request *request, int result)
 {
     struct catalog *catalog = session_catalog(request);
     if (result == 0) {
-        catalog->session.lease = request->lease;
+        catalog_session_granted(catalog, request);
         meta_request_reset(request);
         if (catalog_session_put(catalog, request) == 0 &&
             meta_commit(catalog->options.meta, request, session_put) == 0)
             return;
     }
-    session_wait(catalog);
+    session_wait_less(catalog);
+}
+
+static void session_lost(struct catalog *catalog)
+{
+    uint64_t ttl_ns = catalog->cluster.session_ttl_ns;
+    catalog_tell(catalog, STORE_WARNING, 0, 0,
+                 "the session of this process ran out; it begins a new one");
+    catalog_owned_end(catalog);
+    catalog->session.sent_ns = clock_now_ns(catalog->options.clock);
+    if (meta_lease_grant(catalog->options.meta, &catalog->session.request,
+                         ttl_ns != 0 ? ttl_ns : CATALOG_SESSION_TTL_NS, session_granted) != 0)
+        session_wait_less(catalog);
+}
+
+static void session_looked(struct meta_request *request, int result)
+{
+    struct catalog *catalog = session_catalog(request);
+    const struct meta_response *response = &request->responses[0];
+    if (result != 0 || catalog->state != CATALOG_READY) {
+        session_wait_less(catalog);
+    } else if (response->entry_count == 0) {
+        session_lost(catalog);
+    } else if (response->entries[0].modified_revision != catalog->session.revision) {
+        REACH(catalog_session_touched);
+        catalog->session.revision = response->entries[0].modified_revision;
+        catalog_owned_doubt(catalog);
+        session_wait_less(catalog);
+    } else {
+        catalog_session_confirmed(catalog);
+        session_wait(catalog);
+    }
+}
+
+static void session_look(struct catalog *catalog)
+{
+    struct meta_request *request = &catalog->session.request;
+    struct metadata_key key = metadata_session_key(catalog->session.lease);
+    meta_request_reset(request);
+    meta_get(request, META_SLICE(key));
+    if (meta_commit(catalog->options.meta, request, session_looked) != 0)
+        session_wait_less(catalog);
 }
 
 static void session_kept(struct meta_request *request, int result)
 {
     struct catalog *catalog = session_catalog(request);
-    if (result == -ENOENT && catalog->state == CATALOG_READY) {
-        catalog_tell(catalog, STORE_WARNING, 0, 0,
-                     "the session of this process ran out; it begins a new one");
-        if (meta_lease_grant(catalog->options.meta, request, CATALOG_SESSION_TTL_NS,
-                             session_granted) == 0)
-            return;
-    }
-    session_wait(catalog);
+    if (result == -ENOENT && catalog->state == CATALOG_READY)
+        session_lost(catalog);
+    else if (result == 0 && catalog_is_cluster(catalog) && catalog->state == CATALOG_READY)
+        session_look(catalog);
+    else if (result == 0)
+        session_wait(catalog);
+    else
+        session_wait_less(catalog);
 }
 
 static void session_keep(struct timer *timer)
 {
     struct catalog *catalog = CONTAINER_OF(timer, struct catalog, session.timer);
+    catalog->session.sent_ns = clock_now_ns(catalog->options.clock);
     int error = meta_lease_keep(catalog->options.meta, &catalog->session.request,
                                 catalog->session.lease, session_kept);
     if (error != 0)
-        session_wait(catalog);
+        session_wait_less(catalog);
     else
         catalog->session.flying = true;
 }

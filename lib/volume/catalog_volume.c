@@ -14,7 +14,7 @@
  */
 #include <stdlib.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 /* --- The record of an open volume ----------------------------------------------------------- */
 
@@ -25,9 +25,8 @@ static void record_lend(struct catalog_op *op, struct catalog_volume *volume)
     op->revision = volume->revision;
 }
 
-void catalog_op_hold_record(struct catalog_op *op, catalog_step_fn *held)
+void catalog_op_hold(struct catalog_op *op, struct catalog_volume *volume, catalog_step_fn *held)
 {
-    struct catalog_volume *volume = op->slot->open;
     op->held = held;
     if (volume->changing) {
         assert(volume->waits == NULL);
@@ -38,6 +37,11 @@ void catalog_op_hold_record(struct catalog_op *op, catalog_step_fn *held)
     volume->changing = true;
     record_lend(op, volume);
     held(op, 0);
+}
+
+void catalog_op_hold_record(struct catalog_op *op, catalog_step_fn *held)
+{
+    catalog_op_hold(op, op->slot->open, held);
 }
 
 void catalog_volume_changed(struct catalog_volume *volume, const struct metadata_volume *record,
@@ -51,8 +55,10 @@ void catalog_volume_changed(struct catalog_volume *volume, const struct metadata
     volume->changing = false;
     struct catalog_op *op = volume->waits;
     volume->waits = NULL;
+    if (volume->owned != NULL)
+        catalog_owned_wake(volume->owned);
     if (op != NULL)
-        catalog_op_hold_record(op, op->held);
+        catalog_op_hold(op, volume, op->held);
     else if (volume->lot_wanted && list_empty(&volume->lot_later))
         list_push_back(&volume->catalog->lots_later, &volume->lot_later);
 }
@@ -86,10 +92,17 @@ static void lot_reserved(struct meta_request *request, int result)
     struct catalog_volume *volume = CONTAINER_OF(request, struct catalog_volume, lot_request);
     if (result == 0 && !request->succeeded)
         result = IOMESH_FENCED;
+    if (result != 0 && volume->owned != NULL) {
+        /* It may have happened, or another's change came first: looked at, and tried again. */
+        catalog_owned_doubt_one(volume->owned);
+        lot_retry_later(volume);
+        catalog_volume_changed(volume, NULL, 0);
+        return;
+    }
     if (result == 0) {
         REACH(catalog_lot_reserved);
         volume->lot_wanted = false;
-        if (!MUTANT(101))
+        if (!MUTANT(101) && volume->volume != NULL)
             volume_extend_sequences(volume->volume, volume->lot_record.sequence_end);
         catalog_volume_changed(volume, &volume->lot_record, request->revision);
         return;
@@ -105,7 +118,8 @@ static void lot_reserved(struct meta_request *request, int result)
 
 static void lot_start(struct catalog_volume *volume)
 {
-    if (!volume->lot_wanted || volume->changing || volume->lot_timer.set)
+    if (!volume->lot_wanted || volume->changing || volume->lot_timer.set ||
+        (volume->owned != NULL && volume->owned->ended != 0))
         return;
     struct catalog *catalog = volume->catalog;
     volume->lot_record = volume->record;
@@ -179,35 +193,31 @@ void catalog_volume_free(struct catalog_volume *volume)
     metadata_volume_done(&volume->record);
     volume->catalog->volume_count--;
     list_remove(&volume->node);
-    if (volume->view == VIEW_HEAD)
+    if (volume->slot->open == volume)
         volume->slot->open = NULL;
+    catalog_owned_free(volume->owned);
     free(volume->shown_name);
     free(volume);
 }
 
 static void close_committed(struct catalog_op *op, int result)
 {
-    struct catalog_volume *volume = op->slot->open;
+    struct catalog_volume *volume = op->closing;
+    bool put = volume->writable && (volume->owned == NULL || volume->owned->ended == 0);
     REACH(catalog_volume_closed);
-    if (result == 0 && volume->writable && !op->request.succeeded)
+    if (result == 0 && put && !op->request.succeeded)
         result = IOMESH_FENCED;
     catalog_volume_free(volume);
     op->record_lent = true; /* And what was lent is gone. */
     op->closed(op, result);
 }
 
-static void close_held(struct catalog_op *op, int result)
+/* Nobody uses it any more: what it had goes back, unless it is ours no more. */
+static void close_put(struct catalog_op *op, int result)
 {
-    struct catalog_volume *volume = op->slot->open;
     (void)result;
-    /* No sequence is taken any more from here on. */
-    op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
-    op->record.owner_session = 0;
-    op->record.unclean = volume->orphan_last != 0;
-    volume_close(volume->volume);
-    volume->volume = NULL;
-    volume->lot_wanted = false;
-    if (!volume->writable) {
+    const struct catalog_owned *owned = op->closing->owned;
+    if (!op->closing->writable || (owned != NULL && owned->ended != 0)) {
         catalog_op_later(op, 0, close_committed);
         return;
     }
@@ -219,14 +229,36 @@ static void close_held(struct catalog_op *op, int result)
         catalog_op_later(op, result, close_committed);
 }
 
-void catalog_op_close_volume(struct catalog_op *op, catalog_step_fn *closed)
+static void close_held(struct catalog_op *op, int result)
 {
-    struct catalog_volume *volume = op->slot->open;
+    struct catalog_volume *volume = op->closing;
+    (void)result;
+    /* No sequence is taken any more from here on. */
+    op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
+    op->record.owner_session = 0;
+    op->record.unclean = volume->orphan_last != 0;
+    volume_close(volume->volume);
+    volume->volume = NULL;
+    volume->lot_wanted = false;
+    if (volume->owned != NULL)
+        catalog_owned_close(volume->owned, op, close_put);
+    else
+        close_put(op, 0);
+}
+
+void catalog_op_close(struct catalog_op *op, struct catalog_volume *volume, catalog_step_fn *closed)
+{
     op->closed = closed;
+    op->closing = volume;
     if (volume == NULL || !list_empty(&volume->handles))
         catalog_op_later(op, 0, closed);
     else
-        catalog_op_hold_record(op, close_held);
+        catalog_op_hold(op, volume, close_held);
+}
+
+void catalog_op_close_volume(struct catalog_op *op, catalog_step_fn *closed)
+{
+    catalog_op_close(op, op->slot->open, closed);
 }
 
 void catalog_volume_abandon(struct catalog_volume *volume)

@@ -7,6 +7,80 @@
 
 struct gathering gathering;
 
+/* --- Links ------------------------------------------------------------------------------------ */
+
+static void link_submit(struct part_port *port, struct part_request *request)
+{
+    struct link *link = CONTAINER_OF(port, struct link, port);
+    struct part_port *to = store_port(link->to->store);
+    if (port->state == PART_PORT_UP)
+        to->ops->submit(to, request);
+    else
+        list_push_back(&link->cut, &request->node);
+}
+
+static void link_cancel(struct part_port *port, struct part_request *request)
+{
+    struct link *link = CONTAINER_OF(port, struct link, port);
+    struct part_port *to = store_port(link->to->store);
+    if (port->state == PART_PORT_UP)
+        to->ops->cancel(to, request);
+}
+
+static const struct part_port_ops link_ops = {.submit = link_submit, .cancel = link_cancel};
+
+static void links_turn(struct user *user)
+{
+    for (unsigned i = 0; i < gathering.member_count; i++) {
+        struct list cut;
+        list_init(&cut);
+        if (user->links[i].to == NULL)
+            continue;
+        user->links[i].port.room_blocks = store_room_blocks(user->links[i].to->store);
+        list_splice_back(&cut, &user->links[i].cut);
+        for (struct list *node; (node = list_pop_front(&cut)) != NULL;) {
+            struct part_request *request = LIST_ENTRY(node, struct part_request, node);
+            request->done(request, -ECONNRESET);
+        }
+    }
+}
+
+static void links_open(struct user *user)
+{
+    for (unsigned i = 0; i < gathering.member_count; i++) {
+        struct link *link = &user->links[i];
+        const struct part_port *to = store_port(gathering.members[i].store);
+        if (link->to != NULL)
+            continue;
+        list_init(&link->cut);
+        link->to = &gathering.members[i];
+        link->port = (struct part_port){.ops = &link_ops,
+                                        .store = i + 1,
+                                        .state = PART_PORT_UP,
+                                        .session = 1,
+                                        .incarnation = to->incarnation};
+        memcpy(link->port.boot_id, to->boot_id, sizeof to->boot_id);
+    }
+}
+
+void link_cut(unsigned number, unsigned store, bool away)
+{
+    struct user *user = &gathering.users[number];
+    struct part_port *port = &user->links[store - 1].port;
+    links_open(user);
+    port->state = away ? PART_PORT_DOWN : PART_PORT_UP;
+    port->session += away ? 0 : 1;
+    port->down_reason = away ? -ECONNREFUSED : 0;
+    if (user->catalog != NULL)
+        catalog_port_changed(user->catalog, port);
+}
+
+static struct part_port *user_port(void *context, uint64_t store)
+{
+    struct user *user = context;
+    return store <= gathering.member_count ? &user->links[store - 1].port : NULL;
+}
+
 /* --- Turning ---------------------------------------------------------------------------------- */
 
 void gathering_turn(void)
@@ -16,10 +90,15 @@ void gathering_turn(void)
     /* With nothing else to come the next thing is the end of a lease: what is asked comes first. */
     if (meta_flying(gathering.meta) == 0)
         (void)world_step(&gathering.world);
+    for (unsigned i = 0; i < gathering.member_count; i++)
+        store_turn(gathering.members[i].store);
     for (unsigned i = 0; i < GATHERING_USERS; i++) {
         struct user *user = &gathering.users[i];
+        links_turn(user);
         if (user->volumes != NULL)
             volume_engine_turn(user->volumes);
+        if (user->copies != NULL)
+            copies_engine_turn(user->copies);
         if (user->catalog != NULL)
             (void)catalog_turn(user->catalog);
     }
@@ -98,12 +177,81 @@ void gathering_open(void)
         "%s", base_last_error());
 }
 
+static void member_opened(void *context, int result)
+{
+    (void)context;
+    gathering_ended(NULL, result);
+}
+
+/* While it is being made it has no turns of its own. */
+static void member_wait(struct member *member)
+{
+    while (gathering.waiting) {
+        (void)world_step(&gathering.world);
+        if (member->store != NULL)
+            store_turn(member->store);
+    }
+    cr_assert_eq(gathering.ended, 0, "%s", base_last_error());
+}
+
+static void member_open(unsigned number)
+{
+    struct member *member = &gathering.members[number];
+    char node[8];
+    uint8_t uuid[16] = {(uint8_t)(number + 1)};
+    member->disk = sim_disk_open(&gathering.world, "disk", 4000ull * BLOCK_BYTES);
+    member->options = (struct store_options){
+        .clock = &gathering.world.clock,
+        .devices = {{.disk = &member->disk->disk, .class = DEVICE_SSD}},
+        .device_count = 1,
+        .cache_bytes = 256ull * BLOCK_BYTES,
+        .batch_blocks_max = 4,
+        .journal_bytes = 64ull * BLOCK_BYTES,
+        .reserve_bytes = 320ull * BLOCK_BYTES,
+        .segments_max = 64,
+        .quarantine_max = 1024,
+        .parts_max = 256,
+        .boot_id = {(uint8_t)(number + 1)},
+    };
+    gathering.waiting = true;
+    cr_assert_eq(store_format(&member->options, uuid, false, &member->store, member_opened, NULL),
+                 0);
+    member_wait(member);
+    gathering.waiting = true;
+    cr_assert_eq(store_open(&member->options, &member->store, member_opened, NULL), 0);
+    member_wait(member);
+    (void)snprintf(node, sizeof node, "n%u", number + 1);
+    store_put(number + 1, node);
+}
+
+static void members_close(void)
+{
+    for (unsigned i = 0; i < gathering.member_count; i++) {
+        gathering.waiting = true;
+        store_close(gathering.members[i].store, member_opened, NULL);
+        member_wait(&gathering.members[i]);
+    }
+    gathering.member_count = 0;
+}
+
+void gathering_open_stores(unsigned count)
+{
+    gathering_open();
+    for (unsigned i = 0; i < count; i++) {
+        member_open(i);
+        gathering.member_count++;
+    }
+}
+
 void gathering_close(void)
 {
     for (unsigned i = 0; i < GATHERING_USERS; i++) {
         if (gathering.users[i].catalog != NULL)
             cr_assert_eq(user_close(i), 0);
     }
+    for (unsigned i = 0; i < GATHERING_USERS; i++)
+        copies_engine_close(gathering.users[i].copies);
+    members_close();
     while (meta_flying(gathering.meta) > 0)
         gathering_turn();
     meta_close(gathering.meta);
@@ -217,8 +365,11 @@ static void event(void *context, const struct catalog_event *event)
 void user_options(unsigned number, const char *node, const char *address)
 {
     struct user *user = &gathering.users[number];
-    user->cluster = (struct catalog_cluster){
-        .node = node, .address = address, .store_changed = store_changed, .context = user};
+    user->cluster = (struct catalog_cluster){.node = node,
+                                             .address = address,
+                                             .port = user_port,
+                                             .store_changed = store_changed,
+                                             .context = user};
     user->options = (struct catalog_options){
         .meta = gathering.meta,
         .cluster = &user->cluster,
@@ -251,6 +402,12 @@ int user_open(unsigned number)
     struct volume_engine_options volumes = {.op_count = 24, .bounce_count = 4};
     if (user->options.meta == NULL)
         user_options(number, "", "");
+    struct copies_engine_options copies = {
+        .clock = &gathering.world.clock, .op_count = 32, .lane_count = 2};
+    links_open(user);
+    if (user->copies == NULL)
+        cr_assert_eq(copies_engine_open(&copies, &user->copies), 0);
+    user->cluster.copies = user->copies;
     cr_assert_eq(volume_engine_open(&volumes, &user->volumes), 0);
     user->options.volumes = user->volumes;
     gathering.waiting = true;
@@ -265,12 +422,14 @@ int user_open(unsigned number)
 int user_close(unsigned number)
 {
     struct user *user = &gathering.users[number];
-    gathering.waiting = true;
     catalog_close(user->catalog, catalog_gone, user);
-    int result = gathering_wait(0);
+    do { /* What waits ends first. */
+        gathering.waiting = true;
+        (void)gathering_wait(0);
+    } while (user->catalog != NULL);
     volume_engine_close(user->volumes);
     user->volumes = NULL;
-    return result;
+    return gathering.ended;
 }
 
 struct catalog *catalog_of(unsigned number)
@@ -282,4 +441,89 @@ int user_create(unsigned number, const char *name, const struct catalog_create *
 {
     gathering.waiting = true;
     return gathering_wait(catalog_create(catalog_of(number), name, create, gathering_ended, NULL));
+}
+
+/* --- Volumes ---------------------------------------------------------------------------------- */
+
+static void volume_opened(void *context, int result, struct catalog_handle *handle)
+{
+    cr_assert_eq(result == 0, handle != NULL);
+    gathering.opened = handle;
+    gathering_ended(context, result);
+}
+
+void user_begin_open(unsigned number, const char *name)
+{
+    gathering.waiting = true;
+    cr_assert_eq(catalog_handle_open(catalog_of(number), name, false, volume_opened, NULL), 0);
+}
+
+static int opened_wait(int accepted, struct catalog_handle **ret_handle)
+{
+    int result = gathering_wait(accepted);
+    if (result == 0)
+        *ret_handle = gathering.opened;
+    return result;
+}
+
+int user_open_volume(unsigned number, const char *name, struct catalog_handle **ret_handle)
+{
+    gathering.waiting = true;
+    return opened_wait(catalog_handle_open(catalog_of(number), name, false, volume_opened, NULL),
+                       ret_handle);
+}
+
+int user_force_volume(unsigned number, const char *name, struct catalog_handle **ret_handle)
+{
+    gathering.waiting = true;
+    return opened_wait(catalog_handle_open_force(catalog_of(number), name, volume_opened, NULL),
+                       ret_handle);
+}
+
+int user_close_volume(struct catalog_handle *handle)
+{
+    gathering.waiting = true;
+    catalog_handle_close(handle, gathering_ended, NULL);
+    return gathering_wait(0);
+}
+
+static uint8_t block[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
+
+static void io_done(struct volume_io *io, int result)
+{
+    (void)io;
+    gathering_ended(NULL, result);
+}
+
+static int block_io(struct catalog_handle *handle, enum volume_io_kind kind, uint64_t offset)
+{
+    static struct volume_io io;
+    io = (struct volume_io){.kind = kind, .offset = offset, .data = block, .done = io_done};
+    io.length = kind == VOLUME_FLUSH ? 0 : sizeof block;
+    gathering.waiting = true;
+    volume_submit(catalog_handle_volume(handle), &io);
+    return gathering_wait(0);
+}
+
+int put_block(struct catalog_handle *handle, uint64_t offset, uint8_t byte)
+{
+    memset(block, byte, sizeof block);
+    return block_io(handle, VOLUME_WRITE, offset);
+}
+
+int get_block(struct catalog_handle *handle, uint64_t offset)
+{
+    int result = block_io(handle, VOLUME_READ, offset);
+    if (result != 0)
+        return result;
+    for (size_t i = 1; i < sizeof block; i++) {
+        if (block[i] != block[0])
+            return -1;
+    }
+    return block[0];
+}
+
+int volume_flush(struct catalog_handle *handle)
+{
+    return block_io(handle, VOLUME_FLUSH, 0);
 }

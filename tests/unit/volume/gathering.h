@@ -18,9 +18,27 @@
 #define MIB (1ull << 20)
 #define SEGMENT (256 * MIB)
 #define GATHERING_USERS 3u
+#define GATHERING_STORES 4u
+
+/* A store, its machine, and its disk. */
+struct member {
+    struct sim_disk *disk;
+    struct store_options options;
+    struct store *store;
+};
+
+/* How a process sees a store: it may be away. */
+struct link {
+    struct part_port port;
+    struct list cut; /* Requests that end. */
+    struct member *to;
+    bool known;
+};
 
 /* A process that uses the pool. */
 struct user {
+    struct link links[GATHERING_STORES];
+    struct copies_engine *copies;
     unsigned number;
     struct catalog_cluster cluster;
     struct catalog_options options;
@@ -35,14 +53,21 @@ struct gathering {
     struct meta_vfs vfs;
     struct meta *meta;
     struct user users[GATHERING_USERS];
+    struct member members[GATHERING_STORES];
+    unsigned member_count;
     bool waiting;
     int ended;
+    struct catalog_handle *opened;
 };
 extern struct gathering gathering;
 
 /* Metadata of a cluster without stores; nobody uses it. */
 void gathering_open(void);
 void gathering_close(void);
+/* The same with stores 1 .. count, each on a node of its own: "n1", ... */
+void gathering_open_stores(unsigned count);
+/* For a process a store is away, or back. */
+void link_cut(unsigned user, unsigned store, bool away);
 void gathering_turn(void);
 void gathering_turns(unsigned count);
 void gathering_run(uint64_t ns);
@@ -61,6 +86,16 @@ int user_open(unsigned number);
 int user_close(unsigned number);
 struct catalog *catalog_of(unsigned number);
 int user_create(unsigned number, const char *name, const struct catalog_create *create);
+
+int user_open_volume(unsigned number, const char *name, struct catalog_handle **ret_handle);
+int user_force_volume(unsigned number, const char *name, struct catalog_handle **ret_handle);
+/* Begins; gathering.waiting, gathering.opened. */
+void user_begin_open(unsigned number, const char *name);
+int user_close_volume(struct catalog_handle *handle);
+/* One block full of a byte: 0, or why not. The byte that a block is full of; -1: it is not. */
+int put_block(struct catalog_handle *handle, uint64_t offset, uint8_t byte);
+int get_block(struct catalog_handle *handle, uint64_t offset);
+int volume_flush(struct catalog_handle *handle);
 
 /* Records as the metadata has them. False: there is none. */
 bool group_get(uint64_t volume, uint32_t group, struct metadata_group *ret_group);

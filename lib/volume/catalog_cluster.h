@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the catalog share about clusters: volumes that this process owns.
+ *
+ *   claimed ──▶ groups and maps are read ──▶ copies_open() ──▶ open ──▶ closed, given back
+ *                                                               └──▶ ended: fenced, or lost
+ *
+ * Of an owned volume every change of a record compares the revision of the volume's record, which
+ * only its owner changes: who was overtaken by another owner finds out by that, and changes nothing.
+ */
+#ifndef VOLUME_CATALOG_CLUSTER_H
+#define VOLUME_CATALOG_CLUSTER_H
+
+#include "volume/catalog_inside.h"
+
+/* A group, as the metadata has it, and as its copies want it. */
+struct catalog_owned_group {
+    struct metadata_group record;
+    uint64_t revision;
+    struct replica_record wanted;
+    bool asked;  /* `wanted` is to be put. */
+    bool flying; /* It is in the transaction under way. */
+};
+
+struct catalog_owned {
+    struct list node;  /* In catalog->owned. */
+    struct list later; /* In catalog->owned_later: a transaction is to begin. */
+    struct catalog_volume *volume;
+    struct catalog_op *op;              /* That waits until it is open. */
+    struct copies *copies;              /* NULL: not yet, or not any more. */
+    struct catalog_owned_group *groups; /* In order of their numbers. */
+    uint32_t group_count, group_capacity;
+    struct copies_run *runs; /* Until it is open. */
+    uint32_t run_count, run_capacity;
+    uint64_t segments;     /* That the maps tell of. */
+    uint64_t sequence;     /* The next, until it is open. */
+    uint64_t old_until_ns; /* When the owner before has surely ended; 0: it has. */
+    uint64_t *cuts;        /* Kept, oldest first. */
+    uint32_t cut_count;
+    int ended;   /* Why nothing is done any more; 0: it is. */
+    bool unsure; /* Somebody may have taken it: to be looked at before the lease counts. */
+    bool unsure_again;
+    bool committing;
+    struct meta_request request;
+    struct timer timer;
+    catalog_step_fn *opened, *closed; /* Of `op`. */
+};
+
+/* Before the record is claimed. */
+struct catalog_claim {
+    uint64_t owner_revision; /* Of the session's key of whoever had it; 0: it is gone. */
+    uint64_t owner_lease;
+    struct metadata_bytes owner_value;
+    bool compares; /* There was an owner. */
+    bool succeeds; /* It was this process's earlier life. */
+    bool forced;
+    struct metadata_key after;
+    struct catalog_owned *owned;
+};
+
+/* --- catalog_claim.c ------------------------------------------------------------------------ */
+
+/* op->record is loaded, op->cuts are listed: makes it ours, opens it into the slot; then
+ * op->opened. */
+void catalog_op_claim(struct catalog_op *op);
+void catalog_claim_free(struct catalog_claim *claim);
+
+/* --- catalog_owned.c ------------------------------------------------------------------------ */
+
+/* 0 or -ENOMEM. */
+int catalog_owned_new(struct catalog_volume *volume, struct catalog_owned **ret_owned);
+/* Its copies, once groups and runs are there. Then `opened`: 0, or why it ended before. */
+int catalog_owned_open(struct catalog_owned *owned, struct catalog_op *op, catalog_step_fn *opened);
+/* Nothing of it is under way: lets its copies go, then `closed`. */
+void catalog_owned_close(struct catalog_owned *owned, struct catalog_op *op,
+                         catalog_step_fn *closed);
+void catalog_owned_free(struct catalog_owned *owned);
+/* Kept cuts, as they are now. 0 or -ENOMEM. */
+int catalog_owned_cuts(struct catalog_owned *owned, const struct catalog_cuts *cuts);
+/* Room for one more: 0 or -ENOMEM; then one more. */
+int catalog_owned_cut_room(struct catalog_owned *owned);
+void catalog_owned_cut_add(struct catalog_owned *owned, uint64_t cut);
+/* All that are kept or being taken: room for PART_CUTS_MAX. */
+uint32_t catalog_owned_cuts_now(const struct catalog_owned *owned, uint64_t *cuts);
+/* The record may be changed again. */
+void catalog_owned_wake(struct catalog_owned *owned);
+void catalog_owned_turn(struct catalog *catalog);
+/* Of all: the lease was renewed; it may be that somebody took some; the session is gone. */
+void catalog_owned_lease(struct catalog *catalog);
+void catalog_owned_doubt_one(struct catalog_owned *owned);
+void catalog_owned_doubt(struct catalog *catalog);
+void catalog_owned_end(struct catalog *catalog);
+/* Those that wait until they are open need not. */
+void catalog_owned_stop(struct catalog *catalog);
+
+#endif
