@@ -42,6 +42,7 @@
 #define METADATA_TEXT_BYTES_MAX 255u /* Nodes, addresses, failure domains, keys' names. */
 #define METADATA_LABELS_MAX 64u
 #define METADATA_MEMBERS_MAX 32u /* Copies of a group. */
+#define METADATA_LEFT_MAX 64u    /* Stores that had one. */
 #define METADATA_PARTS_MAX 64u   /* Snapshots of a group. */
 #define METADATA_MAP_SEGMENTS 16384u
 #define METADATA_WRAPPED_KEY_BYTES_MAX 256u
@@ -299,6 +300,9 @@ struct metadata_group {
     uint32_t generation;
     uint32_t member_count;
     struct metadata_member members[METADATA_MEMBERS_MAX];
+    /* Stores that were members and may have something of the volume yet, oldest first. */
+    uint32_t left_count;
+    uint64_t left[METADATA_LEFT_MAX];
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(group);

@@ -241,13 +241,23 @@ int metadata_group_encode(const struct metadata_group *group, struct metadata_by
     message.generation = group->generation;
     message.n_members = group->member_count;
     message.members = pointers;
+    uint64_t left[METADATA_LEFT_MAX]; /* What packs takes no const. */
+    assert(group->left_count <= METADATA_LEFT_MAX);
+    for (uint32_t i = 0; i < group->left_count; i++)
+        left[i] = group->left[i];
+    message.n_left = group->left_count;
+    message.left = left;
     return metadata_frame_pack(METADATA_GROUP, &message.base, &group->unknown, ret_value);
 }
 
 static int group_take(const Metadata__Group *message, struct metadata_group *group)
 {
-    if (message->n_members > METADATA_MEMBERS_MAX || message->id > UINT16_MAX)
+    if (message->n_members > METADATA_MEMBERS_MAX || message->id > UINT16_MAX ||
+        message->n_left > METADATA_LEFT_MAX)
         return IOMESH_CORRUPT;
+    group->left_count = (uint32_t)message->n_left;
+    for (uint32_t i = 0; i < group->left_count; i++)
+        group->left[i] = message->left[i];
     group->volume = message->volume;
     group->id = message->id;
     group->generation = message->generation;

@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 static struct catalog_chore *chore_of(struct catalog_op *op)
 {
@@ -91,8 +91,7 @@ static void chore_start(struct catalog_chore *chore, catalog_step_fn *begin)
     (void)catalog_op_start(&chore->op, chore->catalog, NULL, begin, chore_op_end);
 }
 
-/* It has dropped them, durably, or gives up for now. */
-static void chore_stored(void *context, int result)
+void catalog_chore_stored(void *context, int result)
 {
     struct catalog_chore *chore = context;
     chore->storing = false;
@@ -109,14 +108,18 @@ static void chore_store(struct catalog_chore *chore)
     struct store *store = chore->catalog->options.store;
     int result;
     chore->storing = true;
-    if (MUTANT(106))
-        chore_stored(chore, 0);
+    if (store == NULL && (result = catalog_chore_ask(chore)) != 0)
+        chore_stopped(chore, result);
+    else if (store == NULL)
+        return;
+    else if (MUTANT(106))
+        catalog_chore_stored(chore, 0);
     else if (chore->last == 0 &&
-             (result = store_delete_volume(store, chore->id, chore_stored, chore)) != 0)
+             (result = store_delete_volume(store, chore->id, catalog_chore_stored, chore)) != 0)
         chore_stopped(chore, result);
     else if (chore->last != 0 &&
              (result = store_delete_views(store, chore->id, chore->first, chore->last,
-                                          chore->previous, chore_stored, chore)) != 0)
+                                          chore->previous, catalog_chore_stored, chore)) != 0)
         chore_stopped(chore, result);
 }
 
@@ -150,6 +153,7 @@ static void forget_volume(struct catalog_op *op)
     meta_request_reset(&op->request);
     meta_delete(&op->request, META_SLICE(key));
     meta_delete_prefix(&op->request, META_SLICE(snapshots));
+    catalog_delete_groups(op->catalog, chore_of(op)->id, &op->request);
     catalog_op_commit(op, forget_told);
 }
 
@@ -347,7 +351,9 @@ static void look_listed(struct catalog_op *op, int result)
         catalog_settle_wake(op);
     }
     if (look_drop(op)) {
-        chore->storing = true;
+        /* In a cluster who has it open tells the copies: when it is opened next. */
+        chore->storing =
+            !catalog_is_cluster(op->catalog) || catalog_volume_find(op->catalog, record) != NULL;
         chore->previous = MUTANT(113) ? 0 : catalog_cuts_kept_below(&op->cuts, chore->first);
     } else if (look_empty(op)) {
         return;
@@ -368,6 +374,7 @@ static void look_read(struct catalog_op *op, int result)
         catalog_op_read_tie(op, untie_read);
     } else {
         chore->storing = true;
+        chore->epoch = op->record.epoch;
         catalog_op_end(op, 0);
     }
 }
@@ -455,7 +462,7 @@ void catalog_chores_leave(struct catalog *catalog)
 {
     LIST_EACH_SAFE (&catalog->chores, node, after) {
         struct catalog_chore *chore = LIST_ENTRY(node, struct catalog_chore, node);
-        if (chore->running)
+        if (chore->running || catalog_chore_leave(chore))
             continue;
         if (!chore->storing) {
             chore_free(chore);

@@ -73,7 +73,7 @@ static void claim_open_volume(struct catalog_op *op, int result)
             .sequence = owned->sequence,
             .sequence_end = volume->record.sequence_end,
             .cut = volume->cut,
-            .views = volume->views,
+            .views = true, /* A copy that was away may have some. */
             .want_sequences = catalog_volume_want_lot,
             .context = volume,
         };
@@ -86,6 +86,8 @@ static void claim_open_volume(struct catalog_op *op, int result)
     catalog_claim_free(op->claim);
     op->claim = NULL;
     op->slot->open = volume;
+    if (op->cuts.count > catalog_cuts_kept(&op->cuts) || op->swept)
+        catalog_chore_wake(op->catalog, volume->record.id);
     op->revision = 0; /* The record is the volume's. */
     catalog_op_load(op, op->opened);
 }
@@ -145,6 +147,7 @@ static int runs_add(struct catalog_owned *owned, uint32_t group)
         owned->runs = runs;
         owned->run_capacity = capacity;
     }
+    assert(owned->runs != NULL);
     owned->runs[owned->run_count++] =
         (struct copies_run){.first = segment, .count = 1, .group = group};
     return 0;
@@ -381,6 +384,49 @@ static void owner_read(struct catalog_op *op, int result)
     else
         claim_put(op);
 }
+
+/* --- Operations on what nobody has open ------------------------------------------------------- */
+
+static void other_read(struct catalog_op *op, int result)
+{
+    const struct meta_response *response = &op->request.responses[0];
+    struct metadata_session session = {0};
+    if (result != 0) {
+        catalog_op_fail(op, result);
+        return;
+    }
+    if (response->entry_count == 0) {
+        op->read(op, 0);
+        return;
+    }
+    const struct meta_slice *value = &response->entries[0].value;
+    result = metadata_session_decode(value->data, value->length, &session);
+    if (result != 0) {
+        catalog_op_fail(op, result);
+        return;
+    }
+    FAIL(-EBUSY, "volume \"%s\" is open on node \"%s\" (%s): it can be changed only there",
+         op->slot->name, session.node, session.address);
+    metadata_session_done(&session);
+    catalog_op_end(op, -EBUSY);
+}
+
+void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next)
+{
+    uint64_t owner = op->record.owner_session;
+    if (!catalog_is_cluster(op->catalog) || op->slot->open != NULL || owner == 0 ||
+        owner == op->catalog->session.lease) {
+        next(op, 0);
+        return;
+    }
+    op->read = next;
+    struct metadata_key key = metadata_session_key(owner);
+    meta_request_reset(&op->request);
+    meta_get(&op->request, META_SLICE(key));
+    catalog_op_commit(op, other_read);
+}
+
+/* --- Claiming --------------------------------------------------------------------------------- */
 
 static int claim_check(const struct catalog_op *op)
 {

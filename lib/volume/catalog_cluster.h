@@ -6,7 +6,7 @@
  *                                                               └──▶ ended: fenced, or lost
  *
  * Of an owned volume every change of a record compares the revision of the volume's record, which
- * only its owner changes: who was overtaken by another owner finds out by that, and changes nothing.
+ * only its owner changes: who was overtaken by another owner finds out by that and changes nothing.
  */
 #ifndef VOLUME_CATALOG_CLUSTER_H
 #define VOLUME_CATALOG_CLUSTER_H
@@ -41,10 +41,19 @@ struct catalog_owned {
     bool unsure; /* Somebody may have taken it: to be looked at before the lease counts. */
     bool unsure_again;
     bool committing;
+    bool taking;                 /* A snapshot: no cut is dropped meanwhile. */
+    struct catalog_sweep *sweep; /* Cuts are being dropped: none is taken meanwhile. */
+    struct catalog_op *swept;    /* Waits for the end of that, */
+    catalog_step_fn *swept_next; /* then this. */
     struct meta_request request;
     struct timer timer;
     catalog_step_fn *opened, *closed; /* Of `op`. */
 };
+
+static inline struct catalog *owned_catalog(const struct catalog_owned *owned)
+{
+    return owned->volume->catalog;
+}
 
 /* Before the record is claimed. */
 struct catalog_claim {
@@ -65,6 +74,26 @@ struct catalog_claim {
 void catalog_op_claim(struct catalog_op *op);
 void catalog_claim_free(struct catalog_claim *claim);
 
+/* --- catalog_retire.c ----------------------------------------------------------------------- */
+
+/* What stores are to drop for a chore: those of its volume forget it, or the copies of an open
+ * volume drop what they keep for cuts. Then catalog_chore_stored(). 0, or why not. */
+int catalog_chore_ask(struct catalog_chore *chore);
+/* The catalog is being closed: false: nothing is asked. */
+bool catalog_chore_leave(struct catalog_chore *chore);
+/* Nothing more is asked of the copies for it. */
+void catalog_owned_sweep_stop(struct catalog_owned *owned);
+
+/* --- catalog_owned_commit.c ----------------------------------------------------------------- */
+
+/* A group as the machine of its copies knows it. */
+struct replica_record catalog_owned_record(const struct metadata_group *group, uint64_t epoch);
+/* What is asked for is put in this turn or the next. */
+void catalog_owned_later(struct catalog_owned *owned);
+/* The record may be changed again. */
+void catalog_owned_wake(struct catalog_owned *owned);
+void catalog_owned_turn(struct catalog *catalog);
+
 /* --- catalog_owned.c ------------------------------------------------------------------------ */
 
 /* 0 or -ENOMEM. */
@@ -75,16 +104,18 @@ int catalog_owned_open(struct catalog_owned *owned, struct catalog_op *op, catal
 void catalog_owned_close(struct catalog_owned *owned, struct catalog_op *op,
                          catalog_step_fn *closed);
 void catalog_owned_free(struct catalog_owned *owned);
+/* Cuts are being dropped: `next` when that is over. One operation may wait. */
+void catalog_owned_after_sweep(struct catalog_owned *owned, struct catalog_op *op,
+                               catalog_step_fn *next);
 /* Kept cuts, as they are now. 0 or -ENOMEM. */
 int catalog_owned_cuts(struct catalog_owned *owned, const struct catalog_cuts *cuts);
+/* Those that are not kept any more go. */
+void catalog_owned_keep(struct catalog_owned *owned, const struct catalog_cuts *cuts);
 /* Room for one more: 0 or -ENOMEM; then one more. */
 int catalog_owned_cut_room(struct catalog_owned *owned);
 void catalog_owned_cut_add(struct catalog_owned *owned, uint64_t cut);
 /* All that are kept or being taken: room for PART_CUTS_MAX. */
 uint32_t catalog_owned_cuts_now(const struct catalog_owned *owned, uint64_t *cuts);
-/* The record may be changed again. */
-void catalog_owned_wake(struct catalog_owned *owned);
-void catalog_owned_turn(struct catalog *catalog);
 /* Of all: the lease was renewed; it may be that somebody took some; the session is gone. */
 void catalog_owned_lease(struct catalog *catalog);
 void catalog_owned_doubt_one(struct catalog_owned *owned);

@@ -5,6 +5,9 @@
  *   name and record there ──▶ no name, record `deleting` ──▶ (catalog_chore.c) ──▶ no record
  *           │  └── clones need snapshots of it: `kept` ──▶ (until none does) ──┘      ▲
  *           └── never opened for writing: the store has nothing of it ────────────────┘
+ *
+ * In a cluster nobody has it open, and the epoch is raised: the stores are told to forget it by an
+ * owner that never opens it (catalog_retire.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -42,9 +45,14 @@ static int delete_build(struct catalog_op *op, uint32_t kept)
     if ((record->epoch == 0 && op->cuts.count == 0 && record->parent_volume == 0) || MUTANT(100)) {
         meta_if_modified(&op->request, META_SLICE(key), op->revision);
         meta_delete(&op->request, META_SLICE(key));
+        catalog_delete_groups(op->catalog, record->id, &op->request);
         return 0;
     }
     int result = 0;
+    if (catalog_is_cluster(op->catalog)) {
+        record->epoch++;
+        record->owner_session = 0;
+    }
     record->state = METADATA_VOLUME_DELETING;
     record->rollback_cut = 0;
     if (kept > 0) {
@@ -57,10 +65,21 @@ static int delete_build(struct catalog_op *op, uint32_t kept)
     return result != 0 ? result : catalog_put_record(&op->request, record, op->revision);
 }
 
+/* Nobody has it. */
+static void delete_put(struct catalog_op *op, int result)
+{
+    (void)result;
+    result = delete_build(op, catalog_cuts_kept(&op->cuts));
+    if (result == 0)
+        catalog_op_commit(op, delete_committed);
+    else
+        catalog_op_later(op, result, delete_committed);
+}
+
 static void delete_listed(struct catalog_op *op, int result)
 {
     uint32_t visible = 0;
-    uint32_t kept = catalog_cuts_kept(&op->cuts);
+    (void)result;
     for (uint32_t i = 0; i < op->cuts.count; i++)
         visible += op->cuts.items[i].record.state == METADATA_SNAPSHOT_LIVE ? 1 : 0;
     if (visible > 0) {
@@ -69,11 +88,7 @@ static void delete_listed(struct catalog_op *op, int result)
                                 visible == 1 ? "it" : "them"));
         return;
     }
-    result = delete_build(op, kept);
-    if (result == 0)
-        catalog_op_commit(op, delete_committed);
-    else
-        catalog_op_later(op, result, delete_committed);
+    catalog_op_owner(op, delete_put);
 }
 
 void catalog_op_delete(struct catalog_op *op)
@@ -116,8 +131,6 @@ static void delete_begin(struct catalog_op *op, int result)
 int catalog_delete(struct catalog *catalog, const char *name, catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, name, true);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "deleting a volume");
     if (error != 0)
         return error;
     struct catalog_op *op = calloc(1, sizeof *op);

@@ -94,7 +94,7 @@ struct catalog_op {
     unsigned tries; /* Of catalog_op_claim(). */
     struct catalog_claim *claim;
     struct catalog_volume *closing; /* Of catalog_op_close(). */
-    int why;                        /* Of catalog_op_claim(): it was given up. */
+    int why;                        /* The result, while something is closed. */
     const char *snapshot;           /* Of catalog_op_open_view(). */
     struct catalog_volume *view;    /* What that opened. */
     struct meta_request request;
@@ -202,6 +202,9 @@ struct catalog_emptying {
  * What is left to be done for a volume behind its user's back: catalog_chore.c. At most one for
  * each number, and as many as were asked for: at most the volumes of a pool.
  */
+struct catalog_retire;
+struct catalog_sweep;
+
 struct catalog_chore {
     struct catalog_op op; /* While it reads and changes the metadata. First: see its abandoning. */
     struct list node;     /* In catalog->chores. */
@@ -220,6 +223,10 @@ struct catalog_chore {
     bool starved, was_starved;
     struct timer timer;
     struct catalog_emptying emptying;
+    /* In a cluster: what the stores are asked. */
+    struct catalog_retire *retire;
+    struct catalog_sweep *sweep;
+    uint64_t epoch; /* Of the volume that is deleted. */
 };
 
 /*
@@ -236,7 +243,8 @@ struct catalog_member {
     struct catalog_gang *gang; /* NULL: it is ending. */
     uint32_t index;
     char name[CATALOG_NAME_BYTES_MAX + 1];
-    bool bare; /* The name alone is wanted: nothing is loaded. */
+    bool bare;   /* The name alone is wanted: nothing is loaded. */
+    bool opened; /* For this: it is closed at the end. */
 
     /* The snapshot that is being taken: catalog_take.c. uuid, name, group, state and clones are
      * given, the rest is filled in. */
@@ -388,6 +396,9 @@ void catalog_tell(const struct catalog *catalog, enum store_event_severity sever
                   uint64_t volume_id, uint64_t bytes, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 int catalog_check_size(const char *name, uint64_t bytes);
+/* Groups and maps of a volume of a cluster go with it. */
+void catalog_delete_groups(const struct catalog *catalog, uint64_t volume,
+                           struct meta_request *request);
 /* What is not built for clusters: -ENOTSUP with a sentence; else 0. */
 int catalog_refuse_cluster(const struct catalog *catalog, const char *what);
 
@@ -476,6 +487,12 @@ void catalog_op_open_view(struct catalog_op *op, const char *snapshot, catalog_s
 /* The snapshot of this cut, if it is open. */
 struct catalog_volume *catalog_slot_view(const struct catalog_slot *slot, uint64_t cut);
 
+/* --- catalog_claim.c ------------------------------------------------------------------------ */
+
+/* In a cluster: a volume that is not open here is not open elsewhere, or the operation ends with
+ * -EBUSY; then `next`, with 0. Of an embedded pool at once. */
+void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next);
+
 /* --- catalog_volume.c ----------------------------------------------------------------------- */
 
 /* Closes it if it has no handle, giving back sequences; then `closed`. */
@@ -512,6 +529,8 @@ unsigned catalog_chores_turn(struct catalog *catalog);
 /* Those under way in the store are left to it. */
 void catalog_chores_leave(struct catalog *catalog);
 void catalog_chores_abandon(struct catalog *catalog);
+/* The stores have dropped it, durably, or give up for now. */
+void catalog_chore_stored(void *chore, int result);
 
 /* --- catalog_empty.c ------------------------------------------------------------------------ */
 

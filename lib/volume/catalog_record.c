@@ -64,6 +64,17 @@ int catalog_check_size(const char *name, uint64_t bytes)
     return 0;
 }
 
+void catalog_delete_groups(const struct catalog *catalog, uint64_t volume,
+                           struct meta_request *request)
+{
+    if (!catalog_is_cluster(catalog))
+        return;
+    struct metadata_key groups = metadata_volume_prefix(METADATA_GROUP, volume);
+    struct metadata_key maps = metadata_volume_prefix(METADATA_MAP, volume);
+    meta_delete_prefix(request, META_SLICE(groups));
+    meta_delete_prefix(request, META_SLICE(maps));
+}
+
 int catalog_refuse_cluster(const struct catalog *catalog, const char *what)
 {
     if (!catalog_is_cluster(catalog))

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 int catalog_may_snapshot(struct catalog *catalog, const char *volume, const char *snapshot)
 {
@@ -31,27 +31,75 @@ static void create_end(struct catalog_op *op, int result)
     done(context, result);
 }
 
+static void create_closed(struct catalog_op *op, int result)
+{
+    struct catalog_member *member = CONTAINER_OF(op, struct catalog_member, op);
+    (void)result; /* Sequences that were not given back are lost, no more. */
+    catalog_gang_end(member->gang, op->why);
+}
+
 static void create_taken(struct catalog_op *op, int result)
 {
     struct catalog_gang *gang = CONTAINER_OF(op, struct catalog_gang, op);
-    const struct catalog_member *member = gang->members[0];
+    struct catalog_member *member = gang->members[0];
     if (result == 0)
         catalog_tell(op->catalog, STORE_INFO, member->op.record.id, member->snapshot.bytes,
                      "volume \"%s\": snapshot \"%s\" taken, cut %llu", member->name,
                      member->snapshot.name, (unsigned long long)member->snapshot.cut);
-    catalog_gang_end(gang, result);
+    member->op.why = result;
+    if (member->opened)
+        catalog_op_close_volume(&member->op, create_closed);
+    else
+        catalog_gang_end(gang, result);
+}
+
+/* --- Creating: in a cluster ------------------------------------------------------------------- */
+
+static void create_opened(struct catalog_op *op, int result)
+{
+    struct catalog_member *member = CONTAINER_OF(op, struct catalog_member, op);
+    (void)result;
+    member->opened = true;
+    catalog_gang_again(member->gang);
+}
+
+static void create_swept(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_gang_again(CONTAINER_OF(op, struct catalog_gang, op));
+}
+
+/* Copies may differ in what was written last until somebody has compared them: the volume is opened
+ * for the snapshot. While cuts are being dropped none is taken: a list without it is on its way.
+ * True: it is looked at again. */
+static bool create_prepares(struct catalog_gang *gang, struct catalog_member *member)
+{
+    const struct catalog_volume *volume = member->op.slot->open;
+    if (!catalog_is_cluster(gang->op.catalog))
+        return false;
+    if (volume == NULL) {
+        member->op.writes = true;
+        catalog_op_open_volume(&member->op, create_opened);
+        return true;
+    }
+    if (volume->owned->sweep == NULL)
+        return false;
+    catalog_owned_after_sweep(volume->owned, &gang->op, create_swept);
+    return true;
 }
 
 static void create_ready(struct catalog_op *op, int result)
 {
     struct catalog_gang *gang = CONTAINER_OF(op, struct catalog_gang, op);
     struct catalog_member *member = gang->members[0];
+    if (create_prepares(gang, member))
+        return;
     result = catalog_take_check(&member->op, member->snapshot.name);
     if (result == 0 && member->op.record.incomplete)
         result = FAIL(-EBUSY, "volume \"%s\" is incomplete: an import into it has not ended",
                       member->name);
     if (result != 0)
-        catalog_gang_end(gang, result);
+        create_taken(op, result);
     else
         catalog_gang_take(gang, NULL, create_taken);
 }
@@ -66,8 +114,6 @@ int catalog_snapshot_create(struct catalog *catalog, const char *volume, const c
                             const uint8_t uuid[16], catalog_done_fn *done, void *context)
 {
     int error = catalog_may_snapshot(catalog, volume, snapshot);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "a snapshot");
     if (error != 0)
         return error;
     struct catalog_gang *gang = calloc(1, sizeof *gang);
@@ -188,7 +234,7 @@ static void delete_listed(struct catalog_op *op, int result)
     else if (op->slot->open != NULL)
         catalog_op_hold_record(op, delete_held);
     else
-        delete_held(op, 0);
+        catalog_op_owner(op, delete_held);
 }
 
 static void delete_loaded(struct catalog_op *op, int result)
@@ -207,8 +253,6 @@ int catalog_snapshot_delete(struct catalog *catalog, const char *volume, const c
                             catalog_done_fn *done, void *context)
 {
     int error = catalog_may_snapshot(catalog, volume, snapshot);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "a snapshot");
     if (error != 0)
         return error;
     struct snapshot_delete *delete = calloc(1, sizeof *delete);

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 static struct catalog_gang *gang_of(struct catalog_op *op)
 {
@@ -38,6 +38,13 @@ int catalog_take_check(const struct catalog_op *op, const char *snapshot)
 
 /* --- The end -------------------------------------------------------------------------------- */
 
+/* Cuts may be dropped again. */
+static void take_over(const struct catalog_volume *volume)
+{
+    if (volume != NULL && volume->owned != NULL)
+        volume->owned->taking = false;
+}
+
 /* The cut of a member is one that nobody will know. But if that is not sure it is kept, for as long
  * as this process has the volume: the metadata takes nothing any more, so it is not closed. */
 static void take_orphan(struct catalog_member *member, int result)
@@ -48,6 +55,10 @@ static void take_orphan(struct catalog_member *member, int result)
     if (result == IOMESH_UNKNOWN) {
         volume->cut = cut;
         volume->views = true;
+        if (volume->owned != NULL) {
+            catalog_owned_cut_add(volume->owned, cut);
+            catalog_owned_doubt_one(volume->owned);
+        }
         catalog_volume_views(volume);
         return;
     }
@@ -69,6 +80,7 @@ static void take_end(struct catalog_gang *gang, int result)
         member->changing = false;
         if (member->riding)
             take_orphan(member, result);
+        take_over(volume);
         member->riding = false;
     }
     gang->taken(&gang->op, result);
@@ -84,6 +96,9 @@ static void take_committed_one(struct catalog_gang *gang, struct catalog_member 
         volume->riding = 0;
         volume->cut = member->snapshot.cut;
         volume->views = true;
+        if (volume->owned != NULL)
+            catalog_owned_cut_add(volume->owned, volume->cut);
+        take_over(volume);
         catalog_volume_views(volume);
         catalog_volume_changed(volume, &record, gang->op.request.revision);
     }
@@ -219,7 +234,13 @@ static void take_flushed(struct store_flush *flush, int result)
 static void take_flush(struct catalog_gang *gang)
 {
     gang->flush.done = take_flushed;
-    store_flush(gang->op.catalog->options.store, &gang->flush);
+    if (!catalog_is_cluster(gang->op.catalog)) {
+        store_flush(gang->op.catalog->options.store, &gang->flush);
+        return;
+    }
+    const struct catalog_volume *volume = gang->members[0]->op.slot->open;
+    assert(gang->count == 1 && volume != NULL && volume->owned != NULL);
+    copies_flush(volume->owned->copies, &gang->flush);
 }
 
 static void hold_release(struct catalog_member *member)
@@ -304,6 +325,11 @@ void catalog_gang_take(struct catalog_gang *gang, int (*build)(struct catalog_ga
         struct catalog_volume *volume = member->op.slot->open;
         member->holding = !member->bare && volume != NULL && volume->writable;
         gang->waiting += member->holding ? 1 : 0;
+        if (volume == NULL || volume->owned == NULL)
+            continue;
+        volume->owned->taking = true;
+        if (catalog_owned_cut_room(volume->owned) != 0)
+            gang->take_result = -ENOMEM; /* Told once it is held. */
     }
     if (gang->waiting == 0)
         take_flush(gang);

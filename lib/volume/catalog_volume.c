@@ -165,13 +165,16 @@ void catalog_volume_views(struct catalog_volume *volume)
     uint64_t cut = volume->riding != 0 ? volume->riding : volume->cut;
     if (volume->volume != NULL) /* NULL: it is being closed. */
         volume_set_views(volume->volume, cut,
-                         volume->views || cut != 0 || volume->orphan_last != 0);
+                         volume->views || cut != 0 || volume->orphan_last != 0 ||
+                             volume->owned != NULL); /* A copy that was away may have some. */
 }
 
 void catalog_volume_listed(struct catalog_volume *volume, const struct catalog_cuts *cuts)
 {
     volume->cut = catalog_cuts_kept_below(cuts, UINT64_MAX);
     volume->views = cuts->count > 0;
+    if (volume->owned != NULL)
+        catalog_owned_keep(volume->owned, cuts);
     catalog_volume_views(volume);
 }
 

@@ -197,7 +197,7 @@ static void member_wait(struct member *member)
 static void member_open(unsigned number)
 {
     struct member *member = &gathering.members[number];
-    char node[8];
+    char node[16];
     uint8_t uuid[16] = {(uint8_t)(number + 1)};
     member->disk = sim_disk_open(&gathering.world, "disk", 4000ull * BLOCK_BYTES);
     member->options = (struct store_options){
@@ -441,89 +441,4 @@ int user_create(unsigned number, const char *name, const struct catalog_create *
 {
     gathering.waiting = true;
     return gathering_wait(catalog_create(catalog_of(number), name, create, gathering_ended, NULL));
-}
-
-/* --- Volumes ---------------------------------------------------------------------------------- */
-
-static void volume_opened(void *context, int result, struct catalog_handle *handle)
-{
-    cr_assert_eq(result == 0, handle != NULL);
-    gathering.opened = handle;
-    gathering_ended(context, result);
-}
-
-void user_begin_open(unsigned number, const char *name)
-{
-    gathering.waiting = true;
-    cr_assert_eq(catalog_handle_open(catalog_of(number), name, false, volume_opened, NULL), 0);
-}
-
-static int opened_wait(int accepted, struct catalog_handle **ret_handle)
-{
-    int result = gathering_wait(accepted);
-    if (result == 0)
-        *ret_handle = gathering.opened;
-    return result;
-}
-
-int user_open_volume(unsigned number, const char *name, struct catalog_handle **ret_handle)
-{
-    gathering.waiting = true;
-    return opened_wait(catalog_handle_open(catalog_of(number), name, false, volume_opened, NULL),
-                       ret_handle);
-}
-
-int user_force_volume(unsigned number, const char *name, struct catalog_handle **ret_handle)
-{
-    gathering.waiting = true;
-    return opened_wait(catalog_handle_open_force(catalog_of(number), name, volume_opened, NULL),
-                       ret_handle);
-}
-
-int user_close_volume(struct catalog_handle *handle)
-{
-    gathering.waiting = true;
-    catalog_handle_close(handle, gathering_ended, NULL);
-    return gathering_wait(0);
-}
-
-static uint8_t block[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
-
-static void io_done(struct volume_io *io, int result)
-{
-    (void)io;
-    gathering_ended(NULL, result);
-}
-
-static int block_io(struct catalog_handle *handle, enum volume_io_kind kind, uint64_t offset)
-{
-    static struct volume_io io;
-    io = (struct volume_io){.kind = kind, .offset = offset, .data = block, .done = io_done};
-    io.length = kind == VOLUME_FLUSH ? 0 : sizeof block;
-    gathering.waiting = true;
-    volume_submit(catalog_handle_volume(handle), &io);
-    return gathering_wait(0);
-}
-
-int put_block(struct catalog_handle *handle, uint64_t offset, uint8_t byte)
-{
-    memset(block, byte, sizeof block);
-    return block_io(handle, VOLUME_WRITE, offset);
-}
-
-int get_block(struct catalog_handle *handle, uint64_t offset)
-{
-    int result = block_io(handle, VOLUME_READ, offset);
-    if (result != 0)
-        return result;
-    for (size_t i = 1; i < sizeof block; i++) {
-        if (block[i] != block[0])
-            return -1;
-    }
-    return block[0];
-}
-
-int volume_flush(struct catalog_handle *handle)
-{
-    return block_io(handle, VOLUME_FLUSH, 0);
 }

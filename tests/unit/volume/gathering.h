@@ -97,6 +97,16 @@ int put_block(struct catalog_handle *handle, uint64_t offset, uint8_t byte);
 int get_block(struct catalog_handle *handle, uint64_t offset);
 int volume_flush(struct catalog_handle *handle);
 
+int user_delete(unsigned number, const char *name);
+int user_snapshot(unsigned number, const char *volume, const char *snapshot);
+int user_snapshot_delete(unsigned number, const char *volume, const char *snapshot);
+int user_resize(unsigned number, const char *name, uint64_t bytes, bool force);
+/* Until nothing goes on behind its back. */
+void user_settle(unsigned number);
+/* The sequence of a block that a store shows in a view of volume 1; its part's role. */
+uint64_t store_shows(unsigned store, uint32_t group, uint64_t block, uint64_t view);
+uint8_t store_role(unsigned store, uint32_t group);
+
 /* Records as the metadata has them. False: there is none. */
 bool group_get(uint64_t volume, uint32_t group, struct metadata_group *ret_group);
 bool map_get(uint64_t volume, uint32_t index, struct metadata_map *ret_map);
