@@ -67,12 +67,49 @@ struct catalog_claim {
     struct catalog_owned *owned;
 };
 
+/* --- catalog_place.c ------------------------------------------------------------------------ */
+
+/* Where what a volume gets goes: groups and maps that are not in the metadata yet. */
+struct catalog_layout {
+    const struct metadata_volume *record; /* Borrowed. */
+    uint64_t segments;
+    uint32_t group_first, group_count; /* New ones, and of all. */
+    uint32_t map_first, map_count;     /* To be put, and of all. */
+    uint32_t *sizes;                   /* Segments of each group. */
+    uint64_t *stores;                  /* policy.copies of each new group. */
+    struct metadata_map *maps;         /* Of map_first .. map_count - 1. */
+};
+/* Of a volume that has none yet. 0, -ENOMEM, or -ENOSPC with a sentence. Charges the stores. */
+int catalog_layout_new(struct catalog *catalog, const struct metadata_volume *record,
+                       const struct place_hint *hint, struct catalog_layout *ret_layout);
+/* The same for one that has maps already, and whose record says what it will be. */
+int catalog_layout_grow(struct catalog *catalog, const struct metadata_volume *record,
+                        const struct metadata_map *maps, uint32_t map_count,
+                        const struct place_hint *hint, struct catalog_layout *ret_layout);
+/* It does not come about. */
+void catalog_layout_return(struct catalog *catalog, const struct catalog_layout *layout);
+void catalog_layout_done(struct catalog_layout *layout);
+/* Records to be put, and one of them. 0 or -ENOMEM. */
+uint32_t catalog_layout_items(const struct catalog_layout *layout);
+int catalog_layout_put(const struct catalog_layout *layout, uint32_t item, uint64_t now_ns,
+                       struct meta_request *request);
+
 /* --- catalog_claim.c ------------------------------------------------------------------------ */
 
 /* op->record is loaded, op->cuts are listed: makes it ours, opens it into the slot; then
  * op->opened. */
 void catalog_op_claim(struct catalog_op *op);
 void catalog_claim_free(struct catalog_claim *claim);
+/* In a cluster: a volume that is not open here is not open elsewhere, or the operation ends with
+ * -EBUSY; then `next`, with 0. Of an embedded pool at once. */
+void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next);
+
+/* --- catalog_grow.c ------------------------------------------------------------------------- */
+
+/* Of a cluster; op->record is loaded: so many bytes of it get groups. `grown`: 0, or why not,
+ * perhaps with a sentence; or the operation ends. */
+void catalog_op_grow(struct catalog_op *op, uint64_t bytes, catalog_step_fn *grown);
+void catalog_grow_free(struct catalog_grow *grow);
 
 /* --- catalog_retire.c ----------------------------------------------------------------------- */
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 #define CREATE_ITEMS 200u /* Of a transaction, beside the name and the record. */
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 static void delete_end(struct catalog_op *op, int result)
 {

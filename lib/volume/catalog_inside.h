@@ -32,6 +32,7 @@ struct catalog_op;
 struct catalog_volume;
 struct catalog_owned;
 struct catalog_claim;
+struct catalog_grow;
 typedef void catalog_step_fn(struct catalog_op *op, int result);
 
 /* A snapshot as it was read. */
@@ -93,6 +94,7 @@ struct catalog_op {
     bool swept;     /* catalog_op_open_volume(): a record says what the store is to drop. */
     unsigned tries; /* Of catalog_op_claim(). */
     struct catalog_claim *claim;
+    struct catalog_grow *grow;
     struct catalog_volume *closing; /* Of catalog_op_close(). */
     int why;                        /* The result, while something is closed. */
     const char *snapshot;           /* Of catalog_op_open_view(). */
@@ -402,29 +404,6 @@ void catalog_delete_groups(const struct catalog *catalog, uint64_t volume,
 /* What is not built for clusters: -ENOTSUP with a sentence; else 0. */
 int catalog_refuse_cluster(const struct catalog *catalog, const char *what);
 
-/* --- catalog_place.c ------------------------------------------------------------------------ */
-
-/* Where what a volume gets goes: groups and maps that are not in the metadata yet. */
-struct catalog_layout {
-    const struct metadata_volume *record; /* Borrowed. */
-    uint64_t segments;
-    uint32_t group_first, group_count; /* New ones, and of all. */
-    uint32_t map_first, map_count;     /* To be put, and of all. */
-    uint32_t *sizes;                   /* Segments of each group. */
-    uint64_t *stores;                  /* policy.copies of each new group. */
-    struct metadata_map *maps;         /* Of map_first .. map_count - 1. */
-};
-/* Of a volume that has none yet. 0, -ENOMEM, or -ENOSPC with a sentence. Charges the stores. */
-int catalog_layout_new(struct catalog *catalog, const struct metadata_volume *record,
-                       const struct place_hint *hint, struct catalog_layout *ret_layout);
-/* It does not come about. */
-void catalog_layout_return(struct catalog *catalog, const struct catalog_layout *layout);
-void catalog_layout_done(struct catalog_layout *layout);
-/* Records to be put, and one of them. 0 or -ENOMEM. */
-uint32_t catalog_layout_items(const struct catalog_layout *layout);
-int catalog_layout_put(const struct catalog_layout *layout, uint32_t item, uint64_t now_ns,
-                       struct meta_request *request);
-
 /* --- catalog_ids.c -------------------------------------------------------------------------- */
 
 void catalog_op_take_id(struct catalog_op *op, catalog_step_fn *taken);
@@ -486,12 +465,6 @@ void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened);
 void catalog_op_open_view(struct catalog_op *op, const char *snapshot, catalog_step_fn *opened);
 /* The snapshot of this cut, if it is open. */
 struct catalog_volume *catalog_slot_view(const struct catalog_slot *slot, uint64_t cut);
-
-/* --- catalog_claim.c ------------------------------------------------------------------------ */
-
-/* In a cluster: a volume that is not open here is not open elsewhere, or the operation ends with
- * -EBUSY; then `next`, with 0. Of an embedded pool at once. */
-void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next);
 
 /* --- catalog_volume.c ----------------------------------------------------------------------- */
 

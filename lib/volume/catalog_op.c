@@ -130,6 +130,8 @@ void catalog_op_forget(struct catalog_op *op)
     op->parent_count = op->parent_capacity = 0;
     catalog_claim_free(op->claim);
     op->claim = NULL;
+    catalog_grow_free(op->grow);
+    op->grow = NULL;
     meta_request_done(&op->request);
 }
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 void catalog_layout_done(struct catalog_layout *layout)
 {
@@ -105,6 +105,56 @@ int catalog_layout_new(struct catalog *catalog, const struct metadata_volume *re
     if (result != 0) {
         FAIL(result, "volume \"%s\": placing it: no memory", record->name);
     } else {
+        layout_grow(&layout);
+        result = layout_choose(&layout, place, hint);
+    }
+    if (result != 0)
+        catalog_layout_done(&layout);
+    else
+        *ret_layout = layout;
+    return result;
+}
+
+/* How the maps that there are share out segments; those from the last on that has room. */
+static int layout_continue(struct catalog_layout *layout, const struct metadata_map *maps,
+                           uint32_t map_count)
+{
+    int result = 0;
+    for (uint32_t i = 0; i < map_count && result == 0; i++)
+        result = place_map_sizes(&maps[i], layout->sizes, layout->group_count);
+    if (layout->map_first < map_count)
+        layout->maps[0] = maps[layout->map_first]; /* What a newer program put there is not kept. */
+    layout->maps[0].unknown = (struct metadata_bytes){0};
+    return result;
+}
+
+int catalog_layout_grow(struct catalog *catalog, const struct metadata_volume *record,
+                        const struct metadata_map *maps, uint32_t map_count,
+                        const struct place_hint *hint, struct catalog_layout *ret_layout)
+{
+    struct place *place = stores_place(&catalog->stores);
+    if (place == NULL)
+        return FAIL(-ENOMEM, "volume \"%s\": placing it: no memory", record->name);
+    struct catalog_layout layout = {.record = record, .segments = place_segments(record->bytes)};
+    for (uint32_t i = 0; i < map_count; i++) {
+        for (uint32_t j = 0; j < maps[i].segment_count; j++)
+            layout.group_first = MAX(layout.group_first, (uint32_t)maps[i].groups[j] + 1);
+    }
+    bool full = maps[map_count - 1].segment_count == METADATA_MAP_SEGMENTS;
+    uint64_t covered =
+        (uint64_t)(map_count - 1) * METADATA_MAP_SEGMENTS + maps[map_count - 1].segment_count;
+    layout.map_first = map_count - (full ? 0 : 1);
+    layout.map_count = maps_of(layout.segments);
+    *ret_layout = (struct catalog_layout){0};
+    if (layout.segments <= covered)
+        return 0; /* It was larger once. */
+    layout.group_count =
+        MAX(layout.group_first,
+            place_group_count(layout.segments, place_store_bytes(place, record->policy.media)));
+    int result = layout_memory(&layout);
+    if (result == 0)
+        result = layout_continue(&layout, maps, map_count);
+    if (result == 0) {
         layout_grow(&layout);
         result = layout_choose(&layout, place, hint);
     }

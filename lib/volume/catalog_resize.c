@@ -14,7 +14,7 @@
  */
 #include <stdlib.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 #include "volume/inside.h"
 
 struct resize {
@@ -108,6 +108,16 @@ static void resize_put(struct resize *resize)
         put_start(&resize->op, 0);
 }
 
+static void resize_grown(struct catalog_op *op, int result)
+{
+    if (result == -EBUSY || result == -ENOSPC)
+        catalog_op_end(op, result); /* It has a sentence. */
+    else if (result != 0)
+        catalog_op_fail(op, result);
+    else
+        resize_put(resize_of(op));
+}
+
 /* --- Zeros over what is cut off ------------------------------------------------------------- */
 
 static void zero_flushed(struct volume_io *io, int result)
@@ -138,7 +148,7 @@ static void zero_next(struct catalog_op *op, int result)
     struct volume_io *io = &resize->io;
     uint32_t segment = 0;
     bool clone = op->record.parent_volume != 0; /* It shows through where nothing was written. */
-    if (result == 0 && clone)
+    if (result == 0 && (clone || catalog_is_cluster(op->catalog)))
         segment = resize->segment;
     else if (result == 0)
         result = store_seek(op->catalog->options.store, &resize->seek, op->id, resize->segment,
@@ -227,6 +237,8 @@ static void resize_loaded(struct catalog_op *op, int result)
         if (resize->bytes < resize->bytes_before && !resize->force)
             catalog_op_end(op, FAIL(-EPERM, "volume \"%s\" would shrink, and that is not forced",
                                     op->slot->name));
+        else if (catalog_is_cluster(op->catalog))
+            catalog_op_grow(op, resize->bytes, resize_grown);
         else
             resize_put(resize);
     } else if (!resize->force) {
@@ -252,8 +264,6 @@ int catalog_resize(struct catalog *catalog, const char *name, uint64_t bytes, bo
                    catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, name, true);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "resizing a volume");
     if (error == 0)
         error = catalog_check_size(name, bytes);
     if (error != 0)

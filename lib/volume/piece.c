@@ -52,11 +52,11 @@ static bool zeroes(const struct volume_io *io)
     return io->kind == VOLUME_DISCARD || io->kind == VOLUME_ZERO;
 }
 
-/* A whole segment of zeros is one operation. */
+/* A whole segment of zeros is one operation, if one store has it: parts take a mebibyte at most. */
 static bool piece_is_segment(const struct volume_io *io, uint64_t offset)
 {
-    return zeroes(io) && (io->flags & VOLUME_NO_HOLE) == 0 && offset % SEGMENT_BYTES == 0 &&
-           io->offset + io->length - offset >= SEGMENT_BYTES;
+    return zeroes(io) && io->volume->copies == NULL && (io->flags & VOLUME_NO_HOLE) == 0 &&
+           offset % SEGMENT_BYTES == 0 && io->offset + io->length - offset >= SEGMENT_BYTES;
 }
 
 static uint8_t *io_data(const struct volume_io *io, uint64_t offset)

@@ -95,6 +95,7 @@ int user_close_volume(struct catalog_handle *handle);
 /* One block full of a byte: 0, or why not. The byte that a block is full of; -1: it is not. */
 int put_block(struct catalog_handle *handle, uint64_t offset, uint8_t byte);
 int get_block(struct catalog_handle *handle, uint64_t offset);
+int discard_range(struct catalog_handle *handle, uint64_t offset, uint64_t length);
 int volume_flush(struct catalog_handle *handle);
 
 int user_delete(unsigned number, const char *name);

@@ -82,6 +82,16 @@ int get_block(struct catalog_handle *handle, uint64_t offset)
     return block[0];
 }
 
+int discard_range(struct catalog_handle *handle, uint64_t offset, uint64_t length)
+{
+    static struct volume_io io;
+    io = (struct volume_io){
+        .kind = VOLUME_DISCARD, .offset = offset, .length = length, .done = io_done};
+    gathering.waiting = true;
+    volume_submit(catalog_handle_volume(handle), &io);
+    return gathering_wait(0);
+}
+
 int volume_flush(struct catalog_handle *handle)
 {
     return block_io(handle, VOLUME_FLUSH, 0);
