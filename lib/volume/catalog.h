@@ -241,6 +241,7 @@ struct catalog_info {
     const char *parent_snapshot;
     uint32_t snapshot_count; /* Those that its user sees. */
     uint32_t flags;          /* enum catalog_info_flags */
+    uint32_t copies, copies_min;
 };
 typedef void catalog_info_fn(void *context, const struct catalog_info *info);
 
@@ -255,6 +256,23 @@ int catalog_list(struct catalog *catalog, const char *after, uint32_t limit, cat
 /* `each` runs once before done(0). `done`: -ENOENT. */
 int catalog_show(struct catalog *catalog, const char *name, catalog_info_fn *each,
                  catalog_done_fn *done, void *context);
+
+/* One copy of a group of a volume's segments, as the metadata says. */
+struct catalog_copy {
+    uint32_t group, generation;
+    uint64_t store;
+    enum metadata_member_state state;
+    uint32_t reason;   /* Why it is not in sync: enum metadata_reason, or a newer one. */
+    uint64_t since_ns; /* Of its state, since 1970; 0: not known. */
+    /* Of the group, if one catches up and the volume is open here: in all views. */
+    uint64_t copied_bytes, segments_done, segments_total;
+};
+typedef void catalog_copy_fn(void *context, const struct catalog_copy *copy);
+
+/* `each` runs for every copy of every group in order, then `done`. Also while the volume waits for
+ * its copies. Of an embedded pool there is none. `done`: -ENOENT. */
+int catalog_copies(struct catalog *catalog, const char *name, catalog_copy_fn *each,
+                   catalog_done_fn *done, void *context);
 
 /* --- Open volumes --------------------------------------------------------------------------- */
 

@@ -68,6 +68,8 @@ static void query_tell(const struct catalog_query *query, const struct metadata_
         .sector_bytes = record->sector_bytes,
         .snapshot_count = record->snapshots,
         .flags = flags_of(record),
+        .copies = record->policy.copies,
+        .copies_min = record->policy.copies_min,
     };
     if (parent != NULL) {
         info.parent = parent->name;

@@ -241,3 +241,39 @@ Test(owned, what_its_own_session_left_behind_it_takes_again)
     cr_assert_eq(user_close_volume(first), 0);
     cr_assert_eq(user_close_volume(second), 0);
 }
+
+static unsigned copies_told, copies_in_sync;
+
+static void copy_told(void *context, const struct catalog_copy *copy)
+{
+    (void)context;
+    copies_told++;
+    copies_in_sync += copy->state == METADATA_IN_SYNC ? 1 : 0;
+    cr_assert_eq(copy->state == METADATA_IN_SYNC, copy->store != 2);
+    cr_assert_eq(copy->reason, copy->store == 2 ? METADATA_REASON_REFUSED : METADATA_REASON_NONE);
+}
+
+static void copies_ask(unsigned user, const char *name, int expected)
+{
+    copies_told = copies_in_sync = 0;
+    gathering.waiting = true;
+    cr_assert_eq(
+        gathering_wait(catalog_copies(catalog_of(user), name, copy_told, gathering_ended, NULL)),
+        expected);
+}
+
+Test(owned, how_its_copies_are_is_told_to_whoever_asks)
+{
+    cr_assert_eq(user_open(1), 0);
+    cr_assert_eq(user_create(0, "a", &small), 0);
+    cr_assert_eq(user_open_volume(0, "a", &first), 0);
+    link_cut(0, 2, true);
+    cr_assert_eq(put_block(first, 0, 4), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        copies_ask(i, "a", 0);
+        cr_assert_eq(copies_told, 3);
+        cr_assert_eq(copies_in_sync, 2);
+        copies_ask(i, "b", -ENOENT);
+    }
+    cr_assert_eq(user_close_volume(first), 0);
+}
