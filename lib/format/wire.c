@@ -18,7 +18,8 @@ bool wire_is_control(uint8_t type)
     case WIRE_VIEWS:
     case WIRE_VIEW_SPACE:
     case WIRE_RETIRE:
-    case WIRE_RECORD: return true;
+    case WIRE_RECORD:
+    case WIRE_RECORDS: return true;
     default: return false;
     }
 }
@@ -46,9 +47,9 @@ const char *wire_type_name(uint8_t type)
         [WIRE_FLUSH] = "FLUSH",     [WIRE_WATERMARK] = "WATERMARK",
         [WIRE_VIEWS] = "VIEWS",     [WIRE_VIEW_SPACE] = "VIEW_SPACE",
         [WIRE_RETIRE] = "RETIRE",   [WIRE_RECORD] = "RECORD",
-        [WIRE_HELLO] = "HELLO",     [WIRE_WELCOME] = "WELCOME",
-        [WIRE_REFUSED] = "REFUSED", [WIRE_PING] = "PING",
-        [WIRE_PONG] = "PONG",
+        [WIRE_RECORDS] = "RECORDS", [WIRE_HELLO] = "HELLO",
+        [WIRE_WELCOME] = "WELCOME", [WIRE_REFUSED] = "REFUSED",
+        [WIRE_PING] = "PING",       [WIRE_PONG] = "PONG",
     };
     type &= (uint8_t)~WIRE_ANSWER;
     return type < COUNT_OF(names) && names[type] != NULL ? names[type] : "?";
@@ -123,6 +124,9 @@ static bool answer_sizes_fit(const struct wire_header *header)
         return header->aside_bytes == aside + (header->data_bytes > 0 ? 4 : 0) &&
                header->data_bytes % WIRE_SPACE_BYTES == 0 &&
                header->data_bytes <= WIRE_CUTS_MAX * WIRE_SPACE_BYTES;
+    case WIRE_RECORDS:
+        return header->aside_bytes == aside + (header->data_bytes > 0 ? 4 : 0) &&
+               header->data_bytes <= header->count * BLOCK_BYTES;
     default: break;
     }
     return header->aside_bytes == aside && header->data_bytes == data;

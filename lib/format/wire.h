@@ -9,7 +9,7 @@
  *    4  magic           u32   "IMW1"
  *    8  type            u8    enum wire_type; | 0x80: its answer
  *    9  flags           u8    WIRE_FUA ...
- *   10  count           u16   blocks, 0 .. 256
+ *   10  count           u16   blocks, 0 .. 256; RECORDS: room for the answer
  *   12  aside bytes     u32
  *   16  data bytes      u32
  *   20  aside crc       u32   CRC32C of the aside; 0 if there is none
@@ -43,8 +43,10 @@
  *   MAP answer       versions[count], state
  *   CHANGED answer   versions[256], state, bitmap (changed)
  *   ZERO WATERMARK   -                                    -
- *   FENCE ROLE STATE FLUSH VIEWS VIEW_SPACE RETIRE RECORD  a message, wire.proto; RECORD: its bytes
+ *   FENCE ROLE STATE FLUSH VIEWS VIEW_SPACE RETIRE RECORD RECORDS  a message, wire.proto;
+ *                                                         RECORD: its bytes
  *   VIEW_SPACE answer     crc of the data                 three u64 for each cut
+ *   RECORDS answer        crc of the data, if any         a list, metadata_copy.h
  *   any answer            state, if the flag says so
  *   HELLO WELCOME REFUSED                                 a message, wire.proto
  *   PING PONG             -
@@ -93,7 +95,8 @@ enum wire_type {
     WIRE_VIEW_SPACE = 14,
     WIRE_RETIRE = 15,
     WIRE_RECORD = 16,
-    WIRE_REQUEST_LAST = WIRE_RECORD,
+    WIRE_RECORDS = 17,
+    WIRE_REQUEST_LAST = WIRE_RECORDS,
     WIRE_HELLO = 32,   /* The first of who connects. */
     WIRE_WELCOME = 33, /* The first of who was connected to, */
     WIRE_REFUSED = 34, /* or this, and the connection ends. */
@@ -216,7 +219,7 @@ struct wire_control {
     uint32_t run_count;
     const uint64_t *cuts;
     uint32_t cut_count;
-    const char *key;   /* Ends with a zero. NULL: none. */
+    const char *key;   /* RECORD, RECORDS. Ends with a zero. NULL: none. */
     uint32_t data_crc; /* RECORD. */
 };
 #define WIRE_CONTROL_MEMORY_BYTES (48u << 10)

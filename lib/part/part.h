@@ -34,6 +34,9 @@
 #define PART_BLOCKS_MAX 256u /* Of one request; it never crosses a mebibyte. */
 #define PART_CUTS_MAX 4097u  /* Kept cuts of a volume, one that is being taken included. */
 #define PART_RUNS_MAX 1024u  /* Of segments, in a ROLE. */
+#define PART_RECORD_BYTES_MAX (72u << 10)
+#define PART_RECORD_KEY_BYTES_MAX 192u
+#define PART_RECORDS_BLOCKS_MIN 20u /* The largest record fits into so many. */
 
 enum part_role { PART_NEW = 0, PART_IN_SYNC = 1, PART_CATCHING_UP = 2 };
 
@@ -134,9 +137,16 @@ enum part_request_kind {
      * that it will. Also of a volume that was never heard of. */
     PART_RETIRE = 15,
     /* Keep `data` (`bytes`) as the copy of the metadata record whose key is `key`; 0 bytes: forget
-     * it. Durable with the next flush. */
+     * it. Durable with the next flush; until then the one before may come back. -E2BIG: it is
+     * longer than PART_RECORD_BYTES_MAX. `volume` 0: of no volume, and no part is looked at. */
     PART_RECORD = 16,
-    PART_REQUEST_LAST = PART_RECORD,
+    /* Copies of records whose keys come after `key` (NULL: from the first on), in the order of
+     * their bytes, as many as fit into the `count` blocks of `data` (PART_RECORDS_BLOCKS_MIN or
+     * more): a list of format/metadata_copy.h. Answers: found, how many; bytes, of the list. None:
+     * there are no more. Of all volumes and none; anybody may ask. What is damaged here is passed
+     * over. */
+    PART_RECORDS = 17,
+    PART_REQUEST_LAST = PART_RECORDS,
 };
 
 struct part_view_space {
@@ -163,8 +173,9 @@ struct part_request {
     uint32_t generation;
     uint32_t count; /* Blocks; entries of versions, crcs. */
     uint64_t watermark;
-    uint64_t settled; /* WRITE, ZERO, WATERMARK, ROLE: durable on every copy that is in sync. */
-    uint64_t view;    /* VIEW_HEAD or a cut. */
+    uint64_t
+        settled;   /* WRITE, ZERO, FLUSH, WATERMARK, ROLE: durable on every copy that is in sync. */
+    uint64_t view; /* VIEW_HEAD or a cut. */
     uint64_t block;
     uint64_t last;     /* CHANGED. */
     uint64_t since;    /* CHANGED, ROLE. */
@@ -176,7 +187,7 @@ struct part_request {
     bool fua;          /* Durable when answered. */
     bool settle;       /* READ: whatever the part's role is; for who compares copies. */
     void *data;        /* count * 4096 bytes, 512-byte aligned. */
-    uint32_t bytes;    /* RECORD. */
+    uint32_t bytes;    /* RECORD; out for RECORDS. */
     uint32_t cut_count, run_count;
     uint32_t *crcs;                /* In for WRITE, out for READ. */
     struct part_version *versions; /* In for RESYNC, REPAIR; out for MAP, CHANGED (256 entries). */

@@ -41,6 +41,7 @@ static bool answer_fits(const struct slot *slot, const struct wire_header *heade
     case PART_MAP: return header->count == slot->count && !bitmap;
     case PART_CHANGED: return header->count == PART_BLOCKS_MAX && bitmap;
     case PART_VIEW_SPACE: return header->data_bytes == slot->bytes && !bitmap;
+    case PART_RECORDS: return header->count == slot->count && !bitmap && !versions;
     default: return !bitmap && !versions;
     }
 }
@@ -117,6 +118,8 @@ int answer_frame(struct peer_port *port, const struct wire_header *header, const
             return result;
         request->found = header->found;
         request->room_blocks = header->room_blocks;
+        if (slot->kind == PART_RECORDS)
+            request->bytes = header->data_bytes;
         if (header->data_bytes > 0)
             port->link.target = request->data;
     }
@@ -139,6 +142,8 @@ static int answer_check(const struct slot *slot)
     const uint8_t *data = request->data;
     if (slot->kind == PART_VIEW_SPACE)
         return crc32c(data, slot->bytes) == slot->crcs[0] ? 0 : IOMESH_CORRUPT;
+    if (slot->kind == PART_RECORDS)
+        return crc32c(data, request->bytes) == slot->crcs[0] ? 0 : IOMESH_CORRUPT;
     for (uint32_t i = 0; i < slot->count; i++) {
         if (slot->result != 0 && answer_block_is_bad(request, i))
             continue;

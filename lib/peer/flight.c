@@ -10,7 +10,7 @@ _Static_assert(sizeof(struct part_version) == sizeof(struct wire_version) &&
                    sizeof(struct part_version) == WIRE_VERSION_BYTES,
                "one layout");
 _Static_assert((int)PART_REQUEST_LAST == (int)WIRE_REQUEST_LAST &&
-                   (int)PART_RECORD == (int)WIRE_RECORD && (int)PART_READ == (int)WIRE_READ,
+                   (int)PART_RECORDS == (int)WIRE_RECORDS && (int)PART_READ == (int)WIRE_READ,
                "one numbering");
 
 /* --- Ending -------------------------------------------------------------------------------- */
@@ -106,6 +106,7 @@ static uint64_t request_bytes(const struct part_request *request)
     case PART_WRITE:
     case PART_RESYNC:
     case PART_REPAIR:
+    case PART_RECORDS:
     case PART_READ: return (uint64_t)request->count * BLOCK_BYTES;
     case PART_RECORD: return request->bytes;
     case PART_VIEW_SPACE: return (uint64_t)request->cut_count * WIRE_SPACE_BYTES;
@@ -168,6 +169,7 @@ static uint32_t slot_raw_parts(struct slot *slot, const struct part_request *req
 
 static uint32_t control_put(const struct part_request *request, uint8_t *aside)
 {
+    bool key = request->kind == PART_RECORD || request->kind == PART_RECORDS;
     bool runs = request->kind == PART_ROLE || request->kind == PART_FLUSH;
     struct wire_control control = {
         .role = request->kind == PART_ROLE ? request->role : 0,
@@ -175,7 +177,7 @@ static uint32_t control_put(const struct part_request *request, uint8_t *aside)
         .run_count = runs ? request->run_count : 0,
         .cuts = request->cuts,
         .cut_count = request->cut_count,
-        .key = request->kind == PART_RECORD ? request->key : NULL,
+        .key = key ? request->key : NULL,
         .data_crc = request->kind == PART_RECORD && request->bytes > 0
                         ? crc32c(request->data, request->bytes)
                         : 0,

@@ -93,6 +93,11 @@ static uint8_t *reply_content(struct task *task, int result, struct wire_header 
         put32(at, crc32c(task->data, header->data_bytes));
         at += 4;
     }
+    if (request->kind == PART_RECORDS && request->bytes > 0) {
+        header->data_bytes = request->bytes;
+        put32(at, crc32c(task->data, header->data_bytes));
+        at += 4;
+    }
     return at;
 }
 

@@ -20,6 +20,7 @@ static uint64_t data_needed(const struct wire_header *header)
     case WIRE_WRITE:
     case WIRE_RESYNC:
     case WIRE_REPAIR:
+    case WIRE_RECORDS:
     case WIRE_READ: return (uint64_t)header->count * BLOCK_BYTES;
     case WIRE_RECORD: return header->data_bytes;
     case WIRE_VIEW_SPACE: /* A cut of 8 bytes is answered with 24. */

@@ -14,11 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "format/metadata_copy.h"
 #include "format/part_state.h"
 #include "store/verify.h"
 
 #define CHECK_COMPARES_PER_TURN 65536u
 #define INDEX_DEPTH (SPACE_INDEX_LEVEL + 1u)
+#define VOLUME_TEXT_BYTES 32u
 
 enum check_state { CHECK_INDEX, CHECK_WALK, CHECK_COMPARE, CHECK_ENDED };
 
@@ -254,11 +256,37 @@ static int check_index(struct check *check)
 
 /* --- The tree --------------------------------------------------------------------------------- */
 
+/* Volumes of the store's own have names. */
+static const char *volume_text(uint64_t volume, char text[VOLUME_TEXT_BYTES])
+{
+    if (volume == VOLUME_PARTS)
+        return "the store's states of parts,";
+    if (volume == VOLUME_RECORDS)
+        return "the store's copies of metadata records,";
+    (void)snprintf(text, VOLUME_TEXT_BYTES, "volume %llu", (unsigned long long)volume);
+    return text;
+}
+
+/* What it has to begin with. */
+static void check_good(struct verify *verify, const struct verify_block *block, const uint8_t *data)
+{
+    struct check *check = CONTAINER_OF(verify, struct check, verify);
+    struct metadata_copy copy;
+    if (block->what != TREE_VISIT_BLOCK || block->key.volume != VOLUME_RECORDS ||
+        block->block % METADATA_COPY_HALF_BLOCKS != 0 ||
+        metadata_copy_get_head(data, &copy) != IOMESH_CORRUPT)
+        return;
+    check_fault(check, STORE_FAULT_STRUCTURE, block->key.volume, block->block,
+                "block %llu of the store's copies of metadata records makes no sense",
+                (unsigned long long)block->block);
+}
+
 static void check_bad(struct verify *verify, const struct verify_block *block, int error)
 {
     struct check *check = CONTAINER_OF(verify, struct check, verify);
+    char text[VOLUME_TEXT_BYTES];
     check_fault(check, check_kind(error), block->key.volume, block->block,
-                "volume %llu block %llu at place %llu: %s", (unsigned long long)block->key.volume,
+                "%s block %llu at place %llu: %s", volume_text(block->key.volume, text),
                 (unsigned long long)block->block, (unsigned long long)block->place,
                 base_error_text(error));
 }
@@ -288,18 +316,19 @@ static enum tree_walk_answer check_visit(struct tree_walk *walk, const struct tr
 {
     struct check *check = CONTAINER_OF(walk, struct check, walk);
     const char *name = visit_name(visit->what);
+    char text[VOLUME_TEXT_BYTES];
     check->met++;
     check_count(check, visit);
     check_shows(check, visit);
     if (visit->error != 0)
         check_fault(check, check_kind(visit->error), visit->key.volume, visit->block,
-                    "%s of volume %llu block %llu at place %llu cannot be read: %s", name,
-                    (unsigned long long)visit->key.volume, (unsigned long long)visit->block,
+                    "%s of %s block %llu at place %llu cannot be read: %s", name,
+                    volume_text(visit->key.volume, text), (unsigned long long)visit->block,
                     (unsigned long long)visit->pointer.place, base_error_text(visit->error));
     if (visit->pointer.kind == POINTER_BAD)
         check_fault(check, STORE_FAULT_KNOWN, visit->key.volume, visit->block,
-                    "volume %llu block %llu is marked as damaged",
-                    (unsigned long long)visit->key.volume, (unsigned long long)visit->block);
+                    "%s block %llu is marked as damaged", volume_text(visit->key.volume, text),
+                    (unsigned long long)visit->block);
     if (check->options.data && visit->what == TREE_VISIT_BLOCK &&
         visit->pointer.kind == POINTER_RAW && !visit->shared &&
         device_holds(&check->store->devices, visit->pointer.place, 1))
@@ -476,6 +505,7 @@ int store_check_start(struct store *store, const struct store_check *options)
     check->total = space.used_blocks;
     check->run_from = UINT64_MAX;
     check->verify.bad = check_bad;
+    check->verify.good = check_good;
     check->verify.room = check_room;
     check->waiter.wake = check_woken;
     list_init(&check->waiter.node);

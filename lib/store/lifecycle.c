@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "store/opening.h"
-#include "store/parts.h"
+#include "store/records.h"
 #include "store/scratch.h"
 
 enum closing_state { CLOSING_DRAIN, CLOSING_SAVE, CLOSING_CHECKPOINT, CLOSING_ENDED };
@@ -100,9 +100,10 @@ void store_closing_turn(struct store *store)
     if (closing->state == CLOSING_DRAIN) {
         bool drained = store->active == 0 && list_empty(&store->deletions) &&
                        list_empty(&store->parts->controls) && list_empty(&store->parts->ended) &&
-                       list_empty(&store->view_deletions) && list_empty(&store->view_counts) &&
-                       store_scrub_halt(store) && !store_checkpoint_busy(store) &&
-                       !store->flusher.busy && store->check == NULL && journal_idle(store->journal);
+                       records_idle(store->parts) && list_empty(&store->view_deletions) &&
+                       list_empty(&store->view_counts) && store_scrub_halt(store) &&
+                       !store_checkpoint_busy(store) && !store->flusher.busy &&
+                       store->check == NULL && journal_idle(store->journal);
         if (!drained)
             return;
         closing->state = closing->writes ? CLOSING_SAVE : CLOSING_ENDED;

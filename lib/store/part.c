@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The port of a store: which way each word goes, and the answers. */
 #include <stdlib.h>
+#include <string.h>
 
-#include "store/parts.h"
+#include "store/records.h"
 
 #define GROUPS_MAX 0x10000u /* A record has 16 bits for it. */
 #define VOLUME_BLOCKS_MAX ((uint64_t)SEGMENTS_PER_VOLUME * SEGMENT_BLOCKS)
@@ -67,8 +68,27 @@ static bool role_sane(const struct part_request *request)
     return true;
 }
 
+static bool key_sane(const char *key)
+{
+    return key[0] != '\0' &&
+           strnlen(key, PART_RECORD_KEY_BYTES_MAX + 1) <= PART_RECORD_KEY_BYTES_MAX;
+}
+
+static bool record_sane(const struct part_request *request)
+{
+    if (request->kind == PART_RECORDS)
+        return (request->key == NULL || key_sane(request->key)) &&
+               request->count >= PART_RECORDS_BLOCKS_MIN && request->count <= PART_BLOCKS_MAX &&
+               request->data != NULL;
+    return request->key != NULL && key_sane(request->key) &&
+           (request->bytes == 0 || request->data != NULL);
+}
+
 static bool request_sane(const struct part_request *request)
 {
+    bool record = request->kind == PART_RECORD || request->kind == PART_RECORDS;
+    if (record && request->volume == 0)
+        return record_sane(request);
     if (request->volume == 0 || volume_is_system(request->volume) || request->group >= GROUPS_MAX ||
         request->epoch > SEQUENCE_MAX || request->watermark >= SEQUENCE_MAX)
         return false;
@@ -93,6 +113,8 @@ static bool request_sane(const struct part_request *request)
     case PART_FLUSH:
     case PART_WATERMARK:
     case PART_RETIRE: return true;
+    case PART_RECORD:
+    case PART_RECORDS: return record_sane(request);
     default: return false;
     }
 }
@@ -102,7 +124,7 @@ static bool request_sane(const struct part_request *request)
 static bool kind_changes(enum part_request_kind kind)
 {
     return kind != PART_STATE && kind != PART_READ && kind != PART_MAP && kind != PART_CHANGED &&
-           kind != PART_VIEW_SPACE;
+           kind != PART_VIEW_SPACE && kind != PART_RECORDS;
 }
 
 static int request_refused(const struct parts *parts, const struct part_request *request)
@@ -120,10 +142,13 @@ static int request_refused(const struct parts *parts, const struct part_request 
 }
 
 /* Those that no part has to obey. */
-static bool kind_is_free(enum part_request_kind kind)
+static bool is_free(const struct part_request *request)
 {
-    return kind == PART_FENCE || kind == PART_STATE || kind == PART_RETIRE ||
-           kind == PART_VIEW_SPACE;
+    enum part_request_kind kind = request->kind;
+    if (kind == PART_RECORD && request->volume == 0)
+        return true;
+    return kind == PART_RECORDS || kind == PART_FENCE || kind == PART_STATE ||
+           kind == PART_RETIRE || kind == PART_VIEW_SPACE;
 }
 
 static void part_arrives(struct parts *parts, struct part_request *request)
@@ -132,7 +157,7 @@ static void part_arrives(struct parts *parts, struct part_request *request)
     int result = request_refused(parts, request);
     /* Who has the part may say that it goes; of what was never heard of, anybody. */
     bool goes = request->kind == PART_RETIRE && part != NULL && !part->retired;
-    if (result == 0 && (goes || !kind_is_free(request->kind)))
+    if (result == 0 && (goes || !is_free(request)))
         result = part == NULL ? IOMESH_FENCED : part_obeys(parts, part, request);
     if (result != 0) {
         part_end(parts, request, part, result);
@@ -151,6 +176,8 @@ static void part_arrives(struct parts *parts, struct part_request *request)
     case PART_CHANGED:
     case PART_RESYNC:
     case PART_REPAIR: part_call_begin(parts, request, part); return;
+    case PART_RECORD:
+    case PART_RECORDS: records_begin(parts, request); return;
     default: part_control_begin(parts, request, part); return;
     }
 }
@@ -169,6 +196,8 @@ static void port_submit(struct part_port *port, struct part_request *request)
 static void port_cancel(struct part_port *port, struct part_request *request)
 {
     struct parts *parts = CONTAINER_OF(port, struct parts, port);
+    if (records_cancel(parts, request))
+        return;
     for (unsigned i = 0; i < 2; i++) {
         LIST_EACH (i == 0 ? &parts->queued : &parts->held, node) {
             if (node == &request->node) {
@@ -235,11 +264,13 @@ void store_parts_turn(struct store *store)
     part_calls_turn(parts);
     part_controls_turn(parts);
     parts_save_turn(parts);
+    records_turn(parts);
     parts_tell(parts);
 }
 
 bool store_parts_turn_needed(const struct store *store)
 {
     const struct parts *parts = store->parts;
-    return parts != NULL && (!list_empty(&parts->ended) || part_controls_need_turn(parts));
+    return parts != NULL && (!list_empty(&parts->ended) || part_controls_need_turn(parts) ||
+                             records_need_turn(parts));
 }

@@ -2,7 +2,7 @@
 /* Parts in memory: by their names, and by their places on disk. */
 #include <stdlib.h>
 
-#include "store/parts.h"
+#include "store/records.h"
 
 #define ROWS_MIN 64u
 
@@ -220,6 +220,7 @@ void store_parts_close(struct store *store)
     if (parts == NULL)
         return;
     store_parts_reset(store);
+    records_free(parts);
     free(parts->rows);
     free(parts->blocks);
     if (parts->saves != NULL)

@@ -137,6 +137,7 @@ struct parts {
     struct list ended;    /* Requests to be told. */
     struct list controls; /* struct part_control */
     struct parts_load *load;
+    struct records *records; /* records.h; NULL: nobody has asked for one yet. */
 };
 
 /* part_table.c */

@@ -106,6 +106,8 @@ static void slot_judge(struct verify_slot *slot, uint32_t index, const uint8_t *
         result = IOMESH_CORRUPT;
     if (result != 0)
         verify->bad(verify, block, result);
+    else if (verify->good != NULL)
+        verify->good(verify, block, data);
 }
 
 static void slot_read(struct device_io *io, int result);

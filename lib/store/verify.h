@@ -61,6 +61,8 @@ struct verify {
     uint64_t requests, requested_blocks; /* Sent so far, pages and all. */
     /* A block is damaged: -EIO or IOMESH_CORRUPT; IOMESH_FAILED says nothing of it. */
     void (*bad)(struct verify *verify, const struct verify_block *block, int error);
+    /* A block is what it was when it was written. NULL: nobody looks at what is in it. */
+    void (*good)(struct verify *verify, const struct verify_block *block, const uint8_t *data);
     /* A plan came free. */
     void (*room)(struct verify *verify);
 };

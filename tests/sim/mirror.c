@@ -40,7 +40,8 @@ uint64_t mirror_sum(const struct part_request *request)
     uint64_t sum = mix((uint64_t)request->kind, request->epoch);
     sum = mix(sum, request->volume);
     sum = mix(sum, (uint64_t)request->group << 32 | request->generation);
-    sum = mix(sum, (uint64_t)request->count << 32 | request->bytes);
+    uint32_t bytes = request->kind == PART_RECORDS ? 0 : request->bytes;
+    sum = mix(sum, (uint64_t)request->count << 32 | bytes);
     sum = mix(sum, request->watermark);
     sum = mix(sum, request->view);
     sum = mix(sum, request->block);
@@ -66,6 +67,11 @@ int mirror_result(const struct part_request *request, uint64_t sum)
     if (request->kind == PART_READ && sum % 13 == 1)
         return IOMESH_CORRUPT;
     return sum % 13 == 0 ? results[sum / 13 % COUNT_OF(results)] : 0;
+}
+
+uint32_t mirror_list_bytes(uint32_t count, uint64_t sum)
+{
+    return sum % 5 == 0 ? 0 : (uint32_t)(sum % (count * BLOCK_BYTES + 1));
 }
 
 bool mirror_is_bad(uint64_t sum, uint32_t index)
@@ -145,6 +151,12 @@ static void give_spaces(struct part_request *request, uint64_t sum)
             .cut = request->cuts[i], .unique_blocks = sum + i, .shared_blocks = sum - i};
 }
 
+static void give_list(struct part_request *request, uint64_t sum)
+{
+    request->bytes = mirror_list_bytes(request->count, sum);
+    memset(request->data, (int)(sum & 0xff), request->bytes);
+}
+
 static void give_state(struct part_request *request, uint64_t sum)
 {
     request->state = (struct part_state){
@@ -184,6 +196,7 @@ static void mirror_answer(struct mirror *mirror, struct part_request *request)
             request->changed[i] = (uint8_t)(sum >> i % 8);
         break;
     case PART_VIEW_SPACE: give_spaces(request, sum); break;
+    case PART_RECORDS: give_list(request, sum); break;
     case PART_RECORD:
         REQUIRE(request->bytes == 0 ||
                 crc32c(request->data, request->bytes) == (uint32_t)request->watermark);

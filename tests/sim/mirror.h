@@ -58,6 +58,8 @@ uint32_t mirror_crc(uint64_t volume, uint64_t block, uint64_t sequence);
 uint64_t mirror_sum(const struct part_request *request);
 /* What a request with this sum is answered. */
 int mirror_result(const struct part_request *request, uint64_t sum);
+/* How long the list is that answers a RECORDS with this sum. */
+uint32_t mirror_list_bytes(uint32_t count, uint64_t sum);
 /* Whether block `index` of a READ that is answered IOMESH_CORRUPT is bad. */
 bool mirror_is_bad(uint64_t sum, uint32_t index);
 

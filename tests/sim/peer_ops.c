@@ -137,6 +137,15 @@ static void fill_record(struct rig_op *op)
     request->key = op->key;
 }
 
+static void fill_records(struct rig_op *op)
+{
+    struct part_request *request = &op->request;
+    request->count = draw_count(op->rig, op->blocks_max);
+    request->data = op->data;
+    (void)snprintf(op->key, sizeof op->key, "map/%x", (unsigned)prng_below(&op->rig->prng, 1000));
+    request->key = prng_one_in(&op->rig->prng, 3) ? NULL : op->key;
+}
+
 static void draw_runs(struct rig_op *op)
 {
     struct part_request *request = &op->request;
@@ -186,6 +195,7 @@ static void fill_kind(struct rig_op *op)
         request->data = op->data;
         break;
     case PART_RECORD: fill_record(op); break;
+    case PART_RECORDS: fill_records(op); break;
     default: break;
     }
 }
@@ -263,6 +273,14 @@ static void check_spaces(const struct rig_op *op, uint64_t sum)
                 spaces[i].shared_blocks == sum - i);
 }
 
+static void check_list(const struct rig_op *op, uint64_t sum)
+{
+    uint32_t bytes = op->request.bytes;
+    REQUIRE(bytes == mirror_list_bytes(op->request.count, sum));
+    for (uint32_t i = 0; i < bytes; i++)
+        REQUIRE(op->data[i] == (sum & 0xff));
+}
+
 static void check_state(const struct part_request *request, uint64_t sum)
 {
     const struct part_state *state = &request->state;
@@ -324,6 +342,7 @@ static void check_answer(struct rig_op *op, int result)
     case PART_MAP:
     case PART_CHANGED: check_versions(op, sum); break;
     case PART_VIEW_SPACE: check_spaces(op, sum); break;
+    case PART_RECORDS: check_list(op, sum); break;
     default: break;
     }
 }

@@ -24,6 +24,7 @@ struct road_request {
     struct part_version *versions;
     uint64_t *cuts;
     struct part_run *runs;
+    char *key;
 };
 
 static void *copied(const void *from, size_t bytes)
@@ -45,6 +46,7 @@ static size_t data_bytes(const struct part_request *request)
     case PART_WRITE:
     case PART_READ:
     case PART_RESYNC:
+    case PART_RECORDS:
     case PART_REPAIR: return (size_t)request->count * BLOCK_BYTES;
     default: return 0;
     }
@@ -69,6 +71,8 @@ static struct road_request *request_make(struct road *road, struct part_request 
     request->versions = copied(near->versions, version_count(near) * sizeof *near->versions);
     request->cuts = copied(near->cuts, near->cut_count * sizeof *near->cuts);
     request->runs = copied(near->runs, near->run_count * sizeof *near->runs);
+    request->key = copied(near->key, near->key == NULL ? 0 : strlen(near->key) + 1);
+    request->far.key = request->key;
     request->far.data = request->data;
     request->far.crcs = request->crcs;
     request->far.versions = request->versions;
@@ -86,6 +90,7 @@ static void request_free(struct road_request *request)
     free(request->versions);
     free(request->cuts);
     free(request->runs);
+    free(request->key);
     free(request);
 }
 
@@ -135,7 +140,9 @@ static void request_tell(struct road_request *request)
     struct part_request *near = request->near;
     const struct part_request *far = &request->far;
     if (near != NULL) {
-        size_t bytes = far->kind == PART_READ || far->kind == PART_VIEW_SPACE ? data_bytes(far) : 0;
+        bool data =
+            far->kind == PART_READ || far->kind == PART_VIEW_SPACE || far->kind == PART_RECORDS;
+        size_t bytes = data ? data_bytes(far) : 0;
         if (bytes != 0 && (request->result == 0 || request->result == IOMESH_CORRUPT))
             memcpy(near->data, request->data, bytes);
         if (far->kind == PART_READ && near->crcs != NULL)
@@ -146,6 +153,7 @@ static void request_tell(struct road_request *request)
             memcpy(near->versions, request->versions, version_count(far) * sizeof *near->versions);
         near->state = far->state;
         near->found = far->found;
+        near->bytes = far->bytes;
         near->room_blocks = request->road->port.room_blocks = far->room_blocks;
         memcpy(near->changed, far->changed, sizeof near->changed);
         memcpy(near->bad, far->bad, sizeof near->bad);

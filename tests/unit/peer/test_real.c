@@ -215,6 +215,10 @@ static void everything(void)
             requests[i].watermark = crc32c(data, requests[i].bytes);
         ask(&requests[i]);
     }
+    struct part_request records = {
+        .kind = PART_RECORDS, .key = "group/1/0", .count = PART_BLOCKS_MAX, .data = data};
+    ask(&records);
+    cr_expect_eq(records.bytes, mirror_list_bytes(records.count, mirror_sum(&records)));
     cr_expect_eq(peer_port_counts(port).breaks, 0);
 }
 
