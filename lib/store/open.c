@@ -396,7 +396,8 @@ void opening_parts_turn(struct opening *opening)
 {
     struct store *store = opening->store;
     parts_load_turn(store);
-    if (opening->loaded && !opening->ended && store->checkpoint.state == CHECKPOINT_IDLE)
+    if (opening->loaded && !opening->ended &&
+        (store->checkpoint.state == CHECKPOINT_IDLE || MUTANT(329)))
         recovery_renew(opening);
     if (!opening->saving || opening->ended)
         return;

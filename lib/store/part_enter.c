@@ -27,7 +27,7 @@ void part_hears(struct parts *parts, struct part *part, const struct part_reques
     bool trusts = state->role == PART_IN_SYNC || (MUTANT(273) && state->role != PART_NEW);
     uint64_t *at = trusts ? &state->watermark : &state->heard;
     /* Of what it acknowledged before its machine restarted some may be gone, whatever it hears. */
-    if (state->role == PART_NEW || state->restarted || watermark <= *at)
+    if (state->role == PART_NEW || (state->restarted && !MUTANT(327)) || watermark <= *at)
         return;
     *at = watermark;
     part_stale(parts, part);

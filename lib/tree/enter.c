@@ -25,7 +25,7 @@ static bool resync_takes(struct tree_enter *enter, const struct spot *spot, unsi
 {
     uint64_t sequence = enter->sequences[i];
     /* A later view shows the same, if it did not change between. */
-    bool same = spot->before < enter->view || old->sequence <= enter->view;
+    bool same = spot->before < enter->view || (old->sequence <= enter->view && !MUTANT(328));
     bool aside = old->kind == POINTER_SET_ASIDE && same;
     if (enter->kind == POINTER_HOLE)
         return aside && spot->owner >= enter->view && !MUTANT(276);

@@ -19,7 +19,7 @@ static bool resync_lacks(const struct copies_lane *lane, uint32_t index)
     if (from->kind == POINTER_SET_ASIDE)
         return false;
     if (to->kind == POINTER_SET_ASIDE)
-        return true;
+        return !MUTANT(323) || from->sequence > to->sequence;
     if (lane->view != VIEW_HEAD && from->sequence > lane->view)
         return false; /* The snapshot went meanwhile, and a later view answers for it. */
     if (from->sequence != to->sequence)

@@ -141,7 +141,7 @@ static void task_rewind(struct copies_task *task)
 static void task_first_view(struct copies_task *task, uint64_t newer_than)
 {
     task->view = 0;
-    while (task->view < task->cut_count && task->cuts[task->view] <= newer_than)
+    while (task->view < task->cut_count && (task->cuts[task->view] <= newer_than || MUTANT(322)))
         task->view++;
     task->segments_total += task_segments(task) * (task->cut_count - task->view + 1);
     task_rewind(task);
@@ -233,7 +233,7 @@ static bool task_segment(struct copies_task *task, uint32_t *ret_segment)
 /* All views are done. Were snapshots taken meanwhile? */
 static bool task_new_cuts(struct copies_task *task)
 {
-    if (task->kind == COPIES_RECONCILE)
+    if (task->kind == COPIES_RECONCILE || MUTANT(320))
         return false;
     uint64_t newest = task->cut_count == 0 ? task->above : task->cuts[task->cut_count - 1];
     newest = MAX(newest, task->above);

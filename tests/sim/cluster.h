@@ -58,7 +58,7 @@ struct cluster_request {
     struct volume_io io;
     struct cluster_owner *owner;
     bool busy;
-    bool doomed;                     /* A write that was under way when all power went. */
+    bool doomed;                     /* It was under way when all power went. */
     uint32_t first, count;           /* Registers. */
     uint32_t ops[CLUSTER_REGISTERS]; /* In the history: of a write. */
     uint64_t begun;
@@ -82,6 +82,8 @@ struct cluster_owner {
     uint64_t cuts[CLUSTER_CUTS + 1];
     uint32_t cut_count;
     struct volume_hold hold;
+    struct volume_io cut_flush; /* What a cut covers is durable before it is committed. */
+    uint64_t cut_taken_ns;
     bool holding;
     bool closing;
     bool cutting; /* A cut is not committed yet. */

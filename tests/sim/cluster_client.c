@@ -51,7 +51,7 @@ void cluster_lose(struct cluster *cluster)
         for (unsigned r = 0; r < CLUSTER_REQUESTS; r++) {
             struct cluster_request *request = &cluster->owners[o].requests[r];
             bool writes = request->busy && request->io.kind == VOLUME_WRITE;
-            request->doomed = request->doomed || writes;
+            request->doomed = request->doomed || request->busy;
             for (uint32_t i = 0; writes && i < request->count; i++)
                 request->ops[i] = moved[request->ops[i]];
         }
@@ -91,6 +91,8 @@ static void request_read(struct cluster_request *request)
 {
     struct cluster *cluster = request->owner->cluster;
     cluster->counts.reads++;
+    if (request->doomed)
+        return; /* It may be of what is gone. */
     for (uint32_t i = 0; i < request->count; i++) {
         struct history_op op = {
             .cell = request->first + i, .begun = request->begun, .ended = cluster->worlds.now_ns};

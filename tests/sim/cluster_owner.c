@@ -140,6 +140,15 @@ void cluster_owner_granted(struct cluster_owner *owner, int result, bool forced,
 
 /* --- Snapshots -------------------------------------------------------------------------------- */
 
+static void cut_flushed(struct volume_io *io, int result)
+{
+    struct cluster_owner *owner = CONTAINER_OF(io, struct cluster_owner, cut_flush);
+    if (result == 0)
+        cluster_commit_cut(owner, owner->cuts[owner->cut_count - 1], owner->cut_taken_ns);
+    else
+        owner->cutting = false; /* The session ends, and the cut is nobody's. */
+}
+
 static void owner_held(struct volume_hold *hold)
 {
     struct cluster_owner *owner = CONTAINER_OF(hold, struct cluster_owner, hold);
@@ -150,8 +159,10 @@ static void owner_held(struct volume_hold *hold)
     owner->cuts[owner->cut_count++] = cut;
     owner->cutting = true;
     owner->cluster->counts.cuts_taken++;
-    cluster_commit_cut(owner, cut, owner->cluster->worlds.now_ns);
+    owner->cut_taken_ns = owner->cluster->worlds.now_ns;
     volume_release(owner->volume, hold);
+    owner->cut_flush = (struct volume_io){.kind = VOLUME_FLUSH, .done = cut_flushed};
+    volume_submit(owner->volume, &owner->cut_flush);
 }
 
 void cluster_owner_cut(struct cluster_owner *owner)

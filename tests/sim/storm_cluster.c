@@ -6,7 +6,7 @@
  * After the calm all copies are equal, block by block and view by view, the history of each block
  * is linearizable, and space is exact.
  *
- *     storm_cluster [--seeds FIRST COUNT] [--mutant N] [--verbose]
+ *     storm_cluster [--seeds FIRST COUNT] [--mutant N] [--mutants] [--verbose]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,12 +19,14 @@
 #include "sim/mutants.h"
 
 #define SEEDS 200u
+#define MUTANT_SEEDS 2000u
 #define RUNS_PER_CHILD 10u
 
 struct storm {
     uint64_t first, count;
     int mutant;
     bool verbose;
+    bool mutants;
 };
 
 /* Shared with the children. */
@@ -71,6 +73,8 @@ static bool child(const struct storm *storm, uint64_t first, uint64_t count)
         abort();
     if (pid == 0) {
         mutant_active = storm->mutant;
+        if (storm->mutant != 0 && freopen("/dev/null", "w", stderr) == NULL)
+            _exit(1);
         for (uint64_t seed = first; seed < first + count; seed++) {
             seed_run(seed, storm->verbose);
             note(seed);
@@ -110,11 +114,31 @@ static void storm_print(const struct storm *storm)
 #undef N
 }
 
+static int storm_mutant(int number, const char *sentence)
+{
+    struct storm storm = {.first = 1, .count = MUTANT_SEEDS, .mutant = number};
+    results->wrong[0] = '\0';
+    bool caught = !storm_seeds(&storm);
+    printf("planted %d, %s: %s\n", number, sentence, caught ? results->wrong : "NOT CAUGHT");
+    return caught ? 0 : 1;
+}
+
+static int storm_mutants(void)
+{
+    int missed = 0;
+#define RUN(number, sentence) missed += storm_mutant(number, sentence);
+    CLUSTER_MUTANTS(RUN)
+#undef RUN
+    return missed;
+}
+
 static int storm_parse(struct storm *storm, int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--verbose") == 0) {
             storm->verbose = true;
+        } else if (strcmp(argv[i], "--mutants") == 0) {
+            storm->mutants = true;
         } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
             storm->first = strtoull(argv[++i], NULL, 10);
             storm->count = strtoull(argv[++i], NULL, 10);
@@ -131,14 +155,17 @@ int main(int argc, char **argv)
 {
     struct storm storm = {.first = 1, .count = SEEDS};
     if (storm_parse(&storm, argc, argv) != 0) {
-        (void)fprintf(stderr,
-                      "usage: storm_cluster [--seeds FIRST COUNT] [--mutant N] [--verbose]\n");
+        (void)fprintf(
+            stderr,
+            "usage: storm_cluster [--seeds FIRST COUNT] [--mutant N] [--mutants] [--verbose]\n");
         return 2;
     }
     results =
         mmap(NULL, sizeof *results, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (results == MAP_FAILED)
         abort();
+    if (storm.mutants)
+        return storm_mutants() == 0 ? 0 : 1;
     bool right = storm_seeds(&storm);
     storm_print(&storm);
     if (!right)
