@@ -133,7 +133,7 @@ static void aside_count(struct part_aside *aside)
 {
     struct part *part = aside->part;
     part->state.aside = (uint32_t)MIN(aside->asides, UINT32_MAX - 1);
-    part->counted = true;
+    part->counted = !part->disturbed; /* Else they are counted again, when somebody asks. */
 }
 
 int part_aside_step(struct part_aside *aside)
@@ -171,6 +171,7 @@ struct part_aside *part_aside_begin(struct parts *parts, struct part *part,
     const struct part_state *state = &part->state;
     aside->store = parts->store;
     aside->part = part;
+    part->disturbed = false;
     aside->runs = runs;
     aside->run_count = run_count;
     aside->since = state->watermark;

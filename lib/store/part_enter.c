@@ -60,6 +60,8 @@ void store_part_asides(struct store_op *op, int64_t more)
     assert(!call->part->counted || more >= -(int64_t)state->aside);
     if (call->part->counted)
         state->aside = (uint32_t)(state->aside + more);
+    else if (more != 0)
+        call->part->disturbed = true;
 }
 
 static bool part_covers(const struct part *part, uint32_t segment)
@@ -85,6 +87,7 @@ void store_volume_asides(struct store *store, uint64_t volume, uint32_t mebibyte
             return;
         }
         unknown = unknown || covers || part->run_count == 0;
+        part->disturbed = part->disturbed || covers;
     }
     /* Whose they were is not known: the next role counts them. */
     for (struct part *part = part_next(parts, NULL, volume); unknown && part != NULL;

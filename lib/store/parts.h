@@ -52,6 +52,7 @@ struct part {
     uint32_t boot;       /* In which it was told its role. */
     bool retired, gone;
     bool counted;          /* state.aside is exact. */
+    bool disturbed;        /* Some went or came while they were counted. */
     struct part_run *runs; /* Its segments, as it was told last; NULL: not since it was opened. */
     uint32_t run_count;
     struct part_control *role; /* That is at work. */
