@@ -88,7 +88,7 @@ static int copy_make(struct records *records)
     assert(key != NULL);
     int error = slot_take(records, &slot);
     if (error == 0)
-        error = records_reserve(records);
+        error = records_make_room(records);
     if (error != 0)
         return error;
     size_t length = strlen(key);

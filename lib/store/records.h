@@ -93,7 +93,7 @@ int records_find_step(struct records *records);
 /* Where the key is among the copies, or would be. */
 uint32_t records_position(const struct records *records, const char *key, bool *ret_there);
 /* 0 or -ENOMEM: there is room for one more. */
-int records_reserve(struct records *records);
+int records_make_room(struct records *records);
 void records_forget_all(struct records *records);
 
 static inline uint64_t records_block(uint32_t slot, uint32_t half)

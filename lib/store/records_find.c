@@ -7,7 +7,7 @@
 
 #define LAST_BLOCK ((uint64_t)RECORDS_MAX * METADATA_COPY_SLOT_BLOCKS - 1)
 
-int records_reserve(struct records *records)
+int records_make_room(struct records *records)
 {
     if (records->count < records->room)
         return 0;
@@ -56,7 +56,7 @@ static uint32_t half_slot(const struct records *records)
     return (uint32_t)(block / METADATA_COPY_SLOT_BLOCKS);
 }
 
-static int copy_add(struct records *records, const struct metadata_copy *found)
+static int copy_load(struct records *records, const struct metadata_copy *found)
 {
     uint32_t slot = half_slot(records);
     struct record_copy *last = records->count > 0 ? records->copies[records->count - 1] : NULL;
@@ -68,7 +68,7 @@ static int copy_add(struct records *records, const struct metadata_copy *found)
         records->count--;
     }
     struct record_copy *copy = malloc(sizeof *copy + found->key_length + 1);
-    if (copy == NULL || records_reserve(records) != 0) {
+    if (copy == NULL || records_make_room(records) != 0) {
         free(copy);
         return -ENOMEM;
     }
@@ -99,7 +99,7 @@ static int half_read(struct records *records)
         REACH(records_torn);
         return 0; /* Not all of it arrived before a crash. */
     }
-    return copy_add(records, &found);
+    return copy_load(records, &found);
 }
 
 /* Sends for the next half of the page that has a head. False: there is none. */

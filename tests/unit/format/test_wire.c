@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -292,7 +293,7 @@ Test(wire, what_a_refusal_says_cannot_move_a_cursor)
 {
     uint8_t bytes[WIRE_MESSAGE_BYTES_MAX];
     struct wire_refused refused = {.code = -EXDEV, .version_first = 1, .version_last = 1};
-    strcpy(refused.sentence, "an \x1b[2Jother pool");
+    (void)snprintf(refused.sentence, sizeof refused.sentence, "%s", "an \x1b[2Jother pool");
     struct wire_refused back;
     cr_assert_eq(wire_refused_get(bytes, wire_refused_put(bytes, &refused), &back), 0);
     cr_expect_eq(back.code, -EXDEV);
