@@ -184,9 +184,9 @@ static void task_start(struct copies_task *task, const struct replica_action *ac
     task->target = action->copy;
     task->sequence = 0;
     task->copied_bytes = task->segments_done = task->segments_total = 0;
-    task->copies = task->kind == COPIES_RECONCILE
-                       ? action->copies
-                       : (uint8_t)(COPY_BIT(action->source) | COPY_BIT(action->copy));
+    task->copies = action->copies;
+    if (task->kind != COPIES_RECONCILE)
+        task->copies = (uint8_t)(COPY_BIT(action->source) | COPY_BIT(action->copy));
     if (task_cuts(task) != 0) {
         task->failed = true;
         task_over(task);
