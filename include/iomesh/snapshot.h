@@ -76,7 +76,9 @@ IOMESH_API int iomesh_snapshot_delete_sync(struct iomesh_pool *pool, const char 
  * Make a volume again what a snapshot of it shows. The volume is not open, and is not opened before
  * @done has run. Every snapshot stays. What differs is written anew, so space is taken for it. From
  * the first change on it is finished even if the process ends: the volume says so
- * (IOMESH_VOLUME_ROLLING_BACK), and it goes on when the pool or the volume is opened next.
+ * (IOMESH_VOLUME_ROLLING_BACK), and it goes on when the pool or the volume is opened next, when
+ * there is space again, or when asked once more. Until then the volume can be opened for reading,
+ * and shows the snapshot.
  *
  * @name      "NAME@SNAP"; copied
  * @flags     0: the size stays, zeros follow the end of a smaller snapshot; IOMESH_ROLLBACK_FORCE
@@ -84,7 +86,9 @@ IOMESH_API int iomesh_snapshot_delete_sync(struct iomesh_pool *pool, const char 
  * @context   of both
  *
  * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EBUSY (the volume is open),
- * -EPERM (the snapshot is larger, and FORCE is not given), -ENOSPC, IOMESH_CORRUPT.
+ * -EPERM (the snapshot is larger, and FORCE is not given), -ENOSPC (not finished: make space);
+ * IOMESH_CORRUPT: if the volume does not say ROLLING_BACK any more it is done, but blocks of the
+ * snapshot cannot be read, and read as errors here too until they are written.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */

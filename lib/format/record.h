@@ -30,6 +30,8 @@
  * DROP_VIEW (8): what only this view shows of one MiB is free
  *    0  type u8 | 1  0 | 2  0 u16 | 4  mebibyte u32 (< 2^26) | 8  volume u64
  *   16  cut u48 (not 0, not the head) | 22  previous u48 (< cut): the newest kept one before it
+ * BAD (9): blocks became known damage
+ *    0  as ZERO_VIEWS
  */
 #ifndef FORMAT_RECORD_H
 #define FORMAT_RECORD_H
@@ -50,6 +52,7 @@ enum record_type {
     RECORD_WRITE_VIEWS = 6,
     RECORD_ZERO_VIEWS = 7,
     RECORD_DROP_VIEW = 8, /* One view gives up its own page of one MiB. */
+    RECORD_BAD = 9,       /* What was to be copied there could not be read. */
 };
 
 struct record_extent {
@@ -68,7 +71,7 @@ struct record {
     uint32_t generation;
     uint32_t segment;
     uint64_t view;
-    uint64_t cut;      /* WRITE_VIEWS, ZERO_VIEWS; the view of a DROP_VIEW. */
+    uint64_t cut;      /* WRITE_VIEWS, ZERO_VIEWS, BAD; the view of a DROP_VIEW. */
     uint64_t previous; /* DROP_VIEW. */
     uint32_t mebibyte; /* DROP_VIEW: block / 256. */
     uint8_t extent_count;
@@ -81,9 +84,11 @@ static inline bool record_is_write(const struct record *record)
     return record->type == RECORD_WRITE || record->type == RECORD_WRITE_VIEWS;
 }
 
+/* Of blocks that lose what they had, and get no data. */
 static inline bool record_is_zero(const struct record *record)
 {
-    return record->type == RECORD_ZERO || record->type == RECORD_ZERO_VIEWS;
+    return record->type == RECORD_ZERO || record->type == RECORD_ZERO_VIEWS ||
+           record->type == RECORD_BAD;
 }
 
 /* Bytes written, at most RECORD_BYTES_MAX. */

@@ -132,7 +132,8 @@ static void op_step(struct store_op *op)
     case STORE_MAP: store_read_step(op); break;
     case STORE_CHANGED: store_changed_step(op); break;
     case STORE_WRITE: store_write_step(op); break;
-    case STORE_ZERO: store_zero_step(op); break;
+    case STORE_ZERO:
+    case STORE_BAD: store_zero_step(op); break;
     }
 }
 
@@ -188,7 +189,7 @@ void store_op_append(struct store_op *op)
 
 static bool op_changes(const struct store_op *op)
 {
-    return op->kind == STORE_WRITE || op->kind == STORE_ZERO;
+    return op->kind == STORE_WRITE || op->kind == STORE_ZERO || op->kind == STORE_BAD;
 }
 
 static bool op_sane(const struct store_op *op)

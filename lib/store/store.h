@@ -132,7 +132,7 @@ struct store_flush {
 struct store_op;
 typedef void store_op_fn(struct store_op *op, int result);
 
-enum store_op_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_MAP, STORE_CHANGED };
+enum store_op_kind { STORE_READ, STORE_WRITE, STORE_ZERO, STORE_BAD, STORE_MAP, STORE_CHANGED };
 
 /* One request of a read. */
 struct read_span {
@@ -170,11 +170,11 @@ struct store_op {
         *only;         /* STORE_READ, STORE_MAP: block i if bit i % 8 of byte i / 8; data and kinds
                           * of the others stay as they are. NULL: all of them. */
     void *data;        /* count * 4096 bytes, 512-byte aligned; borrowed until done. */
-    uint64_t sequence; /* STORE_WRITE, STORE_ZERO: newer than any before for this volume. */
+    uint64_t sequence; /* Of a change: newer than any before for this volume. */
     uint64_t epoch;
     uint64_t watermark;
     uint32_t generation;
-    /* STORE_WRITE, STORE_ZERO, of a volume that has snapshots or clones. */
+    /* STORE_WRITE, STORE_ZERO, STORE_BAD, of a volume that has snapshots or clones. */
     uint64_t cut;   /* The newest cut that is kept: what it shows stays. 0: none. */
     bool views;     /* It may have views here, be it one that is being deleted. */
     bool parent;    /* Zeros over a hole count, for something else would show through it. */
@@ -220,11 +220,14 @@ struct store_op {
 
 /*
  * Start an operation; `op->done` runs once, later.
- *   STORE_READ   -EIO and IOMESH_CORRUPT: some block in it cannot be had (counted and told)
+ *   STORE_READ   -EIO and IOMESH_CORRUPT: some block in it cannot be had (counted and told);
+ *                op->kinds says POINTER_BAD of those, and the data of all others is there
  *   STORE_WRITE  -ENOSPC: nothing written before is harmed; each block of it is old or new
  *   STORE_ZERO   within one MiB, or a whole segment (block % 65,536 == 0, count 65,536). -ENOSPC
  *                only where views exist (what they show stays, and zeros take a page then; some of
  *                the blocks may be zeros already), or a parent would show through a hole
+ *   STORE_BAD    within one MiB: known damage from now on; for a copy of what cannot be read.
+ *                -ENOSPC as STORE_ZERO
  *   STORE_MAP    what is where, without reading it
  *   STORE_CHANGED  the first map page from op->block to op->last with a block whose sequence in
  *                op->view is newer than op->since. Answers: found (may be below op->block, the

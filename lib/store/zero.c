@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Zeros over up to 256 blocks within one map page, or over a whole segment. No data is written.
+ * Or known damage over them (STORE_BAD), as in a volume that has views.
  *
  *   ADMIT ──▶ LOG ──▶ WHOLE ──▶ RESERVE ──▶ APPLY ──▶ finished
  *     │        ▲                   ▲          │         ▲
@@ -41,6 +42,8 @@ uint32_t store_zero_record(const struct store_op *op, uint8_t *to)
 {
     struct record record;
     record.type = op->views ? RECORD_ZERO_VIEWS : RECORD_ZERO;
+    if (op->kind == STORE_BAD)
+        record.type = RECORD_BAD;
     record.volume = op->volume;
     record.block = op->block + op->base;
     record.count = op->round;
@@ -121,7 +124,10 @@ static int zero_page(struct store_op *op)
         return error;
     store->applying_batch = op->entry.batch;
     store->applying_reserved = &op->reserved;
-    tree_zero(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
+    if (op->kind == STORE_BAD)
+        tree_damage(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
+    else
+        tree_zero(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
     store->applying_reserved = NULL;
     tree_path_close(&op->path);
     if (op->reserved > 0)
@@ -188,7 +194,7 @@ static int zero_look(struct store_op *op)
         return 0; /* It is met again. */
     enum pointer_kind above = op->path.above.kind;
     bool shown = op->path.page != NULL || (above != POINTER_ZERO && above != POINTER_HOLE);
-    if (!shown && (above == POINTER_ZERO || !op->parent)) {
+    if (!shown && op->kind == STORE_ZERO && (above == POINTER_ZERO || !op->parent)) {
         /* Without a directory all of the segment is like that. */
         if (op->path.directory == NULL)
             op->round = op->count - op->base;
@@ -283,7 +289,7 @@ static void zero_pages(struct store_op *op)
 void store_zero_step(struct store_op *op)
 {
     int error = 0;
-    if (op->views) {
+    if (op->views || op->kind == STORE_BAD) {
         zero_views_step(op);
         return;
     }

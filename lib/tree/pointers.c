@@ -253,6 +253,13 @@ void tree_zero(struct tree_path *path, unsigned index, unsigned count, uint64_t 
     zero_slots(path, index, count, sequence);
 }
 
+void tree_damage(struct tree_path *path, unsigned index, unsigned count, uint64_t sequence)
+{
+    struct pointer bad = {.kind = POINTER_BAD, .sequence = sequence};
+    for (unsigned i = 0; i < count; i++)
+        (void)tree_set(path, index + i, &bad);
+}
+
 void tree_drop_map(struct tree_path *path)
 {
     assert(path->open && path->change);

@@ -23,8 +23,9 @@
 
 #define CATALOG_BUCKETS 1024u
 #define CATALOG_RETRY_NS NS_PER_S
-#define CATALOG_STARVED_NS (10 * NS_PER_S) /* Between two looks whether there is space. */
-#define CATALOG_STORE_ID 1u                /* The one store of an embedded pool. */
+#define CATALOG_RETRY_NS_MAX (300 * NS_PER_S) /* Each time the double, up to this. */
+#define CATALOG_STARVED_NS (10 * NS_PER_S)    /* Between two looks whether there is space. */
+#define CATALOG_STORE_ID 1u                   /* The one store of an embedded pool. */
 #define CATALOG_COUNTER "volume"
 
 struct catalog_op;
@@ -86,8 +87,9 @@ struct catalog_op {
     bool writes;
     bool inside;          /* It may open what is incomplete, or being rolled back. */
     bool swept;           /* catalog_op_open_volume(): a record says what the store is to drop. */
+    bool as_rolled;       /* A rollback is not over, and cannot be finished now. */
     const char *snapshot; /* Of catalog_op_open_view(). */
-    struct catalog_volume *view; /* What that opened. */
+    struct catalog_volume *view; /* What that opened; or stands for a volume being rolled back. */
     struct meta_request request;
     struct metadata_volume record; /* Of the volume, once loaded. */
     uint64_t revision;             /* Of the record; 0: none is loaded. */
@@ -114,6 +116,7 @@ struct catalog_volume {
     uint64_t revision;
     struct list handles;
     bool writable;    /* It has an epoch and sequences. */
+    bool as_rolled;   /* A view that was opened in place of its volume, which is rolled back. */
     char *shown_name; /* NAME or NAME@SNAPSHOT. */
 
     /* VIEW_HEAD; or the cut of a snapshot: nothing of what follows is used, the record is what the
@@ -208,6 +211,7 @@ struct catalog_chore {
     uint64_t tie_volume; /* To which a tie is being cut. */
     /* There is no space to give space back with: it waits for some, or did before it looked. */
     bool starved, was_starved;
+    uint32_t tries; /* That got nothing done, one after the other. */
     struct timer timer;
     struct catalog_emptying emptying;
 };
@@ -409,7 +413,8 @@ int catalog_take_check(const struct catalog_op *op, const char *snapshot);
 /* Whether a volume can be opened for writing now, as far as that is known beforehand. With a
  * sentence. */
 int catalog_may_claim(const struct catalog_op *op);
-/* Opens op->slot's volume, or makes an open one writable if op->writes; then `opened`. */
+/* Opens op->slot's volume, or makes an open one writable if op->writes; then `opened`. For reading
+ * it may be op->view that is opened: what the volume will show when it is rolled back. */
 void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened);
 /* Opens a snapshot of it into op->view; the name stays where it is until then. */
 void catalog_op_open_view(struct catalog_op *op, const char *snapshot, catalog_step_fn *opened);
@@ -442,6 +447,8 @@ void catalog_volume_abandon(struct catalog_volume *volume);
 
 /* Something is left to be done for this volume, perhaps: it is looked at, soon. */
 void catalog_chore_wake(struct catalog *catalog, uint64_t id);
+/* The same, not at once: a rollback of it waits for space, or something went wrong. */
+void catalog_chore_wait(struct catalog *catalog, uint64_t id);
 /* Returns how many began. */
 unsigned catalog_chores_turn(struct catalog *catalog);
 /* Those under way in the store are left to it. */

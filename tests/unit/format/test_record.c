@@ -103,6 +103,8 @@ Test(record, what_tells_of_views_decodes_to_what_was_encoded)
                           .sequence = 78,
                           .cut = 77};
     expect_cut_back(&zero);
+    zero.type = RECORD_BAD;
+    expect_cut_back(&zero);
     struct record drop = {.type = RECORD_DROP_VIEW,
                           .volume = UINT64_MAX,
                           .mebibyte = (1u << 26) - 1,
@@ -118,7 +120,8 @@ Test(record, what_is_cut_short_or_too_long_is_refused)
                                {.type = RECORD_RETIRE, .volume = 1},
                                write_make(3, 9),
                                {.type = RECORD_ZERO_VIEWS, .count = 1, .sequence = 2, .cut = 1},
-                               {.type = RECORD_DROP_VIEW, .volume = 1, .cut = 1}};
+                               {.type = RECORD_DROP_VIEW, .volume = 1, .cut = 1},
+                               {.type = RECORD_BAD, .count = 1, .sequence = 2, .cut = 1}};
     records[3].type = RECORD_WRITE_VIEWS;
     for (unsigned i = 0; i < COUNT_OF(records); i++) {
         uint8_t bytes[RECORD_BYTES_MAX + 8] = {0};
@@ -145,7 +148,7 @@ Test(record, what_makes_no_sense_is_refused)
     struct record write = write_make(2, 4);
     cr_assert_eq(decode_with(&write, 0, RECORD_WRITE), 0);
     cr_assert_eq(decode_with(&write, 0, 0), IOMESH_CORRUPT);
-    cr_assert_eq(decode_with(&write, 0, RECORD_DROP_VIEW + 1), IOMESH_CORRUPT);
+    cr_assert_eq(decode_with(&write, 0, RECORD_BAD + 1), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 1, 0), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 1, RECORD_EXTENTS_MAX + 1), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 2, 5), IOMESH_CORRUPT);
