@@ -18,11 +18,11 @@ class Shop(Cli):
     """A pool. `asked`: an iomesh-nbd owns it all the time; else only while a volume is read or
     written by these tests, and iomesh-cli opens the pool itself."""
 
-    def __init__(self, rig, asked, size=512 * MIB, name="pool"):
+    def __init__(self, rig, asked, size=512 * MIB, name="pool", device=None):
         super().__init__(rig.path(name))
         self.rig = rig
         self.asked = asked
-        self("pool", "init", "--size", str(size))
+        self("pool", "init", *(["--device", device] if device else ["--size", str(size)]))
         self.pool = rigs.Pool(rig, directory=self.directory)
         self.pool.socket = rig.path(f"{name}.socket")
         if asked:
