@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What takes long is ended in its middle: by kill -9, by a power cut, by a full pool. The pool opens
-and is whole; the volume is what it was, what it was to become, or says what it is; and the same
-command does it then."""
+"""What takes long is ended in its middle: by kill -9, by a power cut, by a full pool. The pool is
+whole; the volume is what it was, what it was to become, or says what it is; and the same command
+does it then."""
 
 import errno
 import json
