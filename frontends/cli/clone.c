@@ -25,11 +25,6 @@ int run_volume_clone(const struct command *command)
     return target_close(&target, status);
 }
 
-static void on_progress(void *context, uint64_t done, uint64_t total)
-{
-    progress_tell(context, done, total);
-}
-
 static void note_kept(void *context, const struct iomesh_snapshot_info *info)
 {
     *(bool *)context |= (info->flags & IOMESH_SNAPSHOT_DELETING) == 0;
@@ -77,8 +72,9 @@ int run_volume_flatten(const struct command *command)
     struct progress progress;
     struct iomesh_volume_info info = {.size = sizeof info};
     bool kept;
-    progress_begin(&progress, "volume flatten");
-    int result = target_flatten(&target, name, on_progress, &progress);
+    target_progress(&target, &progress,
+                    "what was copied stays, and the same command goes on from there");
+    int result = target_flatten(&target, name, progress_on, &progress);
     progress_end(&progress);
     if (result == 0)
         result = show_flat(&target, name, &info, &kept);
@@ -99,8 +95,8 @@ int run_volume_abandon(const struct command *command)
         return status;
     const char *name = command->arguments[0];
     struct progress progress;
-    progress_begin(&progress, "volume abandon");
-    int result = target_import_abandon(&target, name, on_progress, &progress);
+    target_progress(&target, &progress, "what has begun goes on when the pool is opened next");
+    int result = target_import_abandon(&target, name, progress_on, &progress);
     progress_end(&progress);
     struct iomesh_volume_info info = {.size = sizeof info};
     const bool kept = result == 0 && target_show(&target, name, &info) == 0;

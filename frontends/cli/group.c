@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/run.h"
+#include "cli/listing.h"
 #include "cli/snapshots.h"
-#include "cli/text.h"
 
 int run_group_create(const struct command *command)
 {
@@ -81,11 +80,6 @@ int run_group_delete(const struct command *command)
     return target_close(&target, status);
 }
 
-struct listing {
-    json_t *json; /* NULL: a table. */
-    struct table table;
-};
-
 /* "a, b, c"; NULL: no memory. The caller's. */
 static char *join(const struct iomesh_group_info *info)
 {
@@ -108,23 +102,20 @@ static void list_each(void *context, const struct iomesh_group_info *info)
     struct listing *listing = context;
     char created[TEXT_BYTES];
     text_time(info->created_ns, created);
-    if (listing->json != NULL) {
+    if (listing_is_json(listing)) {
         json_t *volumes = json_array();
         for (uint32_t i = 0; i < info->volume_count; i++)
             json_array_append_new(volumes, json_text(info->volumes[i]));
-        if (json_array_append_new(
-                listing->json,
-                json_pack("{s:o, s:o, s:o, s:s}", "name", json_text(info->name), "volumes", volumes,
-                          "created_ns", json_number(info->created_ns), "created", created)) != 0)
-            listing->table.failed = 1;
+        listing_add_json(listing, json_pack("{s:o, s:o, s:o, s:s}", "name", json_text(info->name),
+                                            "volumes", volumes, "created_ns",
+                                            json_number(info->created_ns), "created", created));
         return;
     }
     char *volumes = join(info);
-    if (volumes == NULL) {
+    if (volumes == NULL)
         listing->table.failed = 1;
-        return;
-    }
-    table_add(&listing->table, (const char *const[]){info->name, created, volumes});
+    else
+        listing_add(listing, (const char *const[]){info->name, created, volumes});
     free(volumes);
 }
 
@@ -134,21 +125,9 @@ int run_group_list(const struct command *command)
     int status = target_open(&target, command);
     if (status != 0)
         return status;
-    struct listing listing = {.json = command->json ? json_array() : NULL,
-                              .table = {.column_count = 3}};
-    if (!command->json)
-        table_add(&listing.table, (const char *const[]){"NAME", "CREATED", "VOLUMES"});
+    struct listing listing;
+    listing_begin(&listing, command, (const char *const[]){"NAME", "CREATED", "VOLUMES", NULL}, 0);
     int result = target_group_list(&target, list_each, &listing);
-    if (result == 0 && listing.table.failed)
-        result = -ENOMEM;
-    if (result != 0) {
-        status = target_fail(&target, result);
-        json_decref(listing.json);
-    } else if (command->json) {
-        status = json_out(command, json_pack("{s:o}", "groups", listing.json));
-    } else {
-        table_print(&listing.table, stdout);
-    }
-    table_done(&listing.table);
+    status = listing_end(&listing, &target, result, "groups", NULL);
     return target_close(&target, status);
 }

@@ -152,11 +152,6 @@ static void run(struct importing *importing)
 
 /* --- The end ------------------------------------------------------------------------------- */
 
-static void on_progress(void *context, uint64_t done, uint64_t total)
-{
-    progress_tell(context, done, total);
-}
-
 /* Closes the volume. What is left of it after a failure, for the end of the sentence. */
 static const char *give_up(struct importing *importing)
 {
@@ -171,7 +166,7 @@ static const char *give_up(struct importing *importing)
     progress_begin(&progress, "volume abandon");
     int result = iomesh_volume_close_sync(volume);
     if (result == 0)
-        result = target_import_abandon(importing->transfer.target, importing->name, on_progress,
+        result = target_import_abandon(importing->transfer.target, importing->name, progress_on,
                                        &progress);
     progress_end(&progress);
     if (result != 0)

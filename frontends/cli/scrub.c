@@ -34,7 +34,7 @@ static int wait_for_it(struct target *target, const struct iomesh_pool_status *b
                        struct iomesh_pool_status *ret_after)
 {
     struct progress progress;
-    progress_begin(&progress, "pool scrub");
+    target_progress(target, &progress, "the next one goes on from about there");
     int result = 0;
     bool ran = false;
     for (unsigned looks = 0; result == 0; looks++) {

@@ -4,10 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "cli/progress.h"
-#include "cli/run.h"
+#include "cli/listing.h"
 #include "cli/snapshots.h"
-#include "cli/text.h"
 
 static json_t *info_json(const struct iomesh_snapshot_info *info)
 {
@@ -77,11 +75,6 @@ int run_snapshot_delete(const struct command *command)
     return target_close(&target, status);
 }
 
-static void on_progress(void *context, uint64_t done, uint64_t total)
-{
-    progress_tell(context, done, total);
-}
-
 int run_snapshot_rollback(const struct command *command)
 {
     struct target target;
@@ -90,9 +83,9 @@ int run_snapshot_rollback(const struct command *command)
         return status;
     const char *name = command->arguments[0];
     struct progress progress;
-    progress_begin(&progress, "snapshot rollback");
+    target_progress(&target, &progress, "what has begun goes on when the pool is opened next");
     int result = target_snapshot_rollback(&target, name, command->force ? IOMESH_ROLLBACK_FORCE : 0,
-                                          on_progress, &progress);
+                                          progress_on, &progress);
     progress_end(&progress);
     char volume[IOMESH_NAME_BYTES_MAX + 1];
     if (result != 0)
@@ -107,12 +100,6 @@ int run_snapshot_rollback(const struct command *command)
 
 /* --- list ---------------------------------------------------------------------------------- */
 
-struct listing {
-    const struct command *command;
-    json_t *json; /* NULL: a table. */
-    struct table table;
-};
-
 static const char *shown_flags(const struct iomesh_snapshot_info *info)
 {
     if (info->flags & IOMESH_SNAPSHOT_DELETING)
@@ -123,9 +110,8 @@ static const char *shown_flags(const struct iomesh_snapshot_info *info)
 static void list_each(void *context, const struct iomesh_snapshot_info *info)
 {
     struct listing *listing = context;
-    if (listing->json != NULL) {
-        if (json_array_append_new(listing->json, info_json(info)) != 0)
-            listing->table.failed = 1;
+    if (listing_is_json(listing)) {
+        listing_add_json(listing, info_json(info));
         return;
     }
     const bool space = (info->flags & IOMESH_SNAPSHOT_SPACE) != 0;
@@ -143,7 +129,7 @@ static void list_each(void *context, const struct iomesh_snapshot_info *info)
                                  info->group,
                                  shown_flags(info),
                                  text_time(info->created_ns, created)};
-    table_add(&listing->table, cells);
+    listing_add(listing, cells);
 }
 
 int run_snapshot_list(const struct command *command)
@@ -152,31 +138,15 @@ int run_snapshot_list(const struct command *command)
     int status = target_open(&target, command);
     if (status != 0)
         return status;
-    static const char *const head[] = {"NAME",   "SIZE",  "UNIQUE", "SHARED",
-                                       "CLONES", "GROUP", "STATE",  "CREATED"};
-    struct listing listing = {
-        .command = command,
-        .json = command->json ? json_array() : NULL,
-        .table = {.column_count = sizeof head / sizeof *head, .right = 0xfu << 1},
-    };
-    if (!command->json)
-        table_add(&listing.table, head);
+    static const char *const head[] = {"NAME",  "SIZE",  "UNIQUE",  "SHARED", "CLONES",
+                                       "GROUP", "STATE", "CREATED", NULL};
+    struct listing listing;
+    listing_begin(&listing, command, head, 0xfu << 1);
     int result = target_snapshot_list(&target, command->arguments[0],
                                       (command->all ? IOMESH_SNAPSHOT_ALL : 0) |
                                           (command->no_space ? 0 : IOMESH_SNAPSHOT_SPACE),
                                       list_each, &listing);
-    if (result == 0 && listing.table.failed)
-        result = -ENOMEM;
-    if (result != 0) {
-        status = target_fail(&target, result);
-        json_decref(listing.json);
-    } else if (command->json) {
-        status =
-            json_out(command, json_pack("{s:o, s:o}", "volume", json_text(command->arguments[0]),
-                                        "snapshots", listing.json));
-    } else {
-        table_print(&listing.table, stdout);
-    }
-    table_done(&listing.table);
+    status = listing_end(&listing, &target, result, "snapshots",
+                         json_pack("{s:o}", "volume", json_text(command->arguments[0])));
     return target_close(&target, status);
 }

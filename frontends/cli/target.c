@@ -87,6 +87,18 @@ static const char *advice(const struct command *command, bool is_open, int resul
     }
 }
 
+void target_progress(const struct target *target, struct progress *progress, const char *left)
+{
+    const struct command *command = target->command;
+    char line[400];
+    if (target->control != NULL)
+        left = "it goes on in the process that owns the pool";
+    snprintf(line, sizeof line, "iomesh-cli: %s: interrupted; %s", command->spec->words, left);
+    progress_begin(progress, command->spec->words);
+    if (!command->log_json)
+        progress_parting(progress, line);
+}
+
 /* It may run for long, so that others want to ask this process meanwhile. */
 static bool takes_long(enum command_id id)
 {

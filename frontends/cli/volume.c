@@ -5,9 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/run.h"
+#include "cli/listing.h"
 #include "cli/snapshots.h"
-#include "cli/text.h"
 
 /* The words of its flags; "", if it has none. */
 static const char *shown_flags(const struct iomesh_volume_info *info)
@@ -19,14 +18,18 @@ static const char *shown_flags(const struct iomesh_volume_info *info)
     return info->flags & IOMESH_VOLUME_FLATTENED ? "flattened" : "";
 }
 
-/* "web@monday"; "(web@monday)": what was deleted, and is kept for its clones; "web": as it was
- * once; "": it is no clone. */
+/* What it was cloned from was deleted, and is kept for its clones. */
+static bool parent_gone(const struct iomesh_volume_info *info)
+{
+    return (info->flags & IOMESH_VOLUME_PARENT_DELETED) != 0 ||
+           ((info->flags & IOMESH_VOLUME_PARENT_HIDDEN) != 0 && info->parent_snapshot[0] != '\0');
+}
+
+/* "web@monday"; "(web@monday)": gone; "web": as it was once; "": it is no clone. */
 static const char *shown_parent(const struct iomesh_volume_info *info,
                                 char to[SNAPSHOT_NAME_BYTES + 2])
 {
-    const bool gone =
-        (info->flags & IOMESH_VOLUME_PARENT_DELETED) != 0 ||
-        ((info->flags & IOMESH_VOLUME_PARENT_HIDDEN) != 0 && info->parent_snapshot[0] != '\0');
+    const bool gone = parent_gone(info);
     snprintf(to, SNAPSHOT_NAME_BYTES + 2, "%s%s%s%s%s", gone ? "(" : "", info->parent,
              info->parent_snapshot[0] != '\0' ? "@" : "", info->parent_snapshot, gone ? ")" : "");
     return to;
@@ -78,7 +81,8 @@ static int info_print(const struct command *command, const struct iomesh_volume_
     printf("open       %u times\n", info->open_count);
     printf("snapshots  %llu\n", (unsigned long long)info->snapshot_count);
     if (info->parent[0] != '\0')
-        printf("clone of   %s\n", shown_parent(info, parent));
+        printf("clone of   %s%s\n", shown_parent(info, parent),
+               parent_gone(info) ? ": deleted, and kept for its clones" : "");
     if (info->flags & IOMESH_VOLUME_INCOMPLETE)
         printf("state      incomplete: an import did not end; iomesh-cli volume abandon gives it "
                "up\n");
@@ -164,17 +168,11 @@ int run_volume_show(const struct command *command)
     return target_close(&target, status);
 }
 
-struct listing {
-    json_t *json; /* NULL: a table. */
-    struct table table;
-};
-
 static void list_each(void *context, const struct iomesh_volume_info *info)
 {
     struct listing *listing = context;
-    if (listing->json != NULL) {
-        if (json_array_append_new(listing->json, info_json(info)) != 0)
-            listing->table.failed = 1;
+    if (listing_is_json(listing)) {
+        listing_add_json(listing, info_json(info));
         return;
     }
     char size[TEXT_BYTES];
@@ -194,7 +192,9 @@ static void list_each(void *context, const struct iomesh_volume_info *info)
                                  shown_parent(info, parent),
                                  shown_flags(info),
                                  text_time(info->created_ns, created)};
-    table_add(&listing->table, cells);
+    listing_add(listing, cells);
+    if (parent_gone(info))
+        listing->note = "(PARENT): deleted, and kept until its last clone is deleted or flattened";
 }
 
 int run_volume_list(const struct command *command)
@@ -203,25 +203,11 @@ int run_volume_list(const struct command *command)
     int status = target_open(&target, command);
     if (status != 0)
         return status;
-    static const char *const head[] = {"NAME",      "SIZE",   "SECTOR", "OPEN",
-                                       "SNAPSHOTS", "PARENT", "STATE",  "CREATED"};
-    struct listing listing = {
-        .json = command->json ? json_array() : NULL,
-        .table = {.column_count = sizeof head / sizeof *head, .right = 0xfu << 1},
-    };
-    if (!command->json)
-        table_add(&listing.table, head);
+    static const char *const head[] = {"NAME",   "SIZE",  "SECTOR",  "OPEN", "SNAPSHOTS",
+                                       "PARENT", "STATE", "CREATED", NULL};
+    struct listing listing;
+    listing_begin(&listing, command, head, 0xfu << 1);
     int result = target_list(&target, list_each, &listing);
-    if (result == 0 && listing.table.failed)
-        result = -ENOMEM;
-    if (result != 0) {
-        status = target_fail(&target, result);
-        json_decref(listing.json);
-    } else if (command->json) {
-        status = json_out(command, json_pack("{s:o}", "volumes", listing.json));
-    } else {
-        table_print(&listing.table, stdout);
-    }
-    table_done(&listing.table);
+    status = listing_end(&listing, &target, result, "volumes", NULL);
     return target_close(&target, status);
 }

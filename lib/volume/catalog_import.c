@@ -30,6 +30,7 @@ struct import {
     struct catalog_handle handle;
     struct catalog_import what;
     char snapshot[CATALOG_NAME_BYTES_MAX + 1];
+    char base_name[CATALOG_NAME_BYTES_MAX + 1];
     uint64_t base, since;
     int result;
     struct volume_io io;
@@ -77,9 +78,9 @@ static void import_closed(struct catalog_op *op, int result)
     (void)result;
     if (import->result == -ESTALE)
         FAIL(-ESTALE,
-             "volume \"%s\" has changed since the snapshot that the increment was made against: "
-             "roll it back to that, or import into another volume",
-             op->slot->name);
+             "volume \"%s\" has changed since its snapshot \"%s\", which the increment was made "
+             "against: roll it back to %s@%s, or import into another volume",
+             op->slot->name, import->base_name, op->slot->name, import->base_name);
     else
         FAIL(import->result, "volume \"%s\": an import into it: %s", op->slot->name,
              base_error_text(import->result));
@@ -191,10 +192,11 @@ static int increment_check(const struct import *import, const struct catalog_op 
                     name, same->record.name);
     if (op->record.bytes != base->record.bytes)
         return FAIL(-ESTALE,
-                    "volume \"%s\" has %llu bytes, but %llu when the snapshot was taken that the "
-                    "increment was made against: roll it back to that",
+                    "volume \"%s\" has %llu bytes, but %llu in its snapshot \"%s\", which the "
+                    "increment was made against: roll it back to %s@%s and that size",
                     name, (unsigned long long)op->record.bytes,
-                    (unsigned long long)base->record.bytes);
+                    (unsigned long long)base->record.bytes, base->record.name, name,
+                    base->record.name);
     if (what->bytes < op->record.bytes || what->sector_bytes != op->record.sector_bytes)
         return FAIL(-EINVAL,
                     "volume \"%s\" has %llu bytes in sectors of %u; the increment is of %llu in "
@@ -214,6 +216,7 @@ static void increment_listed(struct catalog_op *op, int result)
         return;
     }
     import->base = base->record.cut;
+    memcpy(import->base_name, base->record.name, sizeof base->record.name);
     catalog_op_open_volume(op, compare_start);
 }
 

@@ -4,7 +4,9 @@
 import contextlib
 import os
 import pathlib
+import pty
 import random
+import subprocess
 
 import nbd
 
@@ -119,3 +121,12 @@ def leftovers(directory):
 
 def executable(*words):
     return [rigs.program("iomesh-cli"), *[os.fspath(word) for word in words]]
+
+
+def on_terminal(words, out=False, **options):
+    """What a program draws on a terminal that is its stderr, or its stdout."""
+    master, slave = pty.openpty()
+    options = {"stdout" if out else "stderr": slave, **options}
+    process = subprocess.Popen(words, **options)
+    os.close(slave)
+    return process, master

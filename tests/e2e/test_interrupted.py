@@ -6,7 +6,9 @@ does it then."""
 
 import errno
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 
@@ -15,7 +17,7 @@ import pytest
 
 import rig as rigs
 from cli_rig import refusal
-from snapshot_rig import Shop, executable, leftovers, noise, patched
+from snapshot_rig import Shop, executable, leftovers, noise, on_terminal, patched
 
 MIB = rigs.MIB
 KIB = 1024
@@ -265,6 +267,44 @@ def test_the_power_goes(rig, drill):
     done(drill)
     drill.shop.check()
 
+
+# --- by the one who watches
+
+LEFT = {Rollback: "what has begun goes on when the pool is opened next",
+        Flatten: "what was copied stays, and the same command goes on from there"}
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["alone", "asked"])
+@pytest.mark.parametrize("drill", [Rollback, Flatten])
+def test_a_bar_that_is_interrupted_ends_its_line_and_says_what_is_left(rig, drill, asked):
+    drive = rigs.Drive(rig, 64 * MIB)
+    drill = drill(rig, Shop(rig, asked, device=drive.path))
+    drill.ready()
+    drive.control("delay 30")
+    process, master = on_terminal(executable("--pool", drill.shop.url, *drill.words))
+    drawn = ""
+    while "%" not in drawn:
+        drawn += os.read(master, 4096).decode()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(rigs.PATIENCE) == -signal.SIGINT
+    drive.control("delay 0")
+    drawn += os.read(master, 4096).decode()
+    os.close(master)
+    left = "it goes on in the process that owns the pool" if asked else LEFT[type(drill)]
+    words = " ".join(drill.words[:2])
+    bar = rf"\r{words} \[[#.]{{40}}\] +[\d.]+ %"
+    said = f"\r\niomesh-cli: {words}: interrupted; {left}\r\n"
+    assert re.search(f"{bar}{said}$", drawn), drawn
+    if asked:
+        rigs.wait_until("its end", lambda: drill.shop.raw(*drill.words).status == 0)
+    else:
+        drill.look()
+    drill.ready()
+    done(drill)
+    drill.shop.check()
+
+
+# --- a full pool
 
 class Full:
     """A pool of which others take all but so much."""
