@@ -28,7 +28,6 @@ struct store;
 #define STORE_OP_BLOCKS_MAX 256u /* One map page's worth; an operation never crosses one (1 MiB). */
 #define STORE_OP_EXTENTS 16u     /* Of one journal record. */
 #define STORE_OP_READS 32u       /* Requests of one read under way at once. */
-#define STORE_OP_SCOUTS 16u      /* Of one STORE_CHANGED: pages that are fetched ahead. */
 
 /* --- Opening ----------------------------------------------------------------------------- */
 
@@ -151,13 +150,6 @@ struct read_plan {
     struct read_span spans[STORE_OP_READS];
 };
 
-/* Looks ahead of a STORE_CHANGED. */
-struct store_scout {
-    struct tree_path path;
-    uint64_t block; /* Where it stands. */
-    bool waits;
-};
-
 struct store_op {
     /* Filled by the caller. */
     enum store_op_kind kind;
@@ -206,10 +198,7 @@ struct store_op {
     uint32_t extent_count; /* Of this round. */
     uint64_t ticket;       /* Of a read. */
     struct extent extents[STORE_OP_EXTENTS];
-    union {
-        struct device_io ios[STORE_OP_READS];
-        struct store_scout scouts[STORE_OP_SCOUTS];
-    };
+    struct device_io ios[STORE_OP_READS];
     uint32_t crcs[STORE_OP_BLOCKS_MAX];
     uint64_t places[STORE_OP_BLOCKS_MAX];
     struct read_plan plan;
@@ -236,6 +225,33 @@ struct store_op {
  * Any: IOMESH_FAILED, -EROFS.
  */
 void store_submit(struct store *store, struct store_op *op);
+
+#define STORE_SCOUTS 24u
+#define STORE_AHEAD_PAGES 96u
+
+/* Looks for one page that will be asked for. */
+struct store_scout {
+    struct tree_path path;
+    uint64_t block; /* Where it stands. */
+    bool waits;
+};
+
+/* Fetches into memory what a row of STORE_CHANGED will look at. Lives in who asks them. */
+struct store_ahead {
+    struct store *store; /* NULL: it has ended. */
+    uint64_t volume, view, since, last;
+    uint64_t at;        /* What is asked for now. */
+    uint64_t behind[2]; /* Where the farthest scouts stand: near ones, far ones. */
+    uint64_t found[STORE_AHEAD_PAGES];
+    uint32_t found_count; /* And not asked for yet. */
+    struct store_scout scouts[STORE_SCOUTS];
+};
+void store_ahead_begin(struct store *store, struct store_ahead *ahead, uint64_t volume,
+                       uint64_t view, uint64_t since, uint64_t last);
+/* `op` was submitted just now; blocks only grow. */
+void store_ahead_at(struct store_ahead *ahead, const struct store_op *op);
+/* Harmless twice, and if all of it is zeros. Not later than the store begins to close. */
+void store_ahead_end(struct store_ahead *ahead);
 
 /* Everything acknowledged before this call is durable when `flush->done(0)` runs. */
 void store_flush(struct store *store, struct store_flush *flush);

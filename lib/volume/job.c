@@ -57,6 +57,7 @@ static void work_flushed(struct store_flush *flush, int result)
 
 static void work_end(struct volume_work *work)
 {
+    store_ahead_end(&work->ahead);
     if (work->result != 0) {
         work_tell(work, work->result);
     } else if (!work->over) {
@@ -125,6 +126,12 @@ static void work_seek(struct volume_work *work)
     op->last = work->found == NOWHERE ? (work->bytes - 1) / BLOCK_BYTES : work->found - 1;
     work->seeking = true;
     store_submit(work->volume->engine->store, op);
+    if (work->level > 1)
+        return;
+    if (work->ahead.store == NULL)
+        store_ahead_begin(work->volume->engine->store, &work->ahead, op->volume, op->view,
+                          op->since, (work->bytes - 1) / BLOCK_BYTES);
+    store_ahead_at(&work->ahead, op);
 }
 
 /* The next of the family looks no farther than what was found. */

@@ -53,8 +53,9 @@ struct volume_work {
 
     bool seeking;
     struct store_op seek;
-    uint32_t level; /* Parents asked. */
-    uint64_t found; /* First block of the next map page. */
+    struct store_ahead ahead; /* Of the seeks of the head, or of the nearest parent. */
+    uint32_t level;           /* Parents asked. */
+    uint64_t found;           /* First block of the next map page. */
 
     uint32_t busy;
     struct volume_copy copies[JOB_COPIES];
