@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* volume clone, flatten, abandon */
-#include <errno.h>
 #include <stdio.h>
 
 #include "cli/progress.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* snapshot group create, list, delete */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -56,3 +56,20 @@ int listing_end(struct listing *listing, struct target *target, int result, cons
     table_done(&listing->table);
     return status;
 }
+
+const char *flag_text(const struct flag_word *words, uint32_t flags)
+{
+    for (; words->word != NULL; words++)
+        if (flags & words->flag)
+            return words->word;
+    return "";
+}
+
+json_t *flag_json(const struct flag_word *words, uint32_t flags)
+{
+    json_t *array = json_array();
+    for (; words->word != NULL; words++)
+        if (flags & words->flag)
+            json_array_append_new(array, json_string(words->word));
+    return array;
+}

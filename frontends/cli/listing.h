@@ -27,4 +27,16 @@ void listing_add(struct listing *listing, const char *const *cells);
 int listing_end(struct listing *listing, struct target *target, int result, const char *key,
                 json_t *around);
 
+/* --- Flags in words ------------------------------------------------------------------------ */
+
+struct flag_word {
+    uint32_t flag;
+    const char *word; /* NULL: the end. */
+};
+
+/* The word of the first that is set; "" if none is. */
+const char *flag_text(const struct flag_word *words, uint32_t flags);
+/* The words of all. */
+json_t *flag_json(const struct flag_word *words, uint32_t flags);
+
 #endif

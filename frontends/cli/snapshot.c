@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* snapshot create, list, delete, rollback */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "cli/listing.h"
 #include "cli/snapshots.h"
 
+static const struct flag_word snapshot_flags[] = {
+    {IOMESH_SNAPSHOT_DELETING, "deleting"},
+    {IOMESH_SNAPSHOT_HIDDEN, "hidden"},
+    {0, NULL},
+};
+
 static json_t *info_json(const struct iomesh_snapshot_info *info)
 {
     char created[TEXT_BYTES];
-    json_t *flags = json_array();
-    if (info->flags & IOMESH_SNAPSHOT_HIDDEN)
-        json_array_append_new(flags, json_string("hidden"));
-    if (info->flags & IOMESH_SNAPSHOT_DELETING)
-        json_array_append_new(flags, json_string("deleting"));
     json_t *value = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o}", "volume", json_text(info->volume), "name",
         json_text(info->name), "uuid", json_uuid(info->uuid), "size_bytes",
         json_number(info->bytes), "created_ns", json_number(info->created_ns), "created",
         text_time(info->created_ns, created), "clone_count", (int)info->clone_count, "group",
-        info->group[0] != '\0' ? json_text(info->group) : json_null(), "flags", flags);
+        info->group[0] != '\0' ? json_text(info->group) : json_null(), "flags",
+        flag_json(snapshot_flags, info->flags));
     if (value != NULL && info->flags & IOMESH_SNAPSHOT_SPACE) {
         json_object_set_new(value, "unique_bytes", json_number(info->unique_bytes));
         json_object_set_new(value, "shared_bytes", json_number(info->shared_bytes));
@@ -100,13 +100,6 @@ int run_snapshot_rollback(const struct command *command)
 
 /* --- list ---------------------------------------------------------------------------------- */
 
-static const char *shown_flags(const struct iomesh_snapshot_info *info)
-{
-    if (info->flags & IOMESH_SNAPSHOT_DELETING)
-        return "deleting";
-    return info->flags & IOMESH_SNAPSHOT_HIDDEN ? "hidden" : "";
-}
-
 static void list_each(void *context, const struct iomesh_snapshot_info *info)
 {
     struct listing *listing = context;
@@ -127,7 +120,7 @@ static void list_each(void *context, const struct iomesh_snapshot_info *info)
                                  space ? text_size(info->shared_bytes, shared) : "-",
                                  clones,
                                  info->group,
-                                 shown_flags(info),
+                                 flag_text(snapshot_flags, info->flags),
                                  text_time(info->created_ns, created)};
     listing_add(listing, cells);
 }

@@ -77,6 +77,8 @@ static const char *advice(const struct command *command, bool is_open, int resul
     case -EPERM: return how_to_force(id);
     case -EACCES: return "run as the user that owns the pool, or as root";
     case -ENOSPC:
+        if (id == COMMAND_SNAPSHOT_ROLLBACK)
+            return NULL; /* The library knows what can be done. */
         return id > COMMAND_VOLUME_DELETE ? "delete what is not needed, then try again"
                                           : "free space, or choose a smaller size";
     case IOMESH_IN_USE: return "stop the process that uses it, or ask that";

@@ -1,22 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* volume create, list, show, resize, delete */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cli/listing.h"
 #include "cli/snapshots.h"
 
-/* The words of its flags; "", if it has none. */
-static const char *shown_flags(const struct iomesh_volume_info *info)
-{
-    if (info->flags & IOMESH_VOLUME_INCOMPLETE)
-        return "incomplete";
-    if (info->flags & IOMESH_VOLUME_ROLLING_BACK)
-        return "rolling back";
-    return info->flags & IOMESH_VOLUME_FLATTENED ? "flattened" : "";
-}
+static const struct flag_word volume_flags[] = {
+    {IOMESH_VOLUME_INCOMPLETE, "incomplete"},
+    {IOMESH_VOLUME_ROLLING_BACK, "rolling back"},
+    {IOMESH_VOLUME_FLATTENED, "flattened"},
+    {0, NULL},
+};
 
 /* What it was cloned from was deleted, and is kept for its clones. */
 static bool parent_gone(const struct iomesh_volume_info *info)
@@ -49,19 +43,13 @@ static json_t *parent_json(const struct iomesh_volume_info *info)
 static json_t *info_json(const struct iomesh_volume_info *info)
 {
     char created[TEXT_BYTES];
-    json_t *flags = json_array();
-    if (info->flags & IOMESH_VOLUME_INCOMPLETE)
-        json_array_append_new(flags, json_string("incomplete"));
-    if (info->flags & IOMESH_VOLUME_ROLLING_BACK)
-        json_array_append_new(flags, json_string("rolling back"));
-    if (info->flags & IOMESH_VOLUME_FLATTENED)
-        json_array_append_new(flags, json_string("flattened"));
-    return json_pack(
-        "{s:o, s:o, s:o, s:i, s:o, s:s, s:i, s:i, s:o, s:o}", "name", json_text(info->name), "id",
-        json_number(info->id), "size_bytes", json_number(info->bytes), "sector_bytes",
-        (int)info->sector_bytes, "created_ns", json_number(info->created_ns), "created",
-        text_time(info->created_ns, created), "open_count", (int)info->open_count, "snapshot_count",
-        (int)info->snapshot_count, "parent", parent_json(info), "flags", flags);
+    return json_pack("{s:o, s:o, s:o, s:i, s:o, s:s, s:i, s:i, s:o, s:o}", "name",
+                     json_text(info->name), "id", json_number(info->id), "size_bytes",
+                     json_number(info->bytes), "sector_bytes", (int)info->sector_bytes,
+                     "created_ns", json_number(info->created_ns), "created",
+                     text_time(info->created_ns, created), "open_count", (int)info->open_count,
+                     "snapshot_count", (int)info->snapshot_count, "parent", parent_json(info),
+                     "flags", flag_json(volume_flags, info->flags));
 }
 
 /* One volume, in full. */
@@ -86,8 +74,8 @@ static int info_print(const struct command *command, const struct iomesh_volume_
     if (info->flags & IOMESH_VOLUME_INCOMPLETE)
         printf("state      incomplete: an import did not end; iomesh-cli volume abandon gives it "
                "up\n");
-    else if (shown_flags(info)[0] != '\0')
-        printf("state      %s\n", shown_flags(info));
+    else if (flag_text(volume_flags, info->flags)[0] != '\0')
+        printf("state      %s\n", flag_text(volume_flags, info->flags));
     return 0;
 }
 
@@ -190,7 +178,7 @@ static void list_each(void *context, const struct iomesh_volume_info *info)
                                  open,
                                  snapshots,
                                  shown_parent(info, parent),
-                                 shown_flags(info),
+                                 flag_text(volume_flags, info->flags),
                                  text_time(info->created_ns, created)};
     listing_add(listing, cells);
     if (parent_gone(info))
