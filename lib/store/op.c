@@ -66,6 +66,15 @@ int store_op_open(struct store_op *op, uint64_t block)
     return tree_path_open(&op->path, op->volume, VIEW_HEAD, block, true);
 }
 
+void store_op_changed(struct store_op *op)
+{
+    struct store *store = op->store;
+    if (op->path.passed)
+        REACH(change_behind_its_cut);
+    if (op->path.passed)
+        store->passed_batch = MAX(store->passed_batch, op->entry.batch);
+}
+
 uint8_t store_pointer_kind(const struct pointer *pointer)
 {
     /* A view says so where it shows a hole that the head does not show any more. */
@@ -263,8 +272,12 @@ static void ops_append(struct store *store)
     struct list waiting;
     list_init(&waiting);
     list_splice_back(&waiting, &store->appending);
-    for (struct list *node; (node = list_pop_front(&waiting)) != NULL;)
-        store_op_append(LIST_ENTRY(node, struct store_op, node));
+    for (struct list *node; (node = list_pop_front(&waiting)) != NULL;) {
+        struct store_op *op = LIST_ENTRY(node, struct store_op, node);
+        store_op_append(op);
+        if (op->path_wanted && !op->append_wanted)
+            op_step(op);
+    }
 }
 
 bool store_turn_needed(const struct store *store)

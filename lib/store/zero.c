@@ -129,6 +129,7 @@ static int zero_page(struct store_op *op)
     else
         tree_zero(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
     store->applying_reserved = NULL;
+    store_op_changed(op);
     tree_path_close(&op->path);
     if (op->reserved > 0)
         space_quarantine_unreserve(store->space, op->reserved);

@@ -77,6 +77,8 @@ struct tree_path {
     struct segment *beside; /* Of the view that a change makes an owner. */
     uint64_t view;          /* What was asked for. */
     uint64_t cut;           /* Newer than the owner: becomes one with the first change. */
+    /* The cut made no owner, for the head had passed it; in a replay it may. */
+    bool passed;
 };
 
 /* `wake` runs when a call that said -EAGAIN should be tried again. */
