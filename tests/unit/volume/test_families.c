@@ -315,3 +315,69 @@ Test(families, the_check_of_a_pool_counts_clones_and_looks_for_their_parents)
     cr_assert_eq(faults, 2u, "the parent is gone");
     meta_request_done(&request);
 }
+
+static unsigned faults_now(void)
+{
+    struct catalog_check check = {
+        .fault = note_fault, .volume = note_volume, .done = catalog_rig_ended, .context = &rig};
+    faults = 0;
+    rig.waiting = true;
+    cr_assert_eq(catalog_check(rig.meta, &check), 0);
+    wait_ended();
+    return faults;
+}
+
+static void group_put(const struct metadata_together *together)
+{
+    struct meta_request request = {0};
+    struct metadata_key key = metadata_together_key(together->name, strlen(together->name));
+    struct metadata_bytes value;
+    cr_assert_eq(metadata_together_encode(together, &value), 0);
+    meta_put(&request, META_SLICE(key), META_SLICE(value), 0);
+    metadata_bytes_done(&value);
+    rig.waiting = true;
+    cr_assert_eq(meta_commit(rig.meta, &request, changed), 0);
+    wait_ended();
+    meta_request_done(&request);
+}
+
+Test(families, the_check_of_a_pool_holds_groups_against_their_snapshots)
+{
+    static const char *const both[] = {"one", "two"};
+    struct metadata_together together = {.name = "night", .created_ns = 1, .part_count = 2};
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    cr_assert_eq(create("two", 8 * MIB), 0);
+    cr_assert_eq(snapshot_create("one", "alone"), 0);
+    cr_assert_eq(group_create("night", both, 2), 0);
+    cr_assert_eq(faults_now(), 0u);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(snapshot_list(both[i], false), 0);
+        for (unsigned s = 0; s < found_count; s++) {
+            if (strcmp(found[s].name, "night") == 0)
+                together.parts[i] = (struct metadata_part){.volume = found[s].snapshot.volume_id,
+                                                           .cut = found[s].snapshot.cut};
+        }
+    }
+    group_put(&together);
+    cr_assert_eq(faults_now(), 0u, "the record that there was");
+
+    together.part_count = 1;
+    group_put(&together);
+    cr_assert_eq(faults_now(), 1u, "a snapshot names a group that does not have it");
+    together.part_count = 2;
+    together.parts[1].cut++;
+    group_put(&together);
+    cr_assert_eq(faults_now(), 2u, "and what the group has instead is not there");
+
+    cr_assert_eq(snapshot_list("one", false), 0);
+    for (unsigned s = 0; s < found_count; s++) {
+        if (strcmp(found[s].name, "alone") == 0)
+            together.parts[1] = (struct metadata_part){.volume = found[s].snapshot.volume_id,
+                                                       .cut = found[s].snapshot.cut};
+    }
+    group_put(&together);
+    cr_assert_eq(faults_now(), 2u, "one that is of no group");
+    (void)snprintf(together.name, sizeof together.name, "day");
+    group_put(&together);
+    cr_assert_eq(faults_now(), 4u, "two that are of others");
+}
