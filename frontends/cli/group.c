@@ -7,28 +7,24 @@
 #include "cli/listing.h"
 #include "cli/snapshots.h"
 
-int run_group_create(const struct command *command)
+int run_group_create(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *group = command->arguments[0];
     const unsigned count = command->argument_count - 1;
-    int result = target_group_create(&target, group, command->arguments + 1, count);
-    if (result != 0) {
-        status = target_fail(&target, result);
-    } else if (command->json) {
+    int result = target_group_create(target, group, command->arguments + 1, count);
+    if (result != 0)
+        return target_fail(target, result);
+    if (command->json) {
         json_t *volumes = json_array();
         for (unsigned i = 0; i < count; i++)
             json_array_append_new(volumes, json_text(command->arguments[1 + i]));
-        status = json_out(command,
-                          json_pack("{s:o, s:o}", "name", json_text(group), "volumes", volumes));
-    } else {
-        printf("snapshot group %s is taken: %u volume%s at one instant\n", group, count,
-               count == 1 ? "" : "s");
+        return json_out(command,
+                        json_pack("{s:o, s:o}", "name", json_text(group), "volumes", volumes));
     }
-    return target_close(&target, status);
+    printf("snapshot group %s is taken: %u volume%s at one instant\n", group, count,
+           count == 1 ? "" : "s");
+    return 0;
 }
 
 /* The volumes of a group, before it goes. */
@@ -62,21 +58,17 @@ static int delete_group(struct target *target, const char *group)
     return result;
 }
 
-int run_group_delete(const struct command *command)
+int run_group_delete(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *group = command->arguments[0];
-    int result = delete_group(&target, group);
+    int result = delete_group(target, group);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, json_pack("{s:o, s:b}", "name", json_text(group), "deleted", 1));
-    else
-        printf("snapshot group %s is deleted%s\n", group, target_background(&target));
-    return target_close(&target, status);
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, json_pack("{s:o, s:b}", "name", json_text(group), "deleted", 1));
+    printf("snapshot group %s is deleted%s\n", group, target_background(target));
+    return 0;
 }
 
 /* "a, b, c"; NULL: no memory. The caller's. */
@@ -118,15 +110,11 @@ static void list_each(void *context, const struct iomesh_group_info *info)
     free(volumes);
 }
 
-int run_group_list(const struct command *command)
+int run_group_list(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     struct listing listing;
     listing_begin(&listing, command, (const char *const[]){"NAME", "CREATED", "VOLUMES", NULL}, 0);
-    int result = target_group_list(&target, list_each, &listing);
-    status = listing_end(&listing, &target, result, "groups", NULL);
-    return target_close(&target, status);
+    int result = target_group_list(target, list_each, &listing);
+    return listing_end(&listing, target, result, "groups", NULL);
 }

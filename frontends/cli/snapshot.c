@@ -28,74 +28,64 @@ static json_t *info_json(const struct iomesh_snapshot_info *info)
     return value;
 }
 
-int run_snapshot_create(const struct command *command)
+int run_snapshot_create(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
     struct iomesh_snapshot_info info;
-    int result = target_snapshot_create(&target, name);
+    int result = target_snapshot_create(target, name);
     if (result == 0 && command->json)
-        result = target_snapshot_show(&target, name, &info);
+        result = target_snapshot_show(target, name, &info);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, info_json(&info));
-    else
-        printf("snapshot %s is taken\n", name);
-    return target_close(&target, status);
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, info_json(&info));
+    printf("snapshot %s is taken\n", name);
+    return 0;
 }
 
-int run_snapshot_delete(const struct command *command)
+int run_snapshot_delete(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
     struct iomesh_snapshot_info info;
-    int result = target_snapshot_show(&target, name, &info);
+    int result = target_snapshot_show(target, name, &info);
     if (result == 0)
-        result = target_snapshot_delete(&target, name);
+        result = target_snapshot_delete(target, name);
     if (result == 0)
-        result = target_settle(&target, info.volume);
+        result = target_settle(target, info.volume);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, json_pack("{s:o, s:b, s:i}", "name", json_text(name), "deleted",
-                                             1, "clone_count", (int)info.clone_count));
-    else if (info.clone_count > 0)
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, json_pack("{s:o, s:b, s:i}", "name", json_text(name), "deleted", 1,
+                                           "clone_count", (int)info.clone_count));
+    if (info.clone_count > 0)
         printf("snapshot %s is deleted; its space comes back when its %u clone%s deleted or "
                "flattened\n",
                name, info.clone_count, info.clone_count == 1 ? " is" : "s are");
     else
-        printf("snapshot %s is deleted%s\n", name, target_background(&target));
-    return target_close(&target, status);
+        printf("snapshot %s is deleted%s\n", name, target_background(target));
+    return 0;
 }
 
-int run_snapshot_rollback(const struct command *command)
+int run_snapshot_rollback(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
     struct progress progress;
-    target_progress(&target, &progress, "what has begun goes on when the pool is opened next");
-    int result = target_snapshot_rollback(&target, name, command->force ? IOMESH_ROLLBACK_FORCE : 0,
+    target_progress(target, &progress, "what has begun goes on when the pool is opened next");
+    int result = target_snapshot_rollback(target, name, command->force ? IOMESH_ROLLBACK_FORCE : 0,
                                           progress_on, &progress);
     progress_end(&progress);
     char volume[IOMESH_NAME_BYTES_MAX + 1];
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status =
-            json_out(command, json_pack("{s:o, s:b}", "name", json_text(name), "rolled_back", 1));
-    else if (volume_of(name, volume))
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command,
+                        json_pack("{s:o, s:b}", "name", json_text(name), "rolled_back", 1));
+    if (volume_of(name, volume))
         printf("volume %s is again what snapshot %s shows\n", volume, name);
-    return target_close(&target, status);
+    return 0;
 }
 
 /* --- list ---------------------------------------------------------------------------------- */
@@ -125,21 +115,17 @@ static void list_each(void *context, const struct iomesh_snapshot_info *info)
     listing_add(listing, cells);
 }
 
-int run_snapshot_list(const struct command *command)
+int run_snapshot_list(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     static const char *const head[] = {"NAME",  "SIZE",  "UNIQUE",  "SHARED", "CLONES",
                                        "GROUP", "STATE", "CREATED", NULL};
     struct listing listing;
     listing_begin(&listing, command, head, 0xfu << 1);
-    int result = target_snapshot_list(&target, command->arguments[0],
+    int result = target_snapshot_list(target, command->arguments[0],
                                       (command->all ? IOMESH_SNAPSHOT_ALL : 0) |
                                           (command->no_space ? 0 : IOMESH_SNAPSHOT_SPACE),
                                       list_each, &listing);
-    status = listing_end(&listing, &target, result, "snapshots",
-                         json_pack("{s:o}", "volume", json_text(command->arguments[0])));
-    return target_close(&target, status);
+    return listing_end(&listing, target, result, "snapshots",
+                       json_pack("{s:o}", "volume", json_text(command->arguments[0])));
 }

@@ -101,59 +101,43 @@ static int show_after(struct target *target, const char *did)
     return 0;
 }
 
-int run_volume_create(const struct command *command)
+int run_volume_create(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
     options.bytes = command->size;
     options.sector_bytes = command->sector;
-    int result = target_create(&target, command->arguments[0], &options);
-    status = result != 0 ? target_fail(&target, result) : show_after(&target, "is made");
-    return target_close(&target, status);
+    int result = target_create(target, command->arguments[0], &options);
+    return result != 0 ? target_fail(target, result) : show_after(target, "is made");
 }
 
-int run_volume_resize(const struct command *command)
+int run_volume_resize(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    int result = target_resize(&target, command->arguments[0], command->size,
+    const struct command *command = target->command;
+    int result = target_resize(target, command->arguments[0], command->size,
                                command->force ? IOMESH_RESIZE_FORCE : 0);
-    status = result != 0 ? target_fail(&target, result) : show_after(&target, "is resized");
-    return target_close(&target, status);
+    return result != 0 ? target_fail(target, result) : show_after(target, "is resized");
 }
 
-int run_volume_delete(const struct command *command)
+int run_volume_delete(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
-    int result = target_delete(&target, name);
+    int result = target_delete(target, name);
     if (result == 0)
-        result = target_settle(&target, NULL);
+        result = target_settle(target, NULL);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, json_pack("{s:o, s:b}", "name", json_text(name), "deleted", 1));
-    else
-        printf("volume %s is deleted%s\n", name, target_background(&target));
-    return target_close(&target, status);
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, json_pack("{s:o, s:b}", "name", json_text(name), "deleted", 1));
+    printf("volume %s is deleted%s\n", name, target_background(target));
+    return 0;
 }
 
-int run_volume_show(const struct command *command)
+int run_volume_show(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    status = volume_show(&target, command->arguments[0]);
-    return target_close(&target, status);
+    const struct command *command = target->command;
+    return volume_show(target, command->arguments[0]);
 }
 
 static void list_each(void *context, const struct iomesh_volume_info *info)
@@ -185,17 +169,13 @@ static void list_each(void *context, const struct iomesh_volume_info *info)
         listing->note = "(PARENT): deleted, and kept until its last clone is deleted or flattened";
 }
 
-int run_volume_list(const struct command *command)
+int run_volume_list(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     static const char *const head[] = {"NAME",   "SIZE",  "SECTOR",  "OPEN", "SNAPSHOTS",
                                        "PARENT", "STATE", "CREATED", NULL};
     struct listing listing;
     listing_begin(&listing, command, head, 0xfu << 1);
-    int result = target_list(&target, list_each, &listing);
-    status = listing_end(&listing, &target, result, "volumes", NULL);
-    return target_close(&target, status);
+    int result = target_list(target, list_each, &listing);
+    return listing_end(&listing, target, result, "volumes", NULL);
 }
