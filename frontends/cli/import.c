@@ -103,6 +103,7 @@ static int begin(struct importing *importing)
     options.sector_bytes = header->sector_bytes;
     options.uuid = header->snapshot_uuid;
     options.base = increment ? header->base_uuid : NULL;
+    options.flags = increment && target->command->force ? IOMESH_IMPORT_FORCE : 0;
     int result = target_import_begin(target, importing->snapshot, &options, &transfer->volume);
     if (result != 0)
         return refuse(importing, result);

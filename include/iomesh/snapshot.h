@@ -304,12 +304,15 @@ IOMESH_API int iomesh_changed_sync(struct iomesh_volume *volume, uint64_t since,
 struct iomesh_import_options {
     uint32_t size;
     uint32_t sector_bytes; /* As for creation; of an increment: the volume's. */
-    uint64_t bytes;        /* The size afterwards. */
+    uint64_t bytes;        /* Of the snapshot that was exported. */
     const uint8_t *uuid;   /* IOMESH_UUID_BYTES, of the snapshot that was exported. */
     const uint8_t *base;   /* Of the one that it was made against; NULL: a new volume. */
-    uint32_t flags;        /* 0 */
+    uint32_t flags;        /* 0, IOMESH_IMPORT_FORCE */
     uint32_t reserved;
 };
+
+/* An increment: the volume gets the size of the snapshot, be it smaller. */
+#define IOMESH_IMPORT_FORCE 1u
 
 #define IOMESH_IMPORT_OPTIONS_INIT                                       \
     {                                                                    \
@@ -323,6 +326,9 @@ struct iomesh_import_options {
  * iomesh_import_end(); others may read what is there. If that never comes, for a crash or because
  * the handle was closed, only iomesh_import_abandon() removes the mark.
  *
+ * An increment of a larger volume makes this one grow. One that was grown here since its base keeps
+ * its size, and has zeros behind the increment's; the snapshot has the size of what was exported.
+ *
  * @name     "NAME@SNAP": the volume, and the snapshot that the import makes of it; copied
  * @options  bytes and uuid are needed; copied
  * @opened   runs exactly once if 0 is returned, never otherwise
@@ -330,7 +336,8 @@ struct iomesh_import_options {
  * Returns 0 once accepted, or as said above; @opened may see -EEXIST (new, and there is such a
  * volume; or there is such a snapshot), -ENOENT (an increment, and there is no such volume, or no
  * snapshot of it with the uuid of the base), -ESTALE (the volume has changed since its base),
- * -EBUSY (it is open, or marked already), -EINVAL (sizes that do not fit).
+ * -EBUSY (it is open, or marked already), -EPERM (what was exported was made smaller since the
+ * base, and FORCE is not given), -EINVAL (sectors that do not fit).
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */

@@ -278,9 +278,10 @@ int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
         result = api_options("import", given, &options, sizeof options);
     if (result == 0)
         result = api_name_split(name, true, &split);
-    if (result == 0 && (options.flags != 0 || options.uuid == NULL))
+    uint32_t unknown = options.flags & ~IOMESH_IMPORT_FORCE;
+    if (result == 0 && (unknown != 0 || options.uuid == NULL))
         result = FAIL(-EINVAL, "%s: %s", name,
-                      options.flags != 0 ? "flags are not known" : "the uuid is missing");
+                      unknown != 0 ? "flags are not known" : "the uuid is missing");
     if (result != 0)
         return result;
     struct api_operation *operation = api_operation_begin(pool, context);
@@ -292,6 +293,7 @@ int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
         .bytes = options.bytes,
         .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes : BLOCK_BYTES,
         .increment = options.base != NULL,
+        .force = (options.flags & IOMESH_IMPORT_FORCE) != 0,
         .snapshot = split.snapshot,
     };
     memcpy(import.uuid, options.uuid, sizeof import.uuid);

@@ -369,17 +369,22 @@ struct catalog_import {
     uint64_t bytes;
     uint32_t sector_bytes;
     bool increment;        /* Onto a volume that is there; else a new one is made. */
+    bool force;            /* An increment: the volume gets this size, if it is smaller too. */
     uint8_t base_uuid[16]; /* Of the snapshot that it was made against. */
     uint8_t uuid[16];      /* Of the snapshot that it makes. */
     const char *snapshot;  /* The name of that; copied. */
 };
 /*
+ * An increment grows the volume if it is of a larger one. A volume that was grown since its base
+ * keeps its size, with zeros behind that of the increment; the snapshot has the increment's.
+ *
  * Begin: the volume is marked incomplete and open for writing, to this handle only. `opened`:
  *   -EEXIST    a new one: there is a volume of that name; or the snapshot's name is taken
  *   -ENOENT    an increment: there is no volume, or no snapshot of it with base_uuid
  *   -ESTALE    the volume has changed since that snapshot
  *   -EBUSY     it is open, or another import into it has not ended
- *   -EINVAL    sizes that do not fit
+ *   -EPERM     the exported volume was made smaller, and that is not forced
+ *   -EINVAL    sectors that do not fit
  */
 int catalog_import_begin(struct catalog *catalog, const char *name,
                          const struct catalog_import *import, catalog_opened_fn *opened,

@@ -235,6 +235,7 @@ struct catalog_member {
     /* The snapshot that is being taken: catalog_take.c. uuid, name, group, state and clones are
      * given, the rest is filled in. */
     struct metadata_snapshot snapshot;
+    uint64_t bytes;                                /* Its size; 0: the volume's. */
     bool holding;                                  /* Waits for, or has, the hold. */
     bool riding;                                   /* Its cut is on writes. */
     bool changing;                                 /* Has the open volume's record. */

@@ -120,8 +120,8 @@ Test(format, data_takes_no_more_than_it_is_and_less_if_it_can)
     pack(extents, 1, 1);
 }
 
-/* After a frame of noise a few places are tried first: what compresses there is compressed, and what
- * is noise in all of them is stored as it is. Alone, both are compressed. */
+/* After a frame of noise a few places are tried first: what compresses there is compressed, and
+ * what is noise in all of them is stored as it is. Alone, both are compressed. */
 Test(format, noise_after_noise_is_not_looked_at_whole)
 {
     const struct backup_extent extent = {0, BACKUP_DATA_BYTES_MAX};
