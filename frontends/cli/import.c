@@ -180,7 +180,8 @@ static int complain(struct importing *importing)
 {
     struct transfer *transfer = &importing->transfer;
     struct target *target = transfer->target;
-    const int result = transfer->result;
+    /* A signal often ends who writes the stream as well: that is why it broke off. */
+    const int result = transfer->result == 0 && transfer_interrupted() ? -EINTR : transfer->result;
     struct lanes_slot *slot;
     char why[400];
     if (result == -EINTR) {
