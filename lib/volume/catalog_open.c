@@ -201,7 +201,7 @@ static void open_loaded(struct catalog_op *op, int result)
     const struct metadata_volume *record = &op->record;
     (void)result;
     bool rolling = record->rollback_cut != 0 && !op->inside && !MUTANT(115);
-    if (record->incomplete && op->writes && !op->inside && !rolling) {
+    if (record->incomplete && op->writes && !op->inside && !rolling && !MUTANT(118)) {
         open_incomplete(op, 0);
     } else if (!rolling) {
         catalog_op_list(op, record->id, open_listed);

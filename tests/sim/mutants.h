@@ -153,6 +153,7 @@
     X(115, "a rollback that was interrupted is not looked for, nor finished before the opening") \
     X(116, "a clone is not counted by its snapshot")                                             \
     X(117, "the cut of a closed volume is used again")                                           \
+    X(118, "what a crash left of an import opens as if it were whole")                           \
     X(119, "a member of a group is deleted alone")
 
 /* 120 .. 129: metadata. */
