@@ -63,6 +63,7 @@ struct tree_path {
     bool change;  /* Opened for change: frames are reserved. */
     bool open;
     uint8_t reserved; /* tree's: frames. */
+    bool passed;      /* The cut made no owner, for the head was newer; in a replay it may. */
     struct segment *segment;
     struct page *directory; /* NULL: `above` covers all of it. */
     struct page *page;      /* The map page; NULL: `above` covers it. */
@@ -77,8 +78,6 @@ struct tree_path {
     struct segment *beside; /* Of the view that a change makes an owner. */
     uint64_t view;          /* What was asked for. */
     uint64_t cut;           /* Newer than the owner: becomes one with the first change. */
-    /* The cut made no owner, for the head had passed it; in a replay it may. */
-    bool passed;
 };
 
 /* `wake` runs when a call that said -EAGAIN should be tried again. */
