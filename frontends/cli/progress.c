@@ -77,9 +77,9 @@ static void tell(struct progress *progress, uint64_t done, uint64_t total)
     char more[2 * TEXT_BYTES];
     moved(progress, since_ns, more);
     if (progress->terminal) {
+        bar_there = true; /* First: a signal may come as soon as it is seen. */
         draw(progress, (unsigned)permille, more);
         progress->drawn = true;
-        bar_there = true;
     } else {
         fprintf(stderr, "%s: %d.%d %%%s\n", progress->what, permille / 10, permille % 10, more);
     }
