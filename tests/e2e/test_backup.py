@@ -188,6 +188,35 @@ def test_an_increment_goes_onto_its_base_alone(rig, shop, other):
     assert other.read("new") == history.data["c"]
 
 
+def test_an_increment_of_a_volume_that_was_made_smaller_wants_force(rig, shop, other):
+    data = shop.make("web", 4 * MIB)
+    shop("snapshot", "create", "web@a")
+    shop("volume", "resize", "web", "--size", "2M", "--force")
+    change = (MIB, noise(8192, 21))
+    shop.write("web", change)
+    shop("snapshot", "create", "web@b")
+    whole, step = rig.path("web.a"), rig.path("web.b")
+    shop("volume", "export", "web@a", whole)
+    shop("volume", "export", "web@b", step, "--since", "a")
+    other("volume", "import", whole, "new")
+    other.refused("force", "volume", "import", step, "new")
+    assert other.read("new") == data and other.show("new")["flags"] == []
+    other("volume", "import", step, "new", "--force")
+    assert other.read("new") == patched(data[:2 * MIB], change)
+    assert other.read("new@a") == data
+
+
+def test_an_increment_leaves_a_target_that_was_grown_its_size(rig, shop, other):
+    history = History(rig, shop)
+    other("volume", "import", history.files["a"], "new")
+    other("volume", "resize", "new", "--size", "8M")
+    other("volume", "import", history.files["b"], "new")
+    assert other.read("new") == history.data["b"] + bytes(4 * MIB)
+    assert other.read("new@b") == history.data["b"]
+    other("volume", "import", history.files["c"], "new")
+    assert other.read("new") == history.data["c"] + bytes(2 * MIB)
+
+
 def test_a_base_is_known_by_its_identity_not_by_its_name(rig, shop, other):
     history = History(rig, shop)
     other.make("new", 4 * MIB)
