@@ -50,7 +50,7 @@ static void must_show(const char *name, int byte, bool spoilt)
     for (unsigned i = 0; i < BLOCKS; i++) {
         int is = block_read(handle, place(i));
         if (spoilt && i == SPOILT)
-            cr_assert_lt(is, 0);
+            cr_assert_lt(is, 0, "%s, block %u: %d", name, i, is);
         else
             cr_assert_eq(is, byte, "%s, block %u: %d", name, i, is);
     }
@@ -87,6 +87,38 @@ Test(stuck, what_cannot_be_read_of_a_snapshot_is_damage_in_the_volume_and_the_re
     must_show("one", 1, false);
     cr_assert_eq(snapshot_delete("one", "a"), 0);
     cr_assert_eq(snapshot_delete("one", "b"), 0);
+    pool_settle();
+}
+
+/* Power goes at any moment of it: the damage is neither data nor zeros after, and all of the rest
+ * is rolled back, whether the record of the damage was durable or is written again. */
+Test(stuck, power_goes_anywhere_in_a_rollback_that_meets_damage)
+{
+    make(71);
+    spoil(71);
+    bool before_its_end = true;
+    unsigned cuts = 0;
+    for (unsigned turns = 1; before_its_end; turns += 1 + turns / 40) {
+        for (unsigned i = 0; i < BLOCKS; i++)
+            block_put("one", place(i), 2);
+        rig.waiting = true;
+        cr_assert_eq(catalog_snapshot_rollback(rig.catalog, "one", "a", false, NULL,
+                                               catalog_rig_ended, &rig),
+                     0);
+        pool_turns(turns);
+        before_its_end = rig.waiting;
+        cuts += before_its_end ? 1 : 0;
+        pool_power_cut();
+        rig.waiting = false;
+        if (!before_its_end || is_rolling())
+            must_show("one", 1, true);
+        int result = snapshot_rollback("one", "a", false);
+        cr_assert_eq(result, IOMESH_CORRUPT, "after %u turns: %d", turns, result);
+        must_show("one", 1, true);
+    }
+    cr_assert_gt(cuts, 30u);
+    block_put("one", place(SPOILT), 1);
+    cr_assert_eq(snapshot_delete("one", "a"), 0);
     pool_settle();
 }
 
