@@ -39,6 +39,7 @@ enum { BACKUP_TYPE_OPTIONAL = 0x8000 };
     X(GOOD, "nothing is wrong")                                                              \
     X(NO_STREAM, "this is not a backup stream of iomesh")                                    \
     X(NEWER, "its version is not known here: use the release that wrote it, or a newer one") \
+    X(EMPTY, "it is empty")                                                                  \
     X(TRUNCATED, "the stream ends in the middle")                                            \
     X(DAMAGED, "a checksum is wrong: the stream was changed on its way")                     \
     X(SEAM, "a frame is missing, repeated or of another stream")                             \

@@ -11,9 +11,13 @@ enum { ENCODING_PLAIN = 0, ENCODING_ZSTD = 1 };
  * GB/s of noise, which it gives up on by itself. */
 enum { LEVEL = 1 };
 
+/* Of a frame after one of noise, some is tried before all of it is. */
+enum { SAMPLES = 8, SAMPLE_BYTES = 4096 };
+
 struct backup_packer {
     ZSTD_CCtx *compress;
     ZSTD_DCtx *decompress;
+    bool noise; /* The frame before did not compress. */
 };
 
 struct backup_packer *backup_packer_open(void)
@@ -38,6 +42,26 @@ void backup_packer_close(struct backup_packer *packer)
     free(packer);
 }
 
+/* Bytes stored, or 0: it has to save a sixteenth, else zstd says that it does not fit. */
+static size_t pack(struct backup_packer *packer, uint8_t *to, const uint8_t *plain, size_t length)
+{
+    size_t stored =
+        ZSTD_compressCCtx(packer->compress, to, length - length / 16, plain, length, LEVEL);
+    return ZSTD_isError(stored) ? 0 : stored;
+}
+
+/* Noise comes in long runs: looking at all of it takes a third of an export's processor time. */
+static bool is_noise(struct backup_packer *packer, uint8_t *to, const uint8_t *plain,
+                     uint32_t length)
+{
+    if (!packer->noise || length < 2 * SAMPLES * SAMPLE_BYTES)
+        return false;
+    for (uint32_t i = 0; i < SAMPLES; i++)
+        if (pack(packer, to, plain + (size_t)length / SAMPLES * i, SAMPLE_BYTES) != 0)
+            return false;
+    return true;
+}
+
 uint32_t backup_data_encode(struct backup_packer *packer, const struct backup_extent *extents,
                             uint32_t count, const uint8_t *plain, uint8_t *to)
 {
@@ -47,11 +71,12 @@ uint32_t backup_data_encode(struct backup_packer *packer, const struct backup_ex
     assert(bytes > 0 && bytes <= BACKUP_DATA_BYTES_MAX);
     const uint32_t length = (uint32_t)bytes;
     uint8_t *data = backup_extents_encode(extents, count, to + BACKUP_DATA_HEAD_BYTES);
-    /* It has to save a sixteenth: else zstd says that it does not fit. */
-    size_t stored =
-        ZSTD_compressCCtx(packer->compress, data, length - length / 16, plain, length, LEVEL);
+    size_t stored = 0;
+    if (!is_noise(packer, data, plain, length))
+        stored = pack(packer, data, plain, length);
     uint32_t encoding = ENCODING_ZSTD;
-    if (ZSTD_isError(stored)) {
+    packer->noise = stored == 0;
+    if (packer->noise) {
         encoding = ENCODING_PLAIN;
         stored = length;
         memcpy(data, plain, length);

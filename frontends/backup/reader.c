@@ -34,6 +34,8 @@ static enum backup_fault begin(struct backup_reader *reader, struct lanes_slot *
     bool none;
     reader->begun = true;
     enum backup_fault fault = get(reader, slot, head, sizeof head, &none);
+    if (none)
+        return BACKUP_EMPTY;
     if (fault == BACKUP_GOOD)
         fault = backup_stream_head_decode(head);
     if (fault == BACKUP_GOOD)
@@ -124,7 +126,7 @@ static int refuse(struct backup_reader *reader, const struct lanes_slot *slot,
     snprintf(reader->why, sizeof reader->why, "frame %llu at byte %llu: %s",
              (unsigned long long)slot->frame.number, (unsigned long long)slot->frame.stream_bytes,
              backup_fault_text(fault));
-    if (fault == BACKUP_NO_STREAM || fault == BACKUP_NEWER)
+    if (fault == BACKUP_NO_STREAM || fault == BACKUP_NEWER || fault == BACKUP_EMPTY)
         snprintf(reader->why, sizeof reader->why, "%s", backup_fault_text(fault));
     return -EBADMSG;
 }

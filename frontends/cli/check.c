@@ -29,7 +29,7 @@ static void on_fault(void *context, const struct iomesh_fault *fault)
                                             json_text(fault->text)));
         return;
     }
-    progress_end(&checking->progress);
+    progress_wipe(&checking->progress);
     printf("fault: %s\n", fault->text);
 }
 
@@ -94,7 +94,7 @@ int run_pool_check(const struct command *command)
         return status;
     struct checking checking = {.command = command, .faults = json_array()};
     struct iomesh_check_result result = IOMESH_CHECK_RESULT_INIT;
-    progress_begin(&checking.progress, "pool check");
+    target_progress(&target, &checking.progress, "it changes nothing");
     status = look(&target, &checking, &result);
     if (status == 0)
         status = tell(&target, &checking, &result);

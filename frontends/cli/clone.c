@@ -1,33 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* volume clone, flatten, abandon */
-#include <errno.h>
 #include <stdio.h>
 
 #include "cli/progress.h"
 #include "cli/run.h"
 #include "cli/snapshots.h"
 
-int run_volume_clone(const struct command *command)
+int run_volume_clone(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *source = command->arguments[0];
     const char *name = command->arguments[1];
-    int result = target_clone(&target, source, name);
+    int result = target_clone(target, source, name);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = volume_show(&target, name);
-    else
-        printf("volume %s is made: a clone of %s\n", name, source);
-    return target_close(&target, status);
-}
-
-static void on_progress(void *context, uint64_t done, uint64_t total)
-{
-    progress_tell(context, done, total);
+        return target_fail(target, result);
+    if (command->json)
+        return volume_show(target, name);
+    printf("volume %s is made: a clone of %s\n", name, source);
+    return 0;
 }
 
 static void note_kept(void *context, const struct iomesh_snapshot_info *info)
@@ -67,50 +57,43 @@ static void tell_flat(const char *name, const struct iomesh_volume_info *info, b
                info->parent);
 }
 
-int run_volume_flatten(const struct command *command)
+int run_volume_flatten(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
     struct progress progress;
     struct iomesh_volume_info info = {.size = sizeof info};
     bool kept;
-    progress_begin(&progress, "volume flatten");
-    int result = target_flatten(&target, name, on_progress, &progress);
+    target_progress(target, &progress,
+                    "what was copied stays, and the same command goes on from there");
+    int result = target_flatten(target, name, progress_on, &progress);
     progress_end(&progress);
     if (result == 0)
-        result = show_flat(&target, name, &info, &kept);
+        result = show_flat(target, name, &info, &kept);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = volume_show(&target, name);
-    else
-        tell_flat(name, &info, kept);
-    return target_close(&target, status);
+        return target_fail(target, result);
+    if (command->json)
+        return volume_show(target, name);
+    tell_flat(name, &info, kept);
+    return 0;
 }
 
-int run_volume_abandon(const struct command *command)
+int run_volume_abandon(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
     struct progress progress;
-    progress_begin(&progress, "volume abandon");
-    int result = target_import_abandon(&target, name, on_progress, &progress);
+    target_progress(target, &progress, "what has begun goes on when the pool is opened next");
+    int result = target_import_abandon(target, name, progress_on, &progress);
     progress_end(&progress);
     struct iomesh_volume_info info = {.size = sizeof info};
-    const bool kept = result == 0 && target_show(&target, name, &info) == 0;
+    const bool kept = result == 0 && target_show(target, name, &info) == 0;
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, json_pack("{s:o, s:b, s:b}", "name", json_text(name),
-                                             "abandoned", 1, "deleted", !kept));
-    else
-        printf("the import of %s is given up: %s\n", name,
-               kept ? "it is what it was before" : "there is no such volume any more");
-    return target_close(&target, status);
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, json_pack("{s:o, s:b, s:b}", "name", json_text(name), "abandoned",
+                                           1, "deleted", !kept));
+    printf("the import of %s is given up: %s\n", name,
+           kept ? "it is what it was before" : "there is no such volume any more");
+    return 0;
 }

@@ -86,7 +86,7 @@ static int print(struct target *target, const char *name, uint64_t since)
     return status;
 }
 
-static int diff(struct target *target)
+int run_snapshot_diff(struct target *target)
 {
     const char *from = target->command->arguments[0];
     const char *to = target->command->arguments[1];
@@ -100,13 +100,4 @@ static int diff(struct target *target)
                                    to);
     }
     return result != 0 ? target_fail(target, result) : print(target, to, older.cut);
-}
-
-int run_snapshot_diff(const struct command *command)
-{
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    return target_close(&target, diff(&target));
 }

@@ -1,36 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* snapshot group create, list, delete */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/run.h"
+#include "cli/listing.h"
 #include "cli/snapshots.h"
-#include "cli/text.h"
 
-int run_group_create(const struct command *command)
+int run_group_create(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *group = command->arguments[0];
     const unsigned count = command->argument_count - 1;
-    int result = target_group_create(&target, group, command->arguments + 1, count);
-    if (result != 0) {
-        status = target_fail(&target, result);
-    } else if (command->json) {
+    int result = target_group_create(target, group, command->arguments + 1, count);
+    if (result != 0)
+        return target_fail(target, result);
+    if (command->json) {
         json_t *volumes = json_array();
         for (unsigned i = 0; i < count; i++)
             json_array_append_new(volumes, json_text(command->arguments[1 + i]));
-        status = json_out(command,
-                          json_pack("{s:o, s:o}", "name", json_text(group), "volumes", volumes));
-    } else {
-        printf("snapshot group %s is taken: %u volume%s at one instant\n", group, count,
-               count == 1 ? "" : "s");
+        return json_out(command,
+                        json_pack("{s:o, s:o}", "name", json_text(group), "volumes", volumes));
     }
-    return target_close(&target, status);
+    printf("snapshot group %s is taken: %u volume%s at one instant\n", group, count,
+           count == 1 ? "" : "s");
+    return 0;
 }
 
 /* The volumes of a group, before it goes. */
@@ -64,27 +58,18 @@ static int delete_group(struct target *target, const char *group)
     return result;
 }
 
-int run_group_delete(const struct command *command)
+int run_group_delete(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *group = command->arguments[0];
-    int result = delete_group(&target, group);
+    int result = delete_group(target, group);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, json_pack("{s:o, s:b}", "name", json_text(group), "deleted", 1));
-    else
-        printf("snapshot group %s is deleted%s\n", group, target_background(&target));
-    return target_close(&target, status);
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, json_pack("{s:o, s:b}", "name", json_text(group), "deleted", 1));
+    printf("snapshot group %s is deleted%s\n", group, target_background(target));
+    return 0;
 }
-
-struct listing {
-    json_t *json; /* NULL: a table. */
-    struct table table;
-};
 
 /* "a, b, c"; NULL: no memory. The caller's. */
 static char *join(const struct iomesh_group_info *info)
@@ -108,47 +93,28 @@ static void list_each(void *context, const struct iomesh_group_info *info)
     struct listing *listing = context;
     char created[TEXT_BYTES];
     text_time(info->created_ns, created);
-    if (listing->json != NULL) {
+    if (listing_is_json(listing)) {
         json_t *volumes = json_array();
         for (uint32_t i = 0; i < info->volume_count; i++)
             json_array_append_new(volumes, json_text(info->volumes[i]));
-        if (json_array_append_new(
-                listing->json,
-                json_pack("{s:o, s:o, s:o, s:s}", "name", json_text(info->name), "volumes", volumes,
-                          "created_ns", json_number(info->created_ns), "created", created)) != 0)
-            listing->table.failed = 1;
+        listing_add_json(listing, json_pack("{s:o, s:o, s:o, s:s}", "name", json_text(info->name),
+                                            "volumes", volumes, "created_ns",
+                                            json_number(info->created_ns), "created", created));
         return;
     }
     char *volumes = join(info);
-    if (volumes == NULL) {
+    if (volumes == NULL)
         listing->table.failed = 1;
-        return;
-    }
-    table_add(&listing->table, (const char *const[]){info->name, created, volumes});
+    else
+        listing_add(listing, (const char *const[]){info->name, created, volumes});
     free(volumes);
 }
 
-int run_group_list(const struct command *command)
+int run_group_list(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    struct listing listing = {.json = command->json ? json_array() : NULL,
-                              .table = {.column_count = 3}};
-    if (!command->json)
-        table_add(&listing.table, (const char *const[]){"NAME", "CREATED", "VOLUMES"});
-    int result = target_group_list(&target, list_each, &listing);
-    if (result == 0 && listing.table.failed)
-        result = -ENOMEM;
-    if (result != 0) {
-        status = target_fail(&target, result);
-        json_decref(listing.json);
-    } else if (command->json) {
-        status = json_out(command, json_pack("{s:o}", "groups", listing.json));
-    } else {
-        table_print(&listing.table, stdout);
-    }
-    table_done(&listing.table);
-    return target_close(&target, status);
+    const struct command *command = target->command;
+    struct listing listing;
+    listing_begin(&listing, command, (const char *const[]){"NAME", "CREATED", "VOLUMES", NULL}, 0);
+    int result = target_group_list(target, list_each, &listing);
+    return listing_end(&listing, target, result, "groups", NULL);
 }

@@ -103,6 +103,7 @@ static int begin(struct importing *importing)
     options.sector_bytes = header->sector_bytes;
     options.uuid = header->snapshot_uuid;
     options.base = increment ? header->base_uuid : NULL;
+    options.flags = increment && target->command->force ? IOMESH_IMPORT_FORCE : 0;
     int result = target_import_begin(target, importing->snapshot, &options, &transfer->volume);
     if (result != 0)
         return refuse(importing, result);
@@ -152,11 +153,6 @@ static void run(struct importing *importing)
 
 /* --- The end ------------------------------------------------------------------------------- */
 
-static void on_progress(void *context, uint64_t done, uint64_t total)
-{
-    progress_tell(context, done, total);
-}
-
 /* Closes the volume. What is left of it after a failure, for the end of the sentence. */
 static const char *give_up(struct importing *importing)
 {
@@ -171,7 +167,7 @@ static const char *give_up(struct importing *importing)
     progress_begin(&progress, "volume abandon");
     int result = iomesh_volume_close_sync(volume);
     if (result == 0)
-        result = target_import_abandon(importing->transfer.target, importing->name, on_progress,
+        result = target_import_abandon(importing->transfer.target, importing->name, progress_on,
                                        &progress);
     progress_end(&progress);
     if (result != 0)
@@ -184,7 +180,8 @@ static int complain(struct importing *importing)
 {
     struct transfer *transfer = &importing->transfer;
     struct target *target = transfer->target;
-    const int result = transfer->result;
+    /* A signal often ends who writes the stream as well: that is why it broke off. */
+    const int result = transfer->result == 0 && transfer_interrupted() ? -EINTR : transfer->result;
     struct lanes_slot *slot;
     char why[400];
     if (result == -EINTR) {

@@ -7,13 +7,18 @@
 #include <string.h>
 
 #include "cli/run.h"
+#include "cli/target.h"
 
 static int run(const struct command *command)
 {
-    static int (*const runs[])(const struct command *command) = {
+    static int (*const alone[COMMAND_NOT_BUILT])(const struct command *command) = {
         [COMMAND_POOL_INIT] = run_pool_init,
-        [COMMAND_POOL_STATUS] = run_pool_status,
         [COMMAND_POOL_CHECK] = run_pool_check,
+        [COMMAND_VOLUME_EXPORT] = run_volume_export,
+        [COMMAND_VOLUME_IMPORT] = run_volume_import,
+    };
+    static int (*const runs[COMMAND_NOT_BUILT])(struct target * target) = {
+        [COMMAND_POOL_STATUS] = run_pool_status,
         [COMMAND_POOL_SCRUB] = run_pool_scrub,
         [COMMAND_VOLUME_CREATE] = run_volume_create,
         [COMMAND_VOLUME_LIST] = run_volume_list,
@@ -22,8 +27,6 @@ static int run(const struct command *command)
         [COMMAND_VOLUME_DELETE] = run_volume_delete,
         [COMMAND_VOLUME_CLONE] = run_volume_clone,
         [COMMAND_VOLUME_FLATTEN] = run_volume_flatten,
-        [COMMAND_VOLUME_EXPORT] = run_volume_export,
-        [COMMAND_VOLUME_IMPORT] = run_volume_import,
         [COMMAND_VOLUME_ABANDON] = run_volume_abandon,
         [COMMAND_SNAPSHOT_CREATE] = run_snapshot_create,
         [COMMAND_SNAPSHOT_LIST] = run_snapshot_list,
@@ -34,7 +37,12 @@ static int run(const struct command *command)
         [COMMAND_GROUP_LIST] = run_group_list,
         [COMMAND_GROUP_DELETE] = run_group_delete,
     };
-    return runs[command->spec->id](command);
+    const enum command_id id = command->spec->id;
+    if (alone[id] != NULL)
+        return alone[id](command);
+    struct target target;
+    const int status = target_open(&target, command);
+    return status != 0 ? status : target_close(&target, runs[id](&target));
 }
 
 int main(int argc, char **argv)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/progress.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +12,7 @@
 enum { BAR_CHARACTERS = 40 };
 static const uint64_t draw_ns = 100000000u;  /* A bar, at most ten times a second. */
 static const uint64_t line_ns = 5000000000u; /* A line, every five seconds. */
+static volatile sig_atomic_t bar_there;      /* On the terminal, for a signal. */
 
 static uint64_t now_ns(void)
 {
@@ -74,6 +77,7 @@ static void tell(struct progress *progress, uint64_t done, uint64_t total)
     char more[2 * TEXT_BYTES];
     moved(progress, since_ns, more);
     if (progress->terminal) {
+        bar_there = true; /* First: a signal may come as soon as it is seen. */
         draw(progress, (unsigned)permille, more);
         progress->drawn = true;
     } else {
@@ -98,9 +102,55 @@ uint64_t progress_age(const struct progress *progress)
     return now_ns() - progress->began_ns;
 }
 
-void progress_end(struct progress *progress)
+void progress_on(void *progress, uint64_t done, uint64_t total)
 {
+    progress_tell(progress, done, total);
+}
+
+/* --- A signal in its middle ---------------------------------------------------------------- */
+
+static const int endings[] = {SIGINT, SIGTERM, SIGHUP};
+enum { ENDING_COUNT = sizeof endings / sizeof *endings };
+static char parting[500]; /* The line, a newline before it. */
+
+static void on_ending(int number)
+{
+    const char *line = bar_there ? parting : parting + 1;
+    ssize_t written = write(STDERR_FILENO, line, strlen(line));
+    (void)written;
+    raise(number); /* SA_RESETHAND: this time it ends the program. */
+}
+
+static void set_endings(void (*handler)(int))
+{
+    const struct sigaction action = {.sa_handler = handler, .sa_flags = (int)SA_RESETHAND};
+    for (int i = 0; i < ENDING_COUNT; i++) {
+        struct sigaction now;
+        if (sigaction(endings[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            sigaction(endings[i], &action, NULL);
+    }
+}
+
+void progress_parting(struct progress *progress, const char *line)
+{
+    snprintf(parting, sizeof parting, "\n%s\n", line);
+    bar_there = progress->drawn;
+    progress->parting = true;
+    set_endings(on_ending);
+}
+
+void progress_wipe(struct progress *progress)
+{
+    bar_there = false;
     if (progress->drawn)
         fputs("\r\033[K", stderr);
     progress->drawn = false;
+}
+
+void progress_end(struct progress *progress)
+{
+    if (progress->parting)
+        set_endings(SIG_DFL);
+    progress->parting = false;
+    progress_wipe(progress);
 }

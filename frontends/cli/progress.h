@@ -13,6 +13,7 @@ struct progress {
     const char *what;
     bool terminal;
     bool drawn;
+    bool parting; /* A signal has something to say. */
     uint64_t began_ns, told_ns;
     int told_permille;
     bool moves; /* Bytes and their rate are told too. */
@@ -28,7 +29,13 @@ void progress_tell(struct progress *progress, uint64_t done, uint64_t total);
 void progress_move(struct progress *progress, uint64_t done, uint64_t total, uint64_t bytes);
 /* Nanoseconds since it began. */
 uint64_t progress_age(const struct progress *progress);
-/* Wipes the bar. */
+/* Should a signal end the program before progress_end(): ends the line of the bar and says so, a
+ * line too. Signals that are ignored stay so. */
+void progress_parting(struct progress *progress, const char *line);
+/* Wipes the bar, for something else to be printed. */
+void progress_wipe(struct progress *progress);
 void progress_end(struct progress *progress);
+/* progress_tell() as an iomesh_progress_fn. */
+void progress_on(void *progress, uint64_t done, uint64_t total);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The commands. Each returns the exit status, having said what there is to say. */
+/* The commands. Each returns the exit status, having said what there is to say. The target is open,
+ * and closed behind them. */
 #ifndef CLI_RUN_H
 #define CLI_RUN_H
 
@@ -7,31 +8,33 @@
 
 #include "cli/words.h"
 
+struct target;
+
+int run_pool_status(struct target *target);
+int run_pool_scrub(struct target *target);
+int run_volume_create(struct target *target);
+int run_volume_list(struct target *target);
+int run_volume_show(struct target *target);
+int run_volume_resize(struct target *target);
+int run_volume_delete(struct target *target);
+int run_volume_clone(struct target *target);
+int run_volume_flatten(struct target *target);
+int run_volume_abandon(struct target *target);
+int run_snapshot_create(struct target *target);
+int run_snapshot_list(struct target *target);
+int run_snapshot_delete(struct target *target);
+int run_snapshot_rollback(struct target *target);
+int run_snapshot_diff(struct target *target);
+int run_group_create(struct target *target);
+int run_group_list(struct target *target);
+int run_group_delete(struct target *target);
+/* These open what they need, in an order of their own. */
 int run_pool_init(const struct command *command);
-int run_pool_status(const struct command *command);
 int run_pool_check(const struct command *command);
-int run_pool_scrub(const struct command *command);
-int run_volume_create(const struct command *command);
-int run_volume_list(const struct command *command);
-int run_volume_show(const struct command *command);
-int run_volume_resize(const struct command *command);
-int run_volume_delete(const struct command *command);
-int run_volume_clone(const struct command *command);
-int run_volume_flatten(const struct command *command);
 int run_volume_export(const struct command *command);
 int run_volume_import(const struct command *command);
-int run_volume_abandon(const struct command *command);
-int run_snapshot_create(const struct command *command);
-int run_snapshot_list(const struct command *command);
-int run_snapshot_delete(const struct command *command);
-int run_snapshot_rollback(const struct command *command);
-int run_snapshot_diff(const struct command *command);
-int run_group_create(const struct command *command);
-int run_group_list(const struct command *command);
-int run_group_delete(const struct command *command);
 
 /* Prints a volume as `volume show` does. 0, or 1 after a sentence. */
-struct target;
 int volume_show(struct target *target, const char *name);
 
 /* --- JSON that they share ------------------------------------------------------------------ */

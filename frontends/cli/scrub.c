@@ -34,7 +34,7 @@ static int wait_for_it(struct target *target, const struct iomesh_pool_status *b
                        struct iomesh_pool_status *ret_after)
 {
     struct progress progress;
-    progress_begin(&progress, "pool scrub");
+    target_progress(target, &progress, "the next one goes on from about there");
     int result = 0;
     bool ran = false;
     for (unsigned looks = 0; result == 0; looks++) {
@@ -128,16 +128,11 @@ static int stop(struct target *target)
     return 0;
 }
 
-int run_pool_scrub(const struct command *command)
+int run_pool_scrub(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    if (target.control == NULL && (command->background || command->stop))
-        status = target_complain(&target, "%s: no process owns the pool: leave out --%s",
-                                 command->pool, command->stop ? "stop" : "background");
-    else
-        status = command->stop ? stop(&target) : scrub(&target);
-    return target_close(&target, status);
+    const struct command *command = target->command;
+    if (target->control == NULL && (command->background || command->stop))
+        return target_complain(target, "%s: no process owns the pool: leave out --%s",
+                               command->pool, command->stop ? "stop" : "background");
+    return command->stop ? stop(target) : scrub(target);
 }

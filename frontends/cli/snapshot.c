@@ -1,28 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* snapshot create, list, delete, rollback */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "cli/progress.h"
-#include "cli/run.h"
+#include "cli/listing.h"
 #include "cli/snapshots.h"
-#include "cli/text.h"
+
+static const struct flag_word snapshot_flags[] = {
+    {IOMESH_SNAPSHOT_DELETING, "deleting"},
+    {IOMESH_SNAPSHOT_HIDDEN, "hidden"},
+    {0, NULL},
+};
 
 static json_t *info_json(const struct iomesh_snapshot_info *info)
 {
     char created[TEXT_BYTES];
-    json_t *flags = json_array();
-    if (info->flags & IOMESH_SNAPSHOT_HIDDEN)
-        json_array_append_new(flags, json_string("hidden"));
-    if (info->flags & IOMESH_SNAPSHOT_DELETING)
-        json_array_append_new(flags, json_string("deleting"));
     json_t *value = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:o, s:o}", "volume", json_text(info->volume), "name",
         json_text(info->name), "uuid", json_uuid(info->uuid), "size_bytes",
         json_number(info->bytes), "created_ns", json_number(info->created_ns), "created",
         text_time(info->created_ns, created), "clone_count", (int)info->clone_count, "group",
-        info->group[0] != '\0' ? json_text(info->group) : json_null(), "flags", flags);
+        info->group[0] != '\0' ? json_text(info->group) : json_null(), "flags",
+        flag_json(snapshot_flags, info->flags));
     if (value != NULL && info->flags & IOMESH_SNAPSHOT_SPACE) {
         json_object_set_new(value, "unique_bytes", json_number(info->unique_bytes));
         json_object_set_new(value, "shared_bytes", json_number(info->shared_bytes));
@@ -30,102 +28,73 @@ static json_t *info_json(const struct iomesh_snapshot_info *info)
     return value;
 }
 
-int run_snapshot_create(const struct command *command)
+int run_snapshot_create(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
     struct iomesh_snapshot_info info;
-    int result = target_snapshot_create(&target, name);
+    int result = target_snapshot_create(target, name);
     if (result == 0 && command->json)
-        result = target_snapshot_show(&target, name, &info);
+        result = target_snapshot_show(target, name, &info);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, info_json(&info));
-    else
-        printf("snapshot %s is taken\n", name);
-    return target_close(&target, status);
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, info_json(&info));
+    printf("snapshot %s is taken\n", name);
+    return 0;
 }
 
-int run_snapshot_delete(const struct command *command)
+int run_snapshot_delete(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
     struct iomesh_snapshot_info info;
-    int result = target_snapshot_show(&target, name, &info);
+    int result = target_snapshot_show(target, name, &info);
     if (result == 0)
-        result = target_snapshot_delete(&target, name);
+        result = target_snapshot_delete(target, name);
     if (result == 0)
-        result = target_settle(&target, info.volume);
+        result = target_settle(target, info.volume);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, json_pack("{s:o, s:b, s:i}", "name", json_text(name), "deleted",
-                                             1, "clone_count", (int)info.clone_count));
-    else if (info.clone_count > 0)
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, json_pack("{s:o, s:b, s:i}", "name", json_text(name), "deleted", 1,
+                                           "clone_count", (int)info.clone_count));
+    if (info.clone_count > 0)
         printf("snapshot %s is deleted; its space comes back when its %u clone%s deleted or "
                "flattened\n",
                name, info.clone_count, info.clone_count == 1 ? " is" : "s are");
     else
-        printf("snapshot %s is deleted%s\n", name, target_background(&target));
-    return target_close(&target, status);
+        printf("snapshot %s is deleted%s\n", name, target_background(target));
+    return 0;
 }
 
-static void on_progress(void *context, uint64_t done, uint64_t total)
+int run_snapshot_rollback(struct target *target)
 {
-    progress_tell(context, done, total);
-}
-
-int run_snapshot_rollback(const struct command *command)
-{
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
     struct progress progress;
-    progress_begin(&progress, "snapshot rollback");
-    int result = target_snapshot_rollback(&target, name, command->force ? IOMESH_ROLLBACK_FORCE : 0,
-                                          on_progress, &progress);
+    target_progress(target, &progress, "what has begun goes on when the pool is opened next");
+    int result = target_snapshot_rollback(target, name, command->force ? IOMESH_ROLLBACK_FORCE : 0,
+                                          progress_on, &progress);
     progress_end(&progress);
     char volume[IOMESH_NAME_BYTES_MAX + 1];
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status =
-            json_out(command, json_pack("{s:o, s:b}", "name", json_text(name), "rolled_back", 1));
-    else if (volume_of(name, volume))
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command,
+                        json_pack("{s:o, s:b}", "name", json_text(name), "rolled_back", 1));
+    if (volume_of(name, volume))
         printf("volume %s is again what snapshot %s shows\n", volume, name);
-    return target_close(&target, status);
+    return 0;
 }
 
 /* --- list ---------------------------------------------------------------------------------- */
 
-struct listing {
-    const struct command *command;
-    json_t *json; /* NULL: a table. */
-    struct table table;
-};
-
-static const char *shown_flags(const struct iomesh_snapshot_info *info)
-{
-    if (info->flags & IOMESH_SNAPSHOT_DELETING)
-        return "deleting";
-    return info->flags & IOMESH_SNAPSHOT_HIDDEN ? "hidden" : "";
-}
-
 static void list_each(void *context, const struct iomesh_snapshot_info *info)
 {
     struct listing *listing = context;
-    if (listing->json != NULL) {
-        if (json_array_append_new(listing->json, info_json(info)) != 0)
-            listing->table.failed = 1;
+    if (listing_is_json(listing)) {
+        listing_add_json(listing, info_json(info));
         return;
     }
     const bool space = (info->flags & IOMESH_SNAPSHOT_SPACE) != 0;
@@ -141,42 +110,22 @@ static void list_each(void *context, const struct iomesh_snapshot_info *info)
                                  space ? text_size(info->shared_bytes, shared) : "-",
                                  clones,
                                  info->group,
-                                 shown_flags(info),
+                                 flag_text(snapshot_flags, info->flags),
                                  text_time(info->created_ns, created)};
-    table_add(&listing->table, cells);
+    listing_add(listing, cells);
 }
 
-int run_snapshot_list(const struct command *command)
+int run_snapshot_list(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    static const char *const head[] = {"NAME",   "SIZE",  "UNIQUE", "SHARED",
-                                       "CLONES", "GROUP", "STATE",  "CREATED"};
-    struct listing listing = {
-        .command = command,
-        .json = command->json ? json_array() : NULL,
-        .table = {.column_count = sizeof head / sizeof *head, .right = 0xfu << 1},
-    };
-    if (!command->json)
-        table_add(&listing.table, head);
-    int result = target_snapshot_list(&target, command->arguments[0],
+    const struct command *command = target->command;
+    static const char *const head[] = {"NAME",  "SIZE",  "UNIQUE",  "SHARED", "CLONES",
+                                       "GROUP", "STATE", "CREATED", NULL};
+    struct listing listing;
+    listing_begin(&listing, command, head, 0xfu << 1);
+    int result = target_snapshot_list(target, command->arguments[0],
                                       (command->all ? IOMESH_SNAPSHOT_ALL : 0) |
                                           (command->no_space ? 0 : IOMESH_SNAPSHOT_SPACE),
                                       list_each, &listing);
-    if (result == 0 && listing.table.failed)
-        result = -ENOMEM;
-    if (result != 0) {
-        status = target_fail(&target, result);
-        json_decref(listing.json);
-    } else if (command->json) {
-        status =
-            json_out(command, json_pack("{s:o, s:o}", "volume", json_text(command->arguments[0]),
-                                        "snapshots", listing.json));
-    } else {
-        table_print(&listing.table, stdout);
-    }
-    table_done(&listing.table);
-    return target_close(&target, status);
+    return listing_end(&listing, target, result, "snapshots",
+                       json_pack("{s:o}", "volume", json_text(command->arguments[0])));
 }

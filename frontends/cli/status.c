@@ -239,23 +239,21 @@ static int ask_devices(struct target *target, struct all *all)
     return 0;
 }
 
-int run_pool_status(const struct command *command)
+int run_pool_status(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     struct all all = {.status = {.size = sizeof all.status}};
-    int result = target_status(&target, &all.status);
+    int status;
+    int result = target_status(target, &all.status);
     if (result == 0)
-        result = ask_devices(&target, &all);
+        result = ask_devices(target, &all);
     if (result != 0)
-        status = target_fail(&target, result);
+        status = target_fail(target, result);
     else if (command->json)
-        status = json_out(command, all_json(&target, &all));
+        status = json_out(command, all_json(target, &all));
     else
-        status = all_print(&target, &all);
+        status = all_print(target, &all);
     for (uint32_t i = 0; i < all.device_count; i++)
         free(all.paths[i]);
-    return target_close(&target, status);
+    return status;
 }

@@ -77,6 +77,8 @@ static const char *advice(const struct command *command, bool is_open, int resul
     case -EPERM: return how_to_force(id);
     case -EACCES: return "run as the user that owns the pool, or as root";
     case -ENOSPC:
+        if (id == COMMAND_SNAPSHOT_ROLLBACK)
+            return NULL; /* The library knows what can be done. */
         return id > COMMAND_VOLUME_DELETE ? "delete what is not needed, then try again"
                                           : "free space, or choose a smaller size";
     case IOMESH_IN_USE: return "stop the process that uses it, or ask that";
@@ -85,6 +87,18 @@ static const char *advice(const struct command *command, bool is_open, int resul
     case IOMESH_FORMAT: return "use the release that wrote it, or a newer one";
     default: return NULL;
     }
+}
+
+void target_progress(const struct target *target, struct progress *progress, const char *left)
+{
+    const struct command *command = target->command;
+    char line[400];
+    if (target->control != NULL)
+        left = "it goes on in the process that owns the pool";
+    snprintf(line, sizeof line, "iomesh-cli: %s: interrupted; %s", command->spec->words, left);
+    progress_begin(progress, command->spec->words);
+    if (!command->log_json)
+        progress_parting(progress, line);
 }
 
 /* It may run for long, so that others want to ask this process meanwhile. */

@@ -9,6 +9,7 @@
 #include <iomesh/iomesh.h>
 #include <iomesh/sys/control.h>
 
+#include "cli/progress.h"
 #include "cli/words.h"
 
 struct target {
@@ -25,6 +26,10 @@ int target_fail_saying(const struct target *target, int result, const char *sent
 /* The same, in words of its own. */
 __attribute__((format(printf, 2, 3))) int target_complain(const struct target *target,
                                                           const char *format, ...);
+
+/* A bar for the command. `left`: how things are should a signal end it here; where somebody else
+ * owns the pool, it goes on there. */
+void target_progress(const struct target *target, struct progress *progress, const char *left);
 
 /* The engine alone. 0, or an exit status after a sentence. */
 int target_engine(struct target *target, const struct command *command);

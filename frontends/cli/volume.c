@@ -1,32 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* volume create, list, show, resize, delete */
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "cli/run.h"
+#include "cli/listing.h"
 #include "cli/snapshots.h"
-#include "cli/text.h"
 
-/* The words of its flags; "", if it has none. */
-static const char *shown_flags(const struct iomesh_volume_info *info)
+static const struct flag_word volume_flags[] = {
+    {IOMESH_VOLUME_INCOMPLETE, "incomplete"},
+    {IOMESH_VOLUME_ROLLING_BACK, "rolling back"},
+    {IOMESH_VOLUME_FLATTENED, "flattened"},
+    {0, NULL},
+};
+
+/* What it was cloned from was deleted, and is kept for its clones. */
+static bool parent_gone(const struct iomesh_volume_info *info)
 {
-    if (info->flags & IOMESH_VOLUME_INCOMPLETE)
-        return "incomplete";
-    if (info->flags & IOMESH_VOLUME_ROLLING_BACK)
-        return "rolling back";
-    return info->flags & IOMESH_VOLUME_FLATTENED ? "flattened" : "";
+    return (info->flags & IOMESH_VOLUME_PARENT_DELETED) != 0 ||
+           ((info->flags & IOMESH_VOLUME_PARENT_HIDDEN) != 0 && info->parent_snapshot[0] != '\0');
 }
 
-/* "web@monday"; "(web@monday)": what was deleted, and is kept for its clones; "web": as it was
- * once; "": it is no clone. */
+/* "web@monday"; "(web@monday)": gone; "web": as it was once; "": it is no clone. */
 static const char *shown_parent(const struct iomesh_volume_info *info,
                                 char to[SNAPSHOT_NAME_BYTES + 2])
 {
-    const bool gone =
-        (info->flags & IOMESH_VOLUME_PARENT_DELETED) != 0 ||
-        ((info->flags & IOMESH_VOLUME_PARENT_HIDDEN) != 0 && info->parent_snapshot[0] != '\0');
+    const bool gone = parent_gone(info);
     snprintf(to, SNAPSHOT_NAME_BYTES + 2, "%s%s%s%s%s", gone ? "(" : "", info->parent,
              info->parent_snapshot[0] != '\0' ? "@" : "", info->parent_snapshot, gone ? ")" : "");
     return to;
@@ -46,19 +43,13 @@ static json_t *parent_json(const struct iomesh_volume_info *info)
 static json_t *info_json(const struct iomesh_volume_info *info)
 {
     char created[TEXT_BYTES];
-    json_t *flags = json_array();
-    if (info->flags & IOMESH_VOLUME_INCOMPLETE)
-        json_array_append_new(flags, json_string("incomplete"));
-    if (info->flags & IOMESH_VOLUME_ROLLING_BACK)
-        json_array_append_new(flags, json_string("rolling back"));
-    if (info->flags & IOMESH_VOLUME_FLATTENED)
-        json_array_append_new(flags, json_string("flattened"));
-    return json_pack(
-        "{s:o, s:o, s:o, s:i, s:o, s:s, s:i, s:i, s:o, s:o}", "name", json_text(info->name), "id",
-        json_number(info->id), "size_bytes", json_number(info->bytes), "sector_bytes",
-        (int)info->sector_bytes, "created_ns", json_number(info->created_ns), "created",
-        text_time(info->created_ns, created), "open_count", (int)info->open_count, "snapshot_count",
-        (int)info->snapshot_count, "parent", parent_json(info), "flags", flags);
+    return json_pack("{s:o, s:o, s:o, s:i, s:o, s:s, s:i, s:i, s:o, s:o}", "name",
+                     json_text(info->name), "id", json_number(info->id), "size_bytes",
+                     json_number(info->bytes), "sector_bytes", (int)info->sector_bytes,
+                     "created_ns", json_number(info->created_ns), "created",
+                     text_time(info->created_ns, created), "open_count", (int)info->open_count,
+                     "snapshot_count", (int)info->snapshot_count, "parent", parent_json(info),
+                     "flags", flag_json(volume_flags, info->flags));
 }
 
 /* One volume, in full. */
@@ -78,12 +69,13 @@ static int info_print(const struct command *command, const struct iomesh_volume_
     printf("open       %u times\n", info->open_count);
     printf("snapshots  %llu\n", (unsigned long long)info->snapshot_count);
     if (info->parent[0] != '\0')
-        printf("clone of   %s\n", shown_parent(info, parent));
+        printf("clone of   %s%s\n", shown_parent(info, parent),
+               parent_gone(info) ? ": deleted, and kept for its clones" : "");
     if (info->flags & IOMESH_VOLUME_INCOMPLETE)
         printf("state      incomplete: an import did not end; iomesh-cli volume abandon gives it "
                "up\n");
-    else if (shown_flags(info)[0] != '\0')
-        printf("state      %s\n", shown_flags(info));
+    else if (flag_text(volume_flags, info->flags)[0] != '\0')
+        printf("state      %s\n", flag_text(volume_flags, info->flags));
     return 0;
 }
 
@@ -109,72 +101,50 @@ static int show_after(struct target *target, const char *did)
     return 0;
 }
 
-int run_volume_create(const struct command *command)
+int run_volume_create(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
     options.bytes = command->size;
     options.sector_bytes = command->sector;
-    int result = target_create(&target, command->arguments[0], &options);
-    status = result != 0 ? target_fail(&target, result) : show_after(&target, "is made");
-    return target_close(&target, status);
+    int result = target_create(target, command->arguments[0], &options);
+    return result != 0 ? target_fail(target, result) : show_after(target, "is made");
 }
 
-int run_volume_resize(const struct command *command)
+int run_volume_resize(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    int result = target_resize(&target, command->arguments[0], command->size,
+    const struct command *command = target->command;
+    int result = target_resize(target, command->arguments[0], command->size,
                                command->force ? IOMESH_RESIZE_FORCE : 0);
-    status = result != 0 ? target_fail(&target, result) : show_after(&target, "is resized");
-    return target_close(&target, status);
+    return result != 0 ? target_fail(target, result) : show_after(target, "is resized");
 }
 
-int run_volume_delete(const struct command *command)
+int run_volume_delete(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
+    const struct command *command = target->command;
     const char *name = command->arguments[0];
-    int result = target_delete(&target, name);
+    int result = target_delete(target, name);
     if (result == 0)
-        result = target_settle(&target, NULL);
+        result = target_settle(target, NULL);
     if (result != 0)
-        status = target_fail(&target, result);
-    else if (command->json)
-        status = json_out(command, json_pack("{s:o, s:b}", "name", json_text(name), "deleted", 1));
-    else
-        printf("volume %s is deleted%s\n", name, target_background(&target));
-    return target_close(&target, status);
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, json_pack("{s:o, s:b}", "name", json_text(name), "deleted", 1));
+    printf("volume %s is deleted%s\n", name, target_background(target));
+    return 0;
 }
 
-int run_volume_show(const struct command *command)
+int run_volume_show(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    status = volume_show(&target, command->arguments[0]);
-    return target_close(&target, status);
+    const struct command *command = target->command;
+    return volume_show(target, command->arguments[0]);
 }
-
-struct listing {
-    json_t *json; /* NULL: a table. */
-    struct table table;
-};
 
 static void list_each(void *context, const struct iomesh_volume_info *info)
 {
     struct listing *listing = context;
-    if (listing->json != NULL) {
-        if (json_array_append_new(listing->json, info_json(info)) != 0)
-            listing->table.failed = 1;
+    if (listing_is_json(listing)) {
+        listing_add_json(listing, info_json(info));
         return;
     }
     char size[TEXT_BYTES];
@@ -192,36 +162,20 @@ static void list_each(void *context, const struct iomesh_volume_info *info)
                                  open,
                                  snapshots,
                                  shown_parent(info, parent),
-                                 shown_flags(info),
+                                 flag_text(volume_flags, info->flags),
                                  text_time(info->created_ns, created)};
-    table_add(&listing->table, cells);
+    listing_add(listing, cells);
+    if (parent_gone(info))
+        listing->note = "(PARENT): deleted, and kept until its last clone is deleted or flattened";
 }
 
-int run_volume_list(const struct command *command)
+int run_volume_list(struct target *target)
 {
-    struct target target;
-    int status = target_open(&target, command);
-    if (status != 0)
-        return status;
-    static const char *const head[] = {"NAME",      "SIZE",   "SECTOR", "OPEN",
-                                       "SNAPSHOTS", "PARENT", "STATE",  "CREATED"};
-    struct listing listing = {
-        .json = command->json ? json_array() : NULL,
-        .table = {.column_count = sizeof head / sizeof *head, .right = 0xfu << 1},
-    };
-    if (!command->json)
-        table_add(&listing.table, head);
-    int result = target_list(&target, list_each, &listing);
-    if (result == 0 && listing.table.failed)
-        result = -ENOMEM;
-    if (result != 0) {
-        status = target_fail(&target, result);
-        json_decref(listing.json);
-    } else if (command->json) {
-        status = json_out(command, json_pack("{s:o}", "volumes", listing.json));
-    } else {
-        table_print(&listing.table, stdout);
-    }
-    table_done(&listing.table);
-    return target_close(&target, status);
+    const struct command *command = target->command;
+    static const char *const head[] = {"NAME",   "SIZE",  "SECTOR",  "OPEN", "SNAPSHOTS",
+                                       "PARENT", "STATE", "CREATED", NULL};
+    struct listing listing;
+    listing_begin(&listing, command, head, 0xfu << 1);
+    int result = target_list(target, list_each, &listing);
+    return listing_end(&listing, target, result, "volumes", NULL);
 }

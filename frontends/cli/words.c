@@ -82,7 +82,7 @@ static const struct flag flags[] = {
     {{"compress", "HOW", "not built yet", "compression is not built yet"}, CREATE},
     {{"encrypt", NULL, "not built yet", "encryption is not built yet"}, CREATE},
     {{"force", NULL, "cut off the end of the volume; roll its size back as well", NULL},
-     BIT(COMMAND_VOLUME_RESIZE) | BIT(COMMAND_SNAPSHOT_ROLLBACK)},
+     BIT(COMMAND_VOLUME_RESIZE) | BIT(COMMAND_SNAPSHOT_ROLLBACK) | BIT(COMMAND_VOLUME_IMPORT)},
     {{"since", "SNAP", "only what has changed since this snapshot of it", NULL},
      BIT(COMMAND_VOLUME_EXPORT)},
     {{"all", NULL, "those too that were deleted and are still needed, or on their way", NULL},

@@ -76,7 +76,9 @@ IOMESH_API int iomesh_snapshot_delete_sync(struct iomesh_pool *pool, const char 
  * Make a volume again what a snapshot of it shows. The volume is not open, and is not opened before
  * @done has run. Every snapshot stays. What differs is written anew, so space is taken for it. From
  * the first change on it is finished even if the process ends: the volume says so
- * (IOMESH_VOLUME_ROLLING_BACK), and it goes on when the pool or the volume is opened next.
+ * (IOMESH_VOLUME_ROLLING_BACK), and it goes on when the pool or the volume is opened next, when
+ * there is space again, or when asked once more. Until then the volume can be opened for reading,
+ * and shows the snapshot.
  *
  * @name      "NAME@SNAP"; copied
  * @flags     0: the size stays, zeros follow the end of a smaller snapshot; IOMESH_ROLLBACK_FORCE
@@ -84,7 +86,9 @@ IOMESH_API int iomesh_snapshot_delete_sync(struct iomesh_pool *pool, const char 
  * @context   of both
  *
  * Returns 0 once accepted, or as said above; @done may see -ENOENT, -EBUSY (the volume is open),
- * -EPERM (the snapshot is larger, and FORCE is not given), -ENOSPC, IOMESH_CORRUPT.
+ * -EPERM (the snapshot is larger, and FORCE is not given), -ENOSPC (not finished: make space);
+ * IOMESH_CORRUPT: if the volume does not say ROLLING_BACK any more it is done, but blocks of the
+ * snapshot cannot be read, and read as errors here too until they are written.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */
@@ -300,12 +304,15 @@ IOMESH_API int iomesh_changed_sync(struct iomesh_volume *volume, uint64_t since,
 struct iomesh_import_options {
     uint32_t size;
     uint32_t sector_bytes; /* As for creation; of an increment: the volume's. */
-    uint64_t bytes;        /* The size afterwards. */
+    uint64_t bytes;        /* Of the snapshot that was exported. */
     const uint8_t *uuid;   /* IOMESH_UUID_BYTES, of the snapshot that was exported. */
     const uint8_t *base;   /* Of the one that it was made against; NULL: a new volume. */
-    uint32_t flags;        /* 0 */
+    uint32_t flags;        /* 0, IOMESH_IMPORT_FORCE */
     uint32_t reserved;
 };
+
+/* An increment: the volume gets the size of the snapshot, be it smaller. */
+#define IOMESH_IMPORT_FORCE 1u
 
 #define IOMESH_IMPORT_OPTIONS_INIT                                       \
     {                                                                    \
@@ -319,6 +326,9 @@ struct iomesh_import_options {
  * iomesh_import_end(); others may read what is there. If that never comes, for a crash or because
  * the handle was closed, only iomesh_import_abandon() removes the mark.
  *
+ * An increment of a larger volume makes this one grow. One that was grown here since its base keeps
+ * its size, and has zeros behind the increment's; the snapshot has the size of what was exported.
+ *
  * @name     "NAME@SNAP": the volume, and the snapshot that the import makes of it; copied
  * @options  bytes and uuid are needed; copied
  * @opened   runs exactly once if 0 is returned, never otherwise
@@ -326,7 +336,8 @@ struct iomesh_import_options {
  * Returns 0 once accepted, or as said above; @opened may see -EEXIST (new, and there is such a
  * volume; or there is such a snapshot), -ENOENT (an increment, and there is no such volume, or no
  * snapshot of it with the uuid of the base), -ESTALE (the volume has changed since its base),
- * -EBUSY (it is open, or marked already), -EINVAL (sizes that do not fit).
+ * -EBUSY (it is open, or marked already), -EPERM (what was exported was made smaller since the
+ * base, and FORCE is not given), -EINVAL (sectors that do not fit).
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.2.
  */

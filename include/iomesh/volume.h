@@ -102,7 +102,7 @@ struct iomesh_volume_info {
 
 /* An import into it is not over: <iomesh/snapshot.h>. */
 #define IOMESH_VOLUME_INCOMPLETE 1u
-/* A rollback of it is not over; it will be before it is opened. */
+/* A rollback of it is not over; it will be before it is opened for writing. */
 #define IOMESH_VOLUME_ROLLING_BACK 2u
 /* Of a clone: flattened. Only snapshots of it read from its parent. */
 #define IOMESH_VOLUME_FLATTENED 4u

@@ -51,6 +51,17 @@ struct api_operation *api_operation_begin(struct iomesh_pool *pool, void *contex
     return operation;
 }
 
+struct api_operation *api_operation_new(struct iomesh_pool *pool, const char *name,
+                                        iomesh_done_fn *done, void *context, int *ret_result)
+{
+    int result = api_operation_refuse(pool, name, done != NULL);
+    struct api_operation *operation = result == 0 ? api_operation_begin(pool, context) : NULL;
+    *ret_result = result == 0 ? -ENOMEM : result;
+    if (operation != NULL)
+        operation->done = done;
+    return operation;
+}
+
 void api_operation_end(struct api_operation *operation)
 {
     operation->pool->operations--;

@@ -39,6 +39,9 @@ int api_name_split(const char *name, bool snapshot, struct api_name *ret_name);
 int api_operation_refuse(const struct iomesh_pool *pool, const char *name, bool callback);
 /* NULL with a sentence: no memory. */
 struct api_operation *api_operation_begin(struct iomesh_pool *pool, void *context);
+/* Both, of an operation that tells `done` (NULL: no callback). NULL: *ret_result says why. */
+struct api_operation *api_operation_new(struct iomesh_pool *pool, const char *name,
+                                        iomesh_done_fn *done, void *context, int *ret_result);
 void api_operation_end(struct api_operation *operation);
 /* What the catalog answered at once: 0, or it is over. */
 int api_operation_started(struct api_operation *operation, int result);

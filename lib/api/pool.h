@@ -138,4 +138,16 @@ void api_io_count(struct iomesh_volume_stats *stats, const struct volume_io *io,
 /* Of histogram.c. */
 void api_histogram_add(struct iomesh_histogram *histogram, uint64_t ns);
 
+/* --- sync.c -------------------------------------------------------------------------------- */
+
+/* For a call that opens a volume. */
+struct api_volume_waiter {
+    struct api_waiter waiter;
+    struct iomesh_volume *volume;
+};
+void api_volume_waiter_opened(void *context, int result, struct iomesh_volume *volume);
+/* Waits; the volume if the result is 0. */
+int api_volume_waiter_end(struct iomesh_engine *engine, struct api_volume_waiter *waiter,
+                          int accepted, struct iomesh_volume **ret_volume);
+
 #endif

@@ -193,13 +193,10 @@ int iomesh_group_create(struct iomesh_pool *pool, const char *group, const char 
 int iomesh_group_delete(struct iomesh_pool *pool, const char *group, iomesh_done_fn *done,
                         void *context)
 {
-    int result = api_operation_refuse(pool, group, done != NULL);
-    if (result != 0)
-        return result;
-    struct api_operation *operation = api_operation_begin(pool, context);
+    int result;
+    struct api_operation *operation = api_operation_new(pool, group, done, context, &result);
     if (operation == NULL)
-        return -ENOMEM;
-    operation->done = done;
+        return result;
     return api_operation_started(
         operation, catalog_group_delete(pool->catalog, group, api_operation_done, operation));
 }
@@ -220,13 +217,11 @@ static void groups_each(void *context, const struct catalog_group_info *from)
 int iomesh_group_list(struct iomesh_pool *pool, iomesh_group_info_fn *each, iomesh_done_fn *done,
                       void *context)
 {
-    int result = api_operation_refuse(pool, "", done != NULL && each != NULL);
-    if (result != 0)
-        return result;
-    struct api_operation *operation = api_operation_begin(pool, context);
+    int result;
+    struct api_operation *operation =
+        api_operation_new(pool, "", each != NULL ? done : NULL, context, &result);
     if (operation == NULL)
-        return -ENOMEM;
-    operation->done = done;
+        return result;
     operation->each_group = each;
     return api_operation_started(
         operation, catalog_group_list(pool->catalog, groups_each, api_operation_done, operation));
@@ -252,13 +247,10 @@ int iomesh_volume_clone(struct iomesh_pool *pool, const char *source, const char
 int iomesh_volume_flatten(struct iomesh_pool *pool, const char *name, iomesh_progress_fn *progress,
                           iomesh_done_fn *done, void *context)
 {
-    int result = api_operation_refuse(pool, name, done != NULL);
-    if (result != 0)
-        return result;
-    struct api_operation *operation = api_operation_begin(pool, context);
+    int result;
+    struct api_operation *operation = api_operation_new(pool, name, done, context, &result);
     if (operation == NULL)
-        return -ENOMEM;
-    operation->done = done;
+        return result;
     operation->progress = progress;
     return api_operation_started(operation,
                                  catalog_flatten(pool->catalog, name, api_operation_progress,
@@ -278,9 +270,10 @@ int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
         result = api_options("import", given, &options, sizeof options);
     if (result == 0)
         result = api_name_split(name, true, &split);
-    if (result == 0 && (options.flags != 0 || options.uuid == NULL))
+    uint32_t unknown = options.flags & ~IOMESH_IMPORT_FORCE;
+    if (result == 0 && (unknown != 0 || options.uuid == NULL))
         result = FAIL(-EINVAL, "%s: %s", name,
-                      options.flags != 0 ? "flags are not known" : "the uuid is missing");
+                      unknown != 0 ? "flags are not known" : "the uuid is missing");
     if (result != 0)
         return result;
     struct api_operation *operation = api_operation_begin(pool, context);
@@ -292,6 +285,7 @@ int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
         .bytes = options.bytes,
         .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes : BLOCK_BYTES,
         .increment = options.base != NULL,
+        .force = (options.flags & IOMESH_IMPORT_FORCE) != 0,
         .snapshot = split.snapshot,
     };
     memcpy(import.uuid, options.uuid, sizeof import.uuid);
@@ -336,13 +330,10 @@ int iomesh_import_end(struct iomesh_volume *volume, iomesh_done_fn *done, void *
 int iomesh_import_abandon(struct iomesh_pool *pool, const char *name, iomesh_progress_fn *progress,
                           iomesh_done_fn *done, void *context)
 {
-    int result = api_operation_refuse(pool, name, done != NULL);
-    if (result != 0)
-        return result;
-    struct api_operation *operation = api_operation_begin(pool, context);
+    int result;
+    struct api_operation *operation = api_operation_new(pool, name, done, context, &result);
     if (operation == NULL)
-        return -ENOMEM;
-    operation->done = done;
+        return result;
     operation->progress = progress;
     return api_operation_started(operation,
                                  catalog_import_abandon(pool->catalog, name, api_operation_progress,

@@ -22,17 +22,12 @@ int iomesh_snapshot_delete_sync(struct iomesh_pool *pool, const char *name)
 
 /* --- What tells how far it is -------------------------------------------------------------- */
 
+/* The waiter comes first: api_waiter_done() has it. */
 struct progress_waiter {
     struct api_waiter waiter;
     iomesh_progress_fn *progress;
     void *context;
 };
-
-static void progress_waiter_done(void *context, int result)
-{
-    struct progress_waiter *waiter = context;
-    api_waiter_done(&waiter->waiter, result);
-}
 
 static void progress_waiter_tell(void *context, uint64_t done, uint64_t total)
 {
@@ -48,7 +43,7 @@ int iomesh_snapshot_rollback_sync(struct iomesh_pool *pool, const char *name, ui
     struct progress_waiter waiter = {.progress = progress, .context = context};
     return api_waiter_end(pool->engine, &waiter.waiter,
                           iomesh_snapshot_rollback(pool, name, flags, progress_waiter_tell,
-                                                   progress_waiter_done, &waiter));
+                                                   api_waiter_done, &waiter));
 }
 
 int iomesh_volume_flatten_sync(struct iomesh_pool *pool, const char *name,
@@ -58,7 +53,7 @@ int iomesh_volume_flatten_sync(struct iomesh_pool *pool, const char *name,
     struct progress_waiter waiter = {.progress = progress, .context = context};
     return api_waiter_end(
         pool->engine, &waiter.waiter,
-        iomesh_volume_flatten(pool, name, progress_waiter_tell, progress_waiter_done, &waiter));
+        iomesh_volume_flatten(pool, name, progress_waiter_tell, api_waiter_done, &waiter));
 }
 
 int iomesh_import_abandon_sync(struct iomesh_pool *pool, const char *name,
@@ -68,7 +63,7 @@ int iomesh_import_abandon_sync(struct iomesh_pool *pool, const char *name,
     struct progress_waiter waiter = {.progress = progress, .context = context};
     return api_waiter_end(
         pool->engine, &waiter.waiter,
-        iomesh_import_abandon(pool, name, progress_waiter_tell, progress_waiter_done, &waiter));
+        iomesh_import_abandon(pool, name, progress_waiter_tell, api_waiter_done, &waiter));
 }
 
 /* --- What there is ------------------------------------------------------------------------- */
@@ -80,12 +75,6 @@ struct snapshots_waiter {
     struct iomesh_snapshot_info *ret_info;
     void *context;
 };
-
-static void snapshots_waiter_done(void *context, int result)
-{
-    struct snapshots_waiter *waiter = context;
-    api_waiter_done(&waiter->waiter, result);
-}
 
 static void snapshots_waiter_each(void *context, const struct iomesh_snapshot_info *info)
 {
@@ -112,9 +101,9 @@ int iomesh_snapshot_list_sync(struct iomesh_pool *pool, const char *volume, uint
     if (each == NULL)
         return FAIL(-EINVAL, "a list needs a callback");
     struct snapshots_waiter waiter = {.each = each, .context = context};
-    return api_waiter_end(pool->engine, &waiter.waiter,
-                          iomesh_snapshot_list(pool, volume, flags, snapshots_waiter_each,
-                                               snapshots_waiter_done, &waiter));
+    return api_waiter_end(
+        pool->engine, &waiter.waiter,
+        iomesh_snapshot_list(pool, volume, flags, snapshots_waiter_each, api_waiter_done, &waiter));
 }
 
 int iomesh_snapshot_show_sync(struct iomesh_pool *pool, const char *name, uint32_t flags,
@@ -124,9 +113,9 @@ int iomesh_snapshot_show_sync(struct iomesh_pool *pool, const char *name, uint32
     if (ret_info == NULL || ret_info->size < sizeof ret_info->size)
         return FAIL(-EINVAL, "the answer's size is not set");
     struct snapshots_waiter waiter = {.ret_info = ret_info};
-    return api_waiter_end(pool->engine, &waiter.waiter,
-                          iomesh_snapshot_show(pool, name, flags, snapshots_waiter_show,
-                                               snapshots_waiter_done, &waiter));
+    return api_waiter_end(
+        pool->engine, &waiter.waiter,
+        iomesh_snapshot_show(pool, name, flags, snapshots_waiter_show, api_waiter_done, &waiter));
 }
 
 int iomesh_group_list_sync(struct iomesh_pool *pool, iomesh_group_info_fn *each, void *context)
@@ -137,7 +126,7 @@ int iomesh_group_list_sync(struct iomesh_pool *pool, iomesh_group_info_fn *each,
     struct snapshots_waiter waiter = {.each_group = each, .context = context};
     return api_waiter_end(
         pool->engine, &waiter.waiter,
-        iomesh_group_list(pool, snapshots_waiter_group, snapshots_waiter_done, &waiter));
+        iomesh_group_list(pool, snapshots_waiter_group, api_waiter_done, &waiter));
 }
 
 /* --- Groups and clones --------------------------------------------------------------- */
@@ -170,30 +159,15 @@ int iomesh_volume_clone_sync(struct iomesh_pool *pool, const char *source, const
 
 /* --- Imports ------------------------------------------------------------------------------- */
 
-struct volume_waiter {
-    struct api_waiter waiter;
-    struct iomesh_volume *volume;
-};
-
-static void volume_waiter_opened(void *context, int result, struct iomesh_volume *volume)
-{
-    struct volume_waiter *waiter = context;
-    waiter->volume = volume;
-    api_waiter_done(&waiter->waiter, result);
-}
-
 int iomesh_import_begin_sync(struct iomesh_pool *pool, const char *name,
                              const struct iomesh_import_options *options,
                              struct iomesh_volume **ret_volume)
 {
     REFUSE_IN_CALLBACK(pool->engine);
-    struct volume_waiter waiter;
-    int result =
-        api_waiter_end(pool->engine, &waiter.waiter,
-                       iomesh_import_begin(pool, name, options, volume_waiter_opened, &waiter));
-    if (result == 0)
-        *ret_volume = waiter.volume;
-    return result;
+    struct api_volume_waiter waiter;
+    return api_volume_waiter_end(
+        pool->engine, &waiter,
+        iomesh_import_begin(pool, name, options, api_volume_waiter_opened, &waiter), ret_volume);
 }
 
 int iomesh_import_end_sync(struct iomesh_volume *volume)

@@ -104,10 +104,8 @@ struct show_waiter {
 
 static void show_waiter_each(void *context, const struct iomesh_volume_info *info)
 {
-    struct show_waiter *waiter = context;
-    uint32_t size = waiter->ret_info->size;
-    memcpy(waiter->ret_info, info, MIN(size, info->size));
-    waiter->ret_info->size = size;
+    const struct show_waiter *waiter = context;
+    (void)api_give(waiter->ret_info, waiter->ret_info->size, info, info->size);
 }
 
 int iomesh_volume_show_sync(struct iomesh_pool *pool, const char *name,
@@ -122,16 +120,20 @@ int iomesh_volume_show_sync(struct iomesh_pool *pool, const char *name,
         iomesh_volume_show(pool, name, show_waiter_each, api_waiter_done, &waiter));
 }
 
-struct volume_waiter {
-    struct api_waiter waiter;
-    struct iomesh_volume *volume;
-};
-
-static void volume_waiter_opened(void *context, int result, struct iomesh_volume *volume)
+void api_volume_waiter_opened(void *context, int result, struct iomesh_volume *volume)
 {
-    struct volume_waiter *waiter = context;
+    struct api_volume_waiter *waiter = context;
     waiter->volume = volume;
     api_waiter_done(&waiter->waiter, result);
+}
+
+int api_volume_waiter_end(struct iomesh_engine *engine, struct api_volume_waiter *waiter,
+                          int accepted, struct iomesh_volume **ret_volume)
+{
+    int result = api_waiter_end(engine, &waiter->waiter, accepted);
+    if (result == 0)
+        *ret_volume = waiter->volume;
+    return result;
 }
 
 int iomesh_volume_open_sync(struct iomesh_pool *pool, const char *name,
@@ -139,13 +141,10 @@ int iomesh_volume_open_sync(struct iomesh_pool *pool, const char *name,
                             struct iomesh_volume **ret_volume)
 {
     REFUSE_IN_CALLBACK(pool->engine);
-    struct volume_waiter waiter;
-    int result =
-        api_waiter_end(pool->engine, &waiter.waiter,
-                       iomesh_volume_open(pool, name, options, volume_waiter_opened, &waiter));
-    if (result == 0)
-        *ret_volume = waiter.volume;
-    return result;
+    struct api_volume_waiter waiter;
+    return api_volume_waiter_end(
+        pool->engine, &waiter,
+        iomesh_volume_open(pool, name, options, api_volume_waiter_opened, &waiter), ret_volume);
 }
 
 int iomesh_volume_close_sync(struct iomesh_volume *volume)

@@ -33,13 +33,10 @@ int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
 int iomesh_volume_delete(struct iomesh_pool *pool, const char *name, iomesh_done_fn *done,
                          void *context)
 {
-    int result = api_operation_refuse(pool, name, done != NULL);
-    if (result != 0)
-        return result;
-    struct api_operation *operation = api_operation_begin(pool, context);
+    int result;
+    struct api_operation *operation = api_operation_new(pool, name, done, context, &result);
     if (operation == NULL)
-        return -ENOMEM;
-    operation->done = done;
+        return result;
     return api_operation_started(
         operation, catalog_delete(pool->catalog, name, api_operation_done, operation));
 }
@@ -113,13 +110,11 @@ int iomesh_volume_list(struct iomesh_pool *pool, const char *after, uint32_t lim
 int iomesh_volume_show(struct iomesh_pool *pool, const char *name, iomesh_volume_info_fn *each,
                        iomesh_done_fn *done, void *context)
 {
-    int result = api_operation_refuse(pool, name, done != NULL && each != NULL);
-    if (result != 0)
-        return result;
-    struct api_operation *operation = api_operation_begin(pool, context);
+    int result;
+    struct api_operation *operation =
+        api_operation_new(pool, name, each != NULL ? done : NULL, context, &result);
     if (operation == NULL)
-        return -ENOMEM;
-    operation->done = done;
+        return result;
     operation->each = each;
     return api_operation_started(operation, catalog_show(pool->catalog, name, operation_each,
                                                          api_operation_done, operation));

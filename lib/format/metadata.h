@@ -267,11 +267,12 @@ struct metadata_volume {
     uint64_t rollback_cut, rollback_from, rollback_bytes;
     bool unclean; /* Open for writing, or it was and was not closed: a cut may be in the store that
                      no snapshot has. */
-    /* An import that has not ended: which snapshot it makes, out of which cut (0: a new volume). */
+    /* An import that has not ended: which snapshot it makes, out of which cut (0: a new volume),
+     * and the size that the volume had (0: its size in that cut). */
     bool incomplete;
     uint8_t import_uuid[16];
     char import_name[NAME_BYTES_MAX + 1];
-    uint64_t import_base;
+    uint64_t import_base, import_bytes;
     /* When this was the next sequence, the head showed what this cut shows; 0: never. */
     uint64_t equal_cut, equal_sequence;
     uint32_t snapshots; /* That are LIVE. */

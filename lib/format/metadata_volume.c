@@ -53,6 +53,7 @@ static void volume_fill(Metadata__Volume *message, const struct metadata_volume 
     message->unclean = volume->unclean;
     message->import_name = metadata_text_lend(volume->import_name);
     message->import_base = volume->import_base;
+    message->import_bytes = volume->import_bytes;
     message->equal_cut = volume->equal_cut;
     message->equal_sequence = volume->equal_sequence;
     message->snapshots = volume->snapshots;
@@ -151,6 +152,7 @@ static void volume_take_numbers(const Metadata__Volume *message, struct metadata
     volume->rollback_bytes = message->rollback_bytes;
     volume->unclean = message->unclean;
     volume->import_base = message->import_base;
+    volume->import_bytes = message->import_bytes;
     volume->equal_cut = message->equal_cut;
     volume->equal_sequence = message->equal_sequence;
     volume->snapshots = message->snapshots;

@@ -147,7 +147,7 @@ static void decode_crcs(const uint8_t *at, struct record *record)
 
 static int decode_zero(const uint8_t *from, uint32_t length, struct record *record)
 {
-    bool views = record->type == RECORD_ZERO_VIEWS;
+    bool views = record->type != RECORD_ZERO;
     if (length != (views ? ZERO_VIEWS_BYTES : ZERO_BYTES))
         return IOMESH_CORRUPT;
     record->count = get32(from + 40);

@@ -31,10 +31,12 @@
  * DROP_VIEW (8): what only this view shows of one MiB is free
  *    0  type u8 | 1  0 | 2  0 u16 | 4  mebibyte u32 (< 2^26) | 8  volume u64
  *   16  cut u48 (not 0, not the head) | 22  previous u48 (< cut): the newest kept one before it
+ * BAD (9): blocks became known damage
+ *    0  as ZERO_VIEWS
  *
  * Since format 3, what a part took from another one:
  *
- * RESYNC (9): versions of blocks enter what a view shows, and later views
+ * RESYNC (10): versions of blocks enter what a view shows, and later views
  *    0  type u8 | 1  extents u8 (of RAW 1 .. 16, else 0) | 2  blocks u16 (1 .. 64; repair: 1 .. 32)
  *    4  generation u32 | 8  volume u64 | 16  block u48 | 22  view u48 (not 0)
  *   28  watermark u48 | 34  epoch u48
@@ -67,7 +69,8 @@ enum record_type {
     RECORD_WRITE_VIEWS = 6,
     RECORD_ZERO_VIEWS = 7,
     RECORD_DROP_VIEW = 8, /* One view gives up its own page of one MiB. */
-    RECORD_RESYNC = 9,
+    RECORD_BAD = 9,       /* What was to be copied there could not be read. */
+    RECORD_RESYNC = 10,
 };
 
 struct record_extent {
@@ -86,7 +89,7 @@ struct record {
     uint32_t generation;
     uint32_t segment;
     uint64_t view;
-    uint64_t cut;      /* WRITE_VIEWS, ZERO_VIEWS, RESYNC; the view of a DROP_VIEW. */
+    uint64_t cut;      /* WRITE_VIEWS, ZERO_VIEWS, BAD, RESYNC; the view of a DROP_VIEW. */
     uint64_t previous; /* DROP_VIEW. */
     uint32_t mebibyte; /* DROP_VIEW: block / 256. */
     uint16_t group;    /* WRITE_VIEWS, ZERO_VIEWS, RESYNC. */
@@ -104,9 +107,11 @@ static inline bool record_is_write(const struct record *record)
     return record->type == RECORD_WRITE || record->type == RECORD_WRITE_VIEWS;
 }
 
+/* Of blocks that lose what they had, and get no data. */
 static inline bool record_is_zero(const struct record *record)
 {
-    return record->type == RECORD_ZERO || record->type == RECORD_ZERO_VIEWS;
+    return record->type == RECORD_ZERO || record->type == RECORD_ZERO_VIEWS ||
+           record->type == RECORD_BAD;
 }
 
 /* It names places of data, and what their CRCs are. */

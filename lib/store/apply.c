@@ -125,7 +125,10 @@ static int apply_zero(struct replay *replay, const struct record *record)
     int error = apply_open(replay, record, block);
     if (error != 0)
         return error;
-    tree_zero(&replay->path, (unsigned)(block % MAP_BLOCKS), count, record->sequence);
+    if (record->type == RECORD_BAD)
+        tree_damage(&replay->path, (unsigned)(block % MAP_BLOCKS), count, record->sequence);
+    else
+        tree_zero(&replay->path, (unsigned)(block % MAP_BLOCKS), count, record->sequence);
     tree_path_close(&replay->path);
     replay->base += count;
     replay->applied = replay->base == record->count;
@@ -218,7 +221,8 @@ static int apply_record(struct replay *replay, const struct replay_slot *slot)
     case RECORD_WRITE:
     case RECORD_WRITE_VIEWS: return apply_write(replay, slot);
     case RECORD_ZERO:
-    case RECORD_ZERO_VIEWS: return apply_zero(replay, &slot->record);
+    case RECORD_ZERO_VIEWS:
+    case RECORD_BAD: return apply_zero(replay, &slot->record);
     case RECORD_RETIRE: return apply_retire(replay, &slot->record);
     case RECORD_DROP_SEGMENT: return apply_drop(replay, &slot->record);
     case RECORD_FORGET: return apply_forget(replay, &slot->record);

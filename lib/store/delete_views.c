@@ -2,7 +2,7 @@
 /*
  * Deleting what only some views of a volume show, in the background, through crashes.
  *
- *   GRACE ──▶ WORK ──▶ SEAL ──▶ (told)
+ *   GRACE ──▶ WORK ──▶ SEAL ──▶ (TRIM) ──▶ (told)
  *
  *   each lane:  IDLE ──▶ LOOK ──▶ LOG ──▶ APPLY ──▶ LOOK ... IDLE
  *
@@ -13,6 +13,9 @@
  * lane; many lanes wait for their pages and the log at once. A lane drops the newest of the views
  * there first: what an older one shows too is then known without a look at its neighbour.
  * Interrupted anywhere, the caller asks again and it goes on from what is left.
+ * TRIM: where a write that carried such a cut came so late that the head had passed it, it made no
+ * page, and nothing was dropped. A replay may apply it first and make one, which nobody would ever
+ * look for again: so the log has to be past it before the cuts are told gone.
  *
  * All views of a volume go when its head is gone: then one record speaks for a whole MiB.
  */
@@ -41,6 +44,7 @@ enum view_deletion_state {
     VIEW_DELETION_GRACE,
     VIEW_DELETION_WORK,
     VIEW_DELETION_SEAL,
+    VIEW_DELETION_TRIM,
     VIEW_DELETION_TOLD,
 };
 
@@ -59,9 +63,11 @@ struct view_deletion {
     bool waits;
     bool more; /* It stopped for this turn, and for nothing else. */
     uint64_t last_batch;
+    uint64_t passed_batch; /* Replay must begin behind it. */
     int result;
     struct tree_path path;
     struct store_flush flush;
+    struct checkpoint_waiter checkpoint;
     struct view_lane lanes[VIEW_LANES];
 };
 
@@ -281,11 +287,36 @@ static bool view_deletion_look(struct view_deletion *deletion, struct view_lane 
     return true;
 }
 
+static void view_deletion_trimmed(void *context, int result)
+{
+    struct view_deletion *deletion = context;
+    deletion->result = result;
+    deletion->waits = false;
+}
+
+/* Each checkpoint moves the place where replay begins as far as what is applied allows. */
+static void view_deletion_trim(struct view_deletion *deletion)
+{
+    struct store *store = deletion->store;
+    bool behind = deletion->passed_batch != 0 &&
+                  store->super.replay_batch <= deletion->passed_batch && !MUTANT(146);
+    if (deletion->result != 0 || !behind) {
+        deletion->state = VIEW_DELETION_TOLD;
+        return;
+    }
+    REACH(views_wait_for_the_log);
+    deletion->waits = true;
+    deletion->checkpoint.done = view_deletion_trimmed;
+    deletion->checkpoint.context = deletion;
+    store_checkpoint(store, &deletion->checkpoint);
+}
+
 static void view_deletion_sealed(struct store_flush *flush, int result)
 {
     struct view_deletion *deletion = CONTAINER_OF(flush, struct view_deletion, flush);
     deletion->result = result;
-    deletion->state = VIEW_DELETION_TOLD;
+    deletion->waits = false;
+    deletion->state = VIEW_DELETION_TRIM;
 }
 
 /* All lanes are idle, nothing is left. */
@@ -346,10 +377,13 @@ static void view_deletion_turn(struct view_deletion *deletion)
         bool ended = store_changes_ended(store, deletion->change) || MUTANT(140);
         if (!view_deletion_first(deletion) || !ended)
             return;
+        deletion->passed_batch = deletion->all ? 0 : store->passed_batch;
         deletion->state = VIEW_DELETION_WORK;
     }
     if (deletion->state == VIEW_DELETION_WORK)
         view_deletion_work(deletion);
+    if (deletion->state == VIEW_DELETION_TRIM && !deletion->waits)
+        view_deletion_trim(deletion);
 }
 
 void store_view_deletions_turn(struct store *store)
@@ -371,7 +405,8 @@ bool store_view_deletions_turn_needed(const struct store *store)
 {
     LIST_EACH (&store->view_deletions, node) {
         const struct view_deletion *deletion = LIST_ENTRY(node, struct view_deletion, node);
-        if (deletion->state == VIEW_DELETION_WORK && deletion->more)
+        if ((deletion->state == VIEW_DELETION_WORK && deletion->more) ||
+            (deletion->state == VIEW_DELETION_TRIM && !deletion->waits))
             return true;
     }
     return false;

@@ -121,6 +121,7 @@ struct store {
     struct list view_counts;    /* struct view_count. */
     struct list changes;        /* Operations that change something and have not ended. */
     uint64_t change;            /* The number of the last that was accepted. */
+    uint64_t passed_batch;      /* The last with a change whose cut the head had passed. */
     uint64_t active;            /* Operations accepted and not told yet. */
     struct scratch scratch;
     struct scrub *scrub;
@@ -133,6 +134,8 @@ void store_op_finish(struct store_op *op, int result);
 void store_op_retry_admission(struct store *store);
 /* The way to what the operation changes at a block, as the tree's: with what its views keep. */
 int store_op_open(struct store_op *op, uint64_t block);
+/* The change is made; the path is open still. */
+void store_op_changed(struct store_op *op);
 /* What STORE_MAP and the like tell of a pointer. */
 uint8_t store_pointer_kind(const struct pointer *pointer);
 struct part_version store_version(const struct pointer *pointer);

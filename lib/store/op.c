@@ -66,6 +66,15 @@ int store_op_open(struct store_op *op, uint64_t block)
     return tree_path_open(&op->path, op->volume, VIEW_HEAD, block, true);
 }
 
+void store_op_changed(struct store_op *op)
+{
+    struct store *store = op->store;
+    if (op->path.passed)
+        REACH(change_behind_its_cut);
+    if (op->path.passed)
+        store->passed_batch = MAX(store->passed_batch, op->entry.batch);
+}
+
 uint8_t store_pointer_kind(const struct pointer *pointer)
 {
     /* A view says so where it shows a hole that the head does not show any more. */
@@ -142,7 +151,8 @@ static void op_step(struct store_op *op)
     case STORE_CHANGED: store_changed_step(op); break;
     case STORE_WRITE:
     case STORE_RESYNC: store_write_step(op); break;
-    case STORE_ZERO: store_zero_step(op); break;
+    case STORE_ZERO:
+    case STORE_BAD: store_zero_step(op); break;
     }
 }
 
@@ -165,10 +175,15 @@ void store_op_retry_admission(struct store *store)
         op_step(LIST_ENTRY(node, struct store_op, node));
 }
 
+static bool op_zeroes(const struct store_op *op)
+{
+    return op->kind == STORE_ZERO || op->kind == STORE_BAD;
+}
+
 static void op_logged(struct journal_entry *entry, int result)
 {
     struct store_op *op = CONTAINER_OF(entry, struct store_op, entry);
-    if (op->kind == STORE_ZERO)
+    if (op_zeroes(op))
         store_zero_logged(op, result);
     else
         store_write_logged(op, result);
@@ -192,7 +207,7 @@ void store_op_append(struct store_op *op)
     }
     uint8_t record[RECORD_BYTES_MAX];
     uint32_t length =
-        op->kind == STORE_ZERO ? store_zero_record(op, record) : store_write_record(op, record);
+        op_zeroes(op) ? store_zero_record(op, record) : store_write_record(op, record);
     op->append_wanted = false;
     int error = journal_append(store->journal, &op->entry, record, length, op_logged);
     if (error == -EAGAIN) {
@@ -207,7 +222,7 @@ void store_op_append(struct store_op *op)
 
 static bool op_changes(const struct store_op *op)
 {
-    return op->kind == STORE_WRITE || op->kind == STORE_ZERO || op->kind == STORE_RESYNC;
+    return op->kind == STORE_WRITE || op_zeroes(op) || op->kind == STORE_RESYNC;
 }
 
 static bool op_sane(const struct store_op *op)
@@ -284,8 +299,12 @@ static void ops_append(struct store *store)
     struct list waiting;
     list_init(&waiting);
     list_splice_back(&waiting, &store->appending);
-    for (struct list *node; (node = list_pop_front(&waiting)) != NULL;)
-        store_op_append(LIST_ENTRY(node, struct store_op, node));
+    for (struct list *node; (node = list_pop_front(&waiting)) != NULL;) {
+        struct store_op *op = LIST_ENTRY(node, struct store_op, node);
+        store_op_append(op);
+        if (op->path_wanted && !op->append_wanted)
+            op_step(op);
+    }
 }
 
 bool store_turn_needed(const struct store *store)

@@ -45,6 +45,7 @@ static void read_damaged(struct store_op *op, uint32_t block, const char *what)
     op->store->stats.corrupt_blocks++;
     op->bad[block / 8] |= (uint8_t)(1u << block % 8);
     op->result = IOMESH_CORRUPT;
+    op->kinds[block] = POINTER_BAD;
     memset(read_data(op, block), 0, BLOCK_BYTES);
     store_damage(op->store, op->volume, op->block + block, 1,
                  "volume %llu block %llu at place %llu: %s", (unsigned long long)op->volume,
@@ -55,6 +56,7 @@ static void read_damaged(struct store_op *op, uint32_t block, const char *what)
 /* A block that cannot be read even for itself. */
 static void read_lost(struct store_op *op, uint32_t block, int error)
 {
+    op->kinds[block] = POINTER_BAD;
     memset(read_data(op, block), 0, BLOCK_BYTES);
     op->bad[block / 8] |= (uint8_t)(1u << block % 8);
     if (op->result == 0)
@@ -190,6 +192,11 @@ static void read_plan_add(struct store_op *op, uint32_t block)
     plan->order[at] = (uint8_t)block;
 }
 
+static bool read_asked(const struct store_op *op, uint32_t block)
+{
+    return op->only == NULL || (op->only[block / 8] >> block % 8 & 1) != 0;
+}
+
 /* Notes where each block is; what needs no disk is answered at once. */
 static void read_look(struct store_op *op)
 {
@@ -199,7 +206,7 @@ static void read_look(struct store_op *op)
     plan->single = false;
     memset(op->bad, 0, sizeof op->bad);
     for (uint32_t i = 0; i < op->count; i++) {
-        if (op->only != NULL && (op->only[i / 8] >> i % 8 & 1) == 0)
+        if (!read_asked(op, i))
             continue;
         struct pointer pointer = tree_get(&op->path, index + i);
         op->kinds[i] = store_pointer_kind(&pointer);
@@ -223,6 +230,19 @@ static void read_look(struct store_op *op)
     }
 }
 
+static void read_no_map(struct store_op *op, int error)
+{
+    struct store *store = op->store;
+    for (uint32_t i = 0; i < op->count; i++)
+        op->kinds[i] = read_asked(op, i) ? POINTER_BAD : op->kinds[i];
+    store_damage(store, op->volume, op->block, op->count,
+                 "volume %llu block %llu: its map cannot be read: %s",
+                 (unsigned long long)op->volume, (unsigned long long)op->block,
+                 base_error_text(error));
+    store->stats.corrupt_blocks += op->count;
+    read_finish(op, error);
+}
+
 void store_read_step(struct store_op *op)
 {
     struct store *store = op->store;
@@ -236,12 +256,7 @@ void store_read_step(struct store_op *op)
     if (error == -EAGAIN)
         return;
     if (error != 0) {
-        store_damage(store, op->volume, op->block, op->count,
-                     "volume %llu block %llu: its map cannot be read: %s",
-                     (unsigned long long)op->volume, (unsigned long long)op->block,
-                     base_error_text(error));
-        store->stats.corrupt_blocks += op->count;
-        read_finish(op, error);
+        read_no_map(op, error);
         return;
     }
     op->state = READ_FLY;

@@ -31,7 +31,6 @@ struct store_resync;
 #define STORE_OP_BLOCKS_MAX 256u /* One map page's worth; an operation never crosses one (1 MiB). */
 #define STORE_OP_EXTENTS 16u     /* Of one journal record. */
 #define STORE_OP_READS 32u       /* Requests of one read under way at once. */
-#define STORE_OP_SCOUTS 16u      /* Of one STORE_CHANGED: pages that are fetched ahead. */
 
 /* --- Opening ----------------------------------------------------------------------------- */
 
@@ -144,6 +143,7 @@ enum store_op_kind {
     STORE_READ,
     STORE_WRITE,
     STORE_ZERO,
+    STORE_BAD,
     STORE_MAP,
     STORE_CHANGED,
     STORE_RESYNC, /* Of a part: what another one shows; see resync.h. */
@@ -166,13 +166,6 @@ struct read_plan {
     struct read_span spans[STORE_OP_READS];
 };
 
-/* Looks ahead of a STORE_CHANGED. */
-struct store_scout {
-    struct tree_path path;
-    uint64_t block; /* Where it stands. */
-    bool waits;
-};
-
 struct store_op {
     /* Filled by the caller. */
     enum store_op_kind kind;
@@ -185,11 +178,11 @@ struct store_op {
         *only;         /* STORE_READ, STORE_MAP: block i if bit i % 8 of byte i / 8; data and kinds
                           * of the others stay as they are. NULL: all of them. */
     void *data;        /* count * 4096 bytes, 512-byte aligned; borrowed until done. */
-    uint64_t sequence; /* STORE_WRITE, STORE_ZERO: newer than any before for this volume. */
+    uint64_t sequence; /* Of a change: newer than any before for this volume. */
     uint64_t epoch;
     uint64_t watermark;
     uint32_t generation;
-    /* STORE_WRITE, STORE_ZERO, of a volume that has snapshots or clones. */
+    /* STORE_WRITE, STORE_ZERO, STORE_BAD, of a volume that has snapshots or clones. */
     uint64_t cut;   /* The newest cut that is kept: what it shows stays. 0: none. */
     bool views;     /* It may have views here, be it one that is being deleted. */
     bool parent;    /* Zeros over a hole count, for something else would show through it. */
@@ -230,10 +223,7 @@ struct store_op {
     uint32_t extent_count; /* Of this round. */
     uint64_t ticket;       /* Of a read. */
     struct extent extents[STORE_OP_EXTENTS];
-    union {
-        struct device_io ios[STORE_OP_READS];
-        struct store_scout scouts[STORE_OP_SCOUTS];
-    };
+    struct device_io ios[STORE_OP_READS];
     uint32_t crcs[STORE_OP_BLOCKS_MAX];
     uint64_t places[STORE_OP_BLOCKS_MAX];
     struct read_plan plan;
@@ -244,11 +234,14 @@ struct store_op {
 
 /*
  * Start an operation; `op->done` runs once, later.
- *   STORE_READ   -EIO and IOMESH_CORRUPT: some block in it cannot be had (counted and told)
+ *   STORE_READ   -EIO and IOMESH_CORRUPT: some block in it cannot be had (counted and told);
+ *                op->kinds says POINTER_BAD of those, and the data of all others is there
  *   STORE_WRITE  -ENOSPC: nothing written before is harmed; each block of it is old or new
  *   STORE_ZERO   within one MiB, or a whole segment (block % 65,536 == 0, count 65,536). -ENOSPC
  *                only where views exist (what they show stays, and zeros take a page then; some of
  *                the blocks may be zeros already), or a parent would show through a hole
+ *   STORE_BAD    within one MiB: known damage from now on; for a copy of what cannot be read.
+ *                -ENOSPC as STORE_ZERO
  *   STORE_MAP    what is where, without reading it
  *   STORE_CHANGED  the first map page from op->block to op->last with a block whose sequence in
  *                op->view is newer than op->since. Answers: found (may be below op->block, the
@@ -257,6 +250,33 @@ struct store_op {
  * Any: IOMESH_FAILED, -EROFS.
  */
 void store_submit(struct store *store, struct store_op *op);
+
+#define STORE_SCOUTS 24u
+#define STORE_AHEAD_PAGES 96u
+
+/* Looks for one page that will be asked for. */
+struct store_scout {
+    struct tree_path path;
+    uint64_t block; /* Where it stands. */
+    bool waits;
+};
+
+/* Fetches into memory what a row of STORE_CHANGED will look at. Lives in who asks them. */
+struct store_ahead {
+    struct store *store; /* NULL: it has ended. */
+    uint64_t volume, view, since, last;
+    uint64_t at;        /* What is asked for now. */
+    uint64_t behind[2]; /* Where the farthest scouts stand: near ones, far ones. */
+    uint64_t found[STORE_AHEAD_PAGES];
+    uint32_t found_count; /* And not asked for yet. */
+    struct store_scout scouts[STORE_SCOUTS];
+};
+void store_ahead_begin(struct store *store, struct store_ahead *ahead, uint64_t volume,
+                       uint64_t view, uint64_t since, uint64_t last);
+/* `op` was submitted just now; blocks only grow. */
+void store_ahead_at(struct store_ahead *ahead, const struct store_op *op);
+/* Harmless twice, and if all of it is zeros. Not later than the store begins to close. */
+void store_ahead_end(struct store_ahead *ahead);
 
 /* Everything acknowledged before this call is durable when `flush->done(0)` runs. */
 void store_flush(struct store *store, struct store_flush *flush);

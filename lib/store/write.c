@@ -82,6 +82,23 @@ static void write_strand(struct store_op *op)
     }
 }
 
+/* Planted bug 135: data that the newest view shows already, as a rollback writes it, is not kept at
+ * a place of its own. */
+static void write_share(const struct store_op *op, unsigned index, struct pointer *pointer)
+{
+    struct tree_path view = {.open = false};
+    tree_path_init(&view, op->store->tree, op->path.wake);
+    uint64_t block = op->block - op->block % MAP_BLOCKS;
+    struct pointer shown = {.kind = POINTER_HOLE};
+    if (op->cut != 0 && tree_path_open(&view, op->volume, op->cut, block, false) == 0)
+        shown = tree_get(&view, index);
+    tree_path_close(&view);
+    if (shown.kind != POINTER_RAW || shown.crc != pointer->crc)
+        return;
+    space_free_page(op->store->space, pointer->place);
+    pointer->place = shown.place;
+}
+
 static void write_apply(struct store_op *op)
 {
     struct store *store = op->store;
@@ -99,6 +116,8 @@ static void write_apply(struct store_op *op)
                 .sequence = op->sequence,
                 .crc = op->crcs[block],
             };
+            if (MUTANT(135))
+                write_share(op, index, &pointer);
             if (!tree_set(&op->path, index, &pointer))
                 space_free_page(store->space, pointer.place);
         }
@@ -106,6 +125,7 @@ static void write_apply(struct store_op *op)
     store->applying_reserved = NULL;
     if (op->guarded)
         store_part_asides(op, tree_asides(store->tree) - asides);
+    store_op_changed(op);
 }
 
 /* All that flew has landed. */
@@ -291,9 +311,11 @@ void store_write_step(struct store_op *op)
             write_fly(op);
         }
     }
+    /* Not while there is no room for its record: an open path keeps frames, and room comes by a
+     * checkpoint, which needs some. */
     if (op->state == WRITE_ENTER)
         write_land(op);
-    else if (op->state == WRITE_FLY && op->path_wanted) {
+    else if (op->state == WRITE_FLY && op->path_wanted && !op->append_wanted) {
         error = store_op_open(op, op->block + op->base);
         if (error == -EAGAIN)
             return;

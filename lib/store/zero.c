@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Zeros over up to 256 blocks within one map page, or over a whole segment. No data is written.
+ * Or known damage over them (STORE_BAD), as in a volume that has views.
  *
  *   ADMIT ──▶ LOG ──▶ WHOLE ──▶ RESERVE ──▶ APPLY ──▶ finished
  *     │        ▲                   ▲          │         ▲
@@ -41,6 +42,8 @@ uint32_t store_zero_record(const struct store_op *op, uint8_t *to)
 {
     struct record record;
     record.type = op->views || op->group != 0 ? RECORD_ZERO_VIEWS : RECORD_ZERO;
+    if (op->kind == STORE_BAD)
+        record.type = RECORD_BAD;
     record.group = op->group;
     record.volume = op->volume;
     record.block = op->block + op->base;
@@ -123,10 +126,14 @@ static int zero_page(struct store_op *op)
     store->applying_batch = op->entry.batch;
     store->applying_reserved = &op->reserved;
     int64_t asides = tree_asides(store->tree);
-    tree_zero(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
+    if (op->kind == STORE_BAD)
+        tree_damage(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
+    else
+        tree_zero(&op->path, (unsigned)(block % MAP_BLOCKS), count, op->sequence);
     store->applying_reserved = NULL;
     if (op->guarded)
         store_part_asides(op, tree_asides(store->tree) - asides);
+    store_op_changed(op);
     tree_path_close(&op->path);
     if (op->reserved > 0)
         space_quarantine_unreserve(store->space, op->reserved);
@@ -192,7 +199,7 @@ static int zero_look(struct store_op *op)
         return 0; /* It is met again. */
     enum pointer_kind above = op->path.above.kind;
     bool shown = op->path.page != NULL || (above != POINTER_ZERO && above != POINTER_HOLE);
-    if (!shown && (above == POINTER_ZERO || !op->parent)) {
+    if (!shown && op->kind == STORE_ZERO && (above == POINTER_ZERO || !op->parent)) {
         /* Without a directory all of the segment is like that. */
         if (op->path.directory == NULL)
             op->round = op->count - op->base;
@@ -287,7 +294,7 @@ static void zero_pages(struct store_op *op)
 void store_zero_step(struct store_op *op)
 {
     int error = 0;
-    if (op->views) {
+    if (op->views || op->kind == STORE_BAD) {
         zero_views_step(op);
         return;
     }

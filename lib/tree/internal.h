@@ -51,7 +51,7 @@ struct tree {
 
     struct pointer table; /* Root of the table that lookups see. */
     uint8_t root_level;   /* Of the table; NO_LEVEL: empty. */
-    unsigned root_count;  /* Entries in its root; 0: not known yet. */
+    unsigned root_count;  /* Entries in its root, at most; 0: not known yet. */
     uint64_t pages;       /* Reachable now, table pages included. */
     struct merge *merge;
     uint64_t table_pages_written;

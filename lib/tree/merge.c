@@ -300,7 +300,9 @@ static bool emit_group(struct merge *merge)
 {
     bool top = merge->whole || merge->level == merge->tree->root_level;
     if (emit_is_idle(merge, top)) {
-        new_root(merge, &merge->gathered[0].pointer, merge->level - 1u, 0);
+        /* How many entries it has is not read: as many as there may be. Were nothing said of it,
+         * changes that were let in meanwhile would find that far more must be kept for them. */
+        new_root(merge, &merge->gathered[0].pointer, merge->level - 1u, TABLE_ENTRIES);
         merge->nodes_left = 0;
     }
     while (merge->nodes_left > 0) {

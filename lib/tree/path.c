@@ -212,6 +212,7 @@ static uint32_t path_aim(struct tree_path *path, uint64_t block, uint64_t view)
     path->map = (uint32_t)(block % SEGMENT_BLOCKS / MAP_BLOCKS);
     path->view = view;
     path->cut = 0;
+    path->passed = false;
     return (uint32_t)(block / MAP_BLOCKS);
 }
 

@@ -95,13 +95,11 @@ struct pointer tree_get(const struct tree_path *path, unsigned index)
 /* The head has changed under no cut, or an older one, since this one was taken: it is not kept any
  * more, and a write that carried it comes late. What it would be given is not what it showed, and
  * newer than itself: the rule that frees by sequence would free that twice. */
-static bool cut_is_passed(const struct tree_path *path)
+static bool cut_is_passed(struct tree_path *path)
 {
-    for (unsigned i = 0; i < (path->page != NULL ? MAP_BLOCKS : 1); i++) {
-        if (tree_get(path, i).sequence > path->cut)
-            return !MUTANT(33);
-    }
-    return false;
+    for (unsigned i = 0; i < (path->page != NULL ? MAP_BLOCKS : 1) && !path->passed; i++)
+        path->passed = tree_get(path, i).sequence > path->cut && !MUTANT(33);
+    return path->passed;
 }
 
 /* What a cut shows stays as it is. */
@@ -272,6 +270,13 @@ void tree_zero(struct tree_path *path, unsigned index, unsigned count, uint64_t 
         return;
     }
     zero_slots(path, index, count, sequence);
+}
+
+void tree_damage(struct tree_path *path, unsigned index, unsigned count, uint64_t sequence)
+{
+    struct pointer bad = {.kind = POINTER_BAD, .sequence = sequence};
+    for (unsigned i = 0; i < count; i++)
+        (void)tree_set(path, index + i, &bad);
 }
 
 void tree_drop_map(struct tree_path *path)

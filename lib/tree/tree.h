@@ -63,6 +63,7 @@ struct tree_path {
     bool change;  /* Opened for change: frames are reserved. */
     bool open;
     uint8_t reserved; /* tree's: frames. */
+    bool passed;      /* The cut made no owner, for the head was newer; in a replay it may. */
     struct segment *segment;
     struct page *directory; /* NULL: `above` covers all of it. */
     struct page *page;      /* The map page; NULL: `above` covers it. */
@@ -107,6 +108,8 @@ void tree_replace(struct tree_path *path, unsigned index, const struct pointer *
 /* Zero [index, index + count) at `sequence`, by the same rule; collapses into the directory slot
  * where the whole page is covered and nothing in it is newer. */
 void tree_zero(struct tree_path *path, unsigned index, unsigned count, uint64_t sequence);
+/* They become known damage, by the same rule. */
+void tree_damage(struct tree_path *path, unsigned index, unsigned count, uint64_t sequence);
 /* Free the map page and every block in it, leaving a hole: a step of deleting a volume. */
 void tree_drop_map(struct tree_path *path);
 

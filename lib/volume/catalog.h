@@ -223,7 +223,7 @@ int catalog_resize(struct catalog *catalog, const char *name, uint64_t bytes, bo
 
 enum catalog_info_flags {
     CATALOG_INCOMPLETE = 1u,     /* An import into it has not ended. */
-    CATALOG_ROLLING_BACK = 2u,   /* To be finished before it is opened. */
+    CATALOG_ROLLING_BACK = 2u,   /* To be finished before it is opened for writing. */
     CATALOG_FLATTENED = 4u,      /* The head does not need the parent; some snapshot does. */
     CATALOG_PARENT_DELETED = 8u, /* The parent has no name any more. */
     CATALOG_PARENT_HIDDEN = 16u, /* Its snapshot is kept for clones only. */
@@ -344,11 +344,14 @@ typedef void catalog_progress_fn(void *context, uint64_t done_bytes, uint64_t to
 /*
  * Make the volume what the snapshot shows; every other snapshot stays. It takes space as writing
  * does. From the first change on it is finished even if the process ends: when the pool or the
- * volume is opened next. progress: NULL, or runs now and then before `done`.
+ * volume is opened next, or when there is space. Until then who opens the volume for reading is
+ * shown the snapshot, for as long as he has it open. progress: NULL, or runs now and then before
+ * `done`.
  *
  * The volume keeps its size, zeros beyond the snapshot's; with `force` it gets the snapshot's.
  * `done`: -EBUSY (it is open), -EPERM (the snapshot is larger, and that is not forced), and what
- * writing may see: then it goes on when the volume is opened next.
+ * writing may see: then it goes on when the volume is opened next. IOMESH_CORRUPT when it is done:
+ * what could not be read of the snapshot is damage in the volume too.
  */
 int catalog_snapshot_rollback(struct catalog *catalog, const char *volume, const char *snapshot,
                               bool force, catalog_progress_fn *progress, catalog_done_fn *done,
@@ -437,17 +440,22 @@ struct catalog_import {
     uint64_t bytes;
     uint32_t sector_bytes;
     bool increment;        /* Onto a volume that is there; else a new one is made. */
+    bool force;            /* An increment: the volume gets this size, if it is smaller too. */
     uint8_t base_uuid[16]; /* Of the snapshot that it was made against. */
     uint8_t uuid[16];      /* Of the snapshot that it makes. */
     const char *snapshot;  /* The name of that; copied. */
 };
 /*
+ * An increment grows the volume if it is of a larger one. A volume that was grown since its base
+ * keeps its size, with zeros behind that of the increment; the snapshot has the increment's.
+ *
  * Begin: the volume is marked incomplete and open for writing, to this handle only. `opened`:
  *   -EEXIST    a new one: there is a volume of that name; or the snapshot's name is taken
  *   -ENOENT    an increment: there is no volume, or no snapshot of it with base_uuid
  *   -ESTALE    the volume has changed since that snapshot
  *   -EBUSY     it is open, or another import into it has not ended
- *   -EINVAL    sizes that do not fit
+ *   -EPERM     the exported volume was made smaller, and that is not forced
+ *   -EINVAL    sectors that do not fit
  */
 int catalog_import_begin(struct catalog *catalog, const char *name,
                          const struct catalog_import *import, catalog_opened_fn *opened,

@@ -7,7 +7,9 @@
  *                 ├──────────────────────────────────────────────────────┘
  *                 └──▶ a page of names ──▶ the volumes that they should mean ──▶ ... ──┐
  *                                                                                      │
- *     done ◀── ... ◀── the volumes that have them ◀── a page of snapshots ◀────────────┘
+ *                  the volumes and groups that have them ◀── a page of snapshots ◀────┘
+ *                       │
+ *                       └──▶ a page of groups ──▶ the snapshots that are theirs ──▶ ... ──▶ done
  *
  * Each record was whole, by itself, when it was read; here it is asked whether they agree. What a
  * crash leaves always does: a volume and its name change in one transaction.
@@ -21,12 +23,14 @@
 
 #define PAGE META_OPS_MAX /* A transaction reads so many records. */
 
-enum look_at { LOOK_VOLUMES, LOOK_NAMES, LOOK_SNAPSHOTS };
+enum look_at { LOOK_VOLUMES, LOOK_NAMES, LOOK_SNAPSHOTS, LOOK_GROUPS };
 
 /* One of a page, waiting for its other half. */
 struct half {
     uint64_t id;
+    uint64_t cut;
     char name[CATALOG_NAME_BYTES_MAX + 1];
+    char group[CATALOG_NAME_BYTES_MAX + 1]; /* "": of none. */
 };
 
 /* A clone, and what it reads from. */
@@ -100,11 +104,11 @@ static void check_next(struct pool_check *check)
         check_page(check);
         return;
     }
-    if (check->at == LOOK_SNAPSHOTS) {
+    if (check->at == LOOK_GROUPS) {
         check_end(check, 0);
         return;
     }
-    check->at = check->at == LOOK_VOLUMES ? LOOK_NAMES : LOOK_SNAPSHOTS;
+    check->at++;
     check->after.length = 0;
     check_page(check);
 }
@@ -280,20 +284,101 @@ static void snapshot_take(struct pool_check *check, const struct meta_entry *ent
     } else {
         snapshot_sound(check, &record);
         half->id = record.volume;
+        half->cut = record.cut;
         memcpy(half->name, record.name, sizeof half->name);
+        memcpy(half->group, record.group, sizeof half->group);
+        /* One that goes, or that only its clones keep, is of no group any more. */
+        if (record.state != METADATA_SNAPSHOT_LIVE)
+            half->group[0] = '\0';
         check->half_count++;
     }
     metadata_snapshot_done(&record);
 }
 
+/* Whether the group that a snapshot names has it. */
+static void group_has(struct pool_check *check, const struct half *half,
+                      const struct meta_response *response)
+{
+    struct metadata_together together = {0};
+    bool named = false;
+    bool there = response->entry_count > 0 &&
+                 metadata_together_decode(response->entries[0].value.data,
+                                          response->entries[0].value.length, &together) == 0;
+    for (uint32_t i = 0; there && i < together.part_count; i++)
+        named =
+            named || (together.parts[i].volume == half->id && together.parts[i].cut == half->cut);
+    if (!named)
+        check_fault(check, half->id,
+                    "snapshot \"%s\" of volume %llu is of the group \"%s\", which %s", half->name,
+                    (unsigned long long)half->id, half->group,
+                    there ? "does not have it" : "has no record");
+    metadata_together_done(&together);
+}
+
 static void owners_read(struct meta_request *request, int result)
+{
+    struct pool_check *check = check_of(request);
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < check->half_count && result == 0; i++) {
+        const struct half *half = &check->halves[i];
+        if (request->responses[at++].entry_count == 0)
+            check_fault(check, half->id, "snapshot \"%s\" is of volume %llu, which has no record",
+                        half->name, (unsigned long long)half->id);
+        if (half->group[0] != '\0')
+            group_has(check, half, &request->responses[at++]);
+    }
+    if (result != 0)
+        check_end(check, result);
+    else
+        check_next(check);
+}
+
+/* --- Groups, and the snapshots that are theirs ----------------------------------------------- */
+
+static void group_take(struct pool_check *check, const struct meta_entry *entry)
+{
+    struct metadata_key_parts parts = {0};
+    struct metadata_together together = {0};
+    int result = metadata_key_parse(entry->key.data, entry->key.length, &parts);
+    if (result == 0)
+        result = metadata_together_decode(entry->value.data, entry->value.length, &together);
+    if (result == 0 && (parts.name_length != strlen(together.name) ||
+                        memcmp(parts.name, together.name, parts.name_length) != 0))
+        result = IOMESH_CORRUPT;
+    if (result != 0)
+        check_fault(check, 0, "the record of a group of snapshots: %s", base_error_text(result));
+    for (uint32_t i = 0; result == 0 && i < together.part_count; i++) {
+        struct half *half = &check->halves[check->half_count++];
+        half->id = together.parts[i].volume;
+        half->cut = together.parts[i].cut;
+        memcpy(half->group, together.name, sizeof half->group);
+    }
+    metadata_together_done(&together);
+}
+
+static void parts_read(struct meta_request *request, int result)
 {
     struct pool_check *check = check_of(request);
     for (uint32_t i = 0; i < check->half_count && result == 0; i++) {
         const struct half *half = &check->halves[i];
-        if (request->responses[i].entry_count == 0)
-            check_fault(check, half->id, "snapshot \"%s\" is of volume %llu, which has no record",
-                        half->name, (unsigned long long)half->id);
+        const struct meta_response *response = &request->responses[i];
+        struct metadata_snapshot record = {0};
+        bool there = response->entry_count > 0 &&
+                     metadata_snapshot_decode(response->entries[0].value.data,
+                                              response->entries[0].value.length, &record) == 0;
+        const char *wrong = NULL;
+        if (!there)
+            wrong = "has no record";
+        else if (record.state != METADATA_SNAPSHOT_LIVE)
+            wrong = "was deleted";
+        else if (strcmp(record.group, half->group) != 0)
+            wrong = record.group[0] == '\0' ? "is of no group" : "is of another group";
+        if (wrong != NULL)
+            check_fault(check, half->id,
+                        "the group \"%s\" has the snapshot of volume %llu at cut %llu, which %s",
+                        half->group, (unsigned long long)half->id, (unsigned long long)half->cut,
+                        wrong);
+        metadata_snapshot_done(&record);
     }
     if (result != 0)
         check_end(check, result);
@@ -302,6 +387,32 @@ static void owners_read(struct meta_request *request, int result)
 }
 
 /* --- A page --------------------------------------------------------------------------------- */
+
+static const struct {
+    enum metadata_kind kind;
+    uint32_t entries; /* Of a page: what each of them asks for fits into one transaction. */
+    void (*take)(struct pool_check *check, const struct meta_entry *entry);
+    meta_done_fn *read;
+} looks[] = {
+    [LOOK_VOLUMES] = {METADATA_VOLUME, PAGE, volume_take, names_read},
+    [LOOK_NAMES] = {METADATA_NAME, PAGE, name_take, volumes_read},
+    [LOOK_SNAPSHOTS] = {METADATA_SNAPSHOT, PAGE / 2, snapshot_take, owners_read},
+    [LOOK_GROUPS] = {METADATA_TOGETHER, PAGE / METADATA_PARTS_MAX, group_take, parts_read},
+};
+
+static void half_ask(struct pool_check *check, const struct half *half)
+{
+    struct metadata_key key = metadata_volume_key(half->id);
+    if (check->at == LOOK_VOLUMES)
+        key = metadata_name_key(half->name, strlen(half->name));
+    else if (check->at == LOOK_GROUPS)
+        key = metadata_snapshot_key(half->id, half->cut);
+    meta_get(&check->request, META_SLICE(key));
+    if (check->at != LOOK_SNAPSHOTS || half->group[0] == '\0')
+        return;
+    key = metadata_together_key(half->group, strlen(half->group));
+    meta_get(&check->request, META_SLICE(key));
+}
 
 static void page_read(struct meta_request *request, int result)
 {
@@ -313,14 +424,8 @@ static void page_read(struct meta_request *request, int result)
     const struct meta_response *response = &request->responses[0];
     check->half_count = 0;
     check->more = response->more && response->entry_count > 0;
-    for (uint32_t i = 0; i < response->entry_count; i++) {
-        if (check->at == LOOK_VOLUMES)
-            volume_take(check, &response->entries[i]);
-        else if (check->at == LOOK_SNAPSHOTS)
-            snapshot_take(check, &response->entries[i]);
-        else
-            name_take(check, &response->entries[i]);
-    }
+    for (uint32_t i = 0; i < response->entry_count; i++)
+        looks[check->at].take(check, &response->entries[i]);
     if (check->more) {
         const struct meta_slice *last = &response->entries[response->entry_count - 1].key;
         check->more = last->length <= sizeof check->after.bytes;
@@ -332,25 +437,17 @@ static void page_read(struct meta_request *request, int result)
         return;
     }
     meta_request_reset(&check->request);
-    for (uint32_t i = 0; i < check->half_count; i++) {
-        const struct half *half = &check->halves[i];
-        struct metadata_key key = check->at == LOOK_VOLUMES
-                                      ? metadata_name_key(half->name, strlen(half->name))
-                                      : metadata_volume_key(half->id);
-        meta_get(&check->request, META_SLICE(key));
-    }
-    check_commit(check, check->at == LOOK_VOLUMES ? names_read
-                        : check->at == LOOK_NAMES ? volumes_read
-                                                  : owners_read);
+    for (uint32_t i = 0; i < check->half_count; i++)
+        half_ask(check, &check->halves[i]);
+    check_commit(check, looks[check->at].read);
 }
 
 static void check_page(struct pool_check *check)
 {
-    struct metadata_key prefix = metadata_prefix(check->at == LOOK_VOLUMES ? METADATA_VOLUME
-                                                 : check->at == LOOK_NAMES ? METADATA_NAME
-                                                                           : METADATA_SNAPSHOT);
+    struct metadata_key prefix = metadata_prefix(looks[check->at].kind);
     meta_request_reset(&check->request);
-    meta_list(&check->request, META_SLICE(prefix), META_SLICE(check->after), PAGE);
+    meta_list(&check->request, META_SLICE(prefix), META_SLICE(check->after),
+              looks[check->at].entries);
     check_commit(check, page_read);
 }
 

@@ -8,12 +8,14 @@
  *              │                      any:       snapshots that are deleting: the STORE drops them
  *              │                                 ──▶ no records
  *              │                      kept:      its head is EMPTIED (catalog_empty.c)
+ *              │                      live:      a rollback that waits for space goes on
  *              └─────────────────────────────────────┘  until there is nothing to do
  *
  * Each arrow between records is one transaction, and whoever opens the pool looks what is to be
  * done (catalog_scan.c). The store may be asked any number of times, also for what it never had.
  * One thing at a time is asked of it for a volume: what a snapshot leaves to the one before it must
  * be there when that one goes. What changes a volume that has a name is done by catalog_settle.c.
+ * What goes wrong is tried again, ever more seldom.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -36,32 +38,43 @@ static void chore_free(struct catalog_chore *chore)
     free(chore);
 }
 
-static void chore_stopped(struct catalog_chore *chore, int result)
-{
-    if (chore->catalog->state == CATALOG_READY)
-        catalog_tell(chore->catalog, STORE_WARNING, chore->id, 0,
-                     "what was deleted of volume %llu comes back when the pool is opened next: %s",
-                     (unsigned long long)chore->id, base_error_text(result));
-    chore_free(chore);
-}
-
 static void chore_ready(struct catalog_chore *chore)
 {
     if (list_empty(&chore->ready))
         list_push_back(&chore->catalog->chores_ready, &chore->ready);
 }
 
-/* --- Waiting for space ---------------------------------------------------------------------- */
+/* --- Waiting: for space, or that what went wrong is over ------------------------------------ */
 
-static void starved_timer(struct timer *timer)
+static void chore_timer(struct timer *timer)
 {
     chore_ready(CONTAINER_OF(timer, struct catalog_chore, timer));
 }
 
-static void starved_wait(struct catalog_chore *chore)
+static void chore_wait(struct catalog_chore *chore, uint64_t delay_ns)
 {
-    chore->timer.fire = starved_timer;
-    clock_set_after(chore->catalog->options.clock, &chore->timer, CATALOG_STARVED_NS);
+    delay_ns = MIN(delay_ns << MIN(chore->tries, 16u), CATALOG_RETRY_NS_MAX);
+    chore->timer.fire = chore_timer;
+    clock_set_after(chore->catalog->options.clock, &chore->timer, delay_ns);
+}
+
+/* A store that takes no writes now is opened anew before it does. */
+static void chore_stopped(struct catalog_chore *chore, int result)
+{
+    struct catalog *catalog = chore->catalog;
+    if (catalog->state != CATALOG_READY || store_state(catalog->options.store) != STORE_READY) {
+        chore_free(chore);
+        return;
+    }
+    if (chore->tries == 0)
+        catalog_tell(catalog, STORE_WARNING, chore->id, 0,
+                     "what was deleted of volume %llu does not come back yet, and is tried again: "
+                     "%s",
+                     (unsigned long long)chore->id, base_error_text(result));
+    REACH(catalog_chore_tries_again);
+    chore->storing = chore->starved = false;
+    chore_wait(chore, CATALOG_RETRY_NS);
+    chore->tries++;
 }
 
 static void starved_wake(struct catalog_chore *chore)
@@ -134,6 +147,7 @@ static void forget_told(struct catalog_op *op, int result)
         catalog_op_end(op, result);
         return;
     }
+    chore->tries = 0;
     starved_wake_all(op->catalog);
     if (chore->last == 0)
         catalog_tell(op->catalog, STORE_DEBUG, chore->id, 0,
@@ -333,6 +347,24 @@ static bool look_empty(struct catalog_op *op)
     return !chore->starved;
 }
 
+/* Of a volume that is being rolled back: not at once, for whoever began it may be at it; and then
+ * if there is space, now and then. */
+static void look_rolls(struct catalog_op *op)
+{
+    struct catalog_chore *chore = chore_of(op);
+    const struct metadata_volume *record = &op->record;
+    if (record->state != METADATA_VOLUME_LIVE || record->rollback_cut == 0)
+        return;
+    const struct catalog_slot *slot = catalog_slot_find(op->catalog, record->name);
+    bool busy = slot != NULL && (slot->running || slot->open != NULL);
+    chore->starved = true;
+    if (!chore->was_starved || busy || store_room_blocks(op->catalog->options.store) == 0)
+        return;
+    REACH(catalog_rollback_tried_again);
+    chore->tries++;
+    catalog_rollback_resume(op->catalog, record);
+}
+
 static void look_listed(struct catalog_op *op, int result)
 {
     struct catalog_chore *chore = chore_of(op);
@@ -357,6 +389,8 @@ static void look_listed(struct catalog_op *op, int result)
         chore->previous = MUTANT(113) ? 0 : catalog_cuts_kept_below(&op->cuts, chore->first);
     } else if (look_empty(op)) {
         return;
+    } else {
+        look_rolls(op);
     }
     catalog_op_end(op, 0);
 }
@@ -405,7 +439,7 @@ static void chore_op_end(struct catalog_op *op, int result)
     else if (chore->again)
         chore_ready(chore);
     else if (chore->starved && chore->catalog->state == CATALOG_READY)
-        starved_wait(chore);
+        chore_wait(chore, CATALOG_STARVED_NS);
     else
         chore_free(chore);
 }
@@ -445,6 +479,20 @@ void catalog_chore_wake(struct catalog *catalog, uint64_t id)
     list_push_back(&catalog->chores, &chore->node);
     catalog->chore_count++;
     chore_ready(chore);
+}
+
+void catalog_chore_wait(struct catalog *catalog, uint64_t id)
+{
+    struct catalog_chore *chore = chore_find(catalog, id);
+    if (chore != NULL && chore->timer.set)
+        return; /* It looks then. */
+    catalog_chore_wake(catalog, id);
+    chore = chore_find(catalog, id);
+    if (chore == NULL || chore->running || chore->storing)
+        return;
+    list_remove(&chore->ready);
+    chore->starved = true;
+    chore_wait(chore, CATALOG_STARVED_NS);
 }
 
 unsigned catalog_chores_turn(struct catalog *catalog)

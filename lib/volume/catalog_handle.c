@@ -26,7 +26,7 @@ static void open_opened(struct catalog_op *op, int result)
 {
     struct catalog_handle *handle = handle_of(op);
     assert(result == 0);
-    handle->volume = handle->snapshot[0] != '\0' ? op->view : op->slot->open;
+    handle->volume = op->view != NULL ? op->view : op->slot->open;
     list_push_back(&handle->volume->handles, &handle->node);
     op->catalog->handle_count++;
     catalog_op_end(op, 0);

@@ -20,7 +20,7 @@
 void catalog_import_clear(struct metadata_volume *record)
 {
     record->incomplete = false;
-    record->import_base = 0;
+    record->import_base = record->import_bytes = 0;
     memset(record->import_uuid, 0, sizeof record->import_uuid);
     memset(record->import_name, 0, sizeof record->import_name);
 }
@@ -30,6 +30,7 @@ struct import {
     struct catalog_handle handle;
     struct catalog_import what;
     char snapshot[CATALOG_NAME_BYTES_MAX + 1];
+    char base_name[CATALOG_NAME_BYTES_MAX + 1];
     uint64_t base, since;
     int result;
     struct volume_io io;
@@ -55,6 +56,7 @@ static void import_mark(const struct import *import, struct metadata_volume *rec
 {
     record->incomplete = true;
     record->import_base = import->base;
+    record->import_bytes = import->base != 0 ? record->bytes : 0;
     memcpy(record->import_uuid, import->what.uuid, sizeof record->import_uuid);
     memcpy(record->import_name, import->snapshot, sizeof record->import_name);
 }
@@ -77,9 +79,9 @@ static void import_closed(struct catalog_op *op, int result)
     (void)result;
     if (import->result == -ESTALE)
         FAIL(-ESTALE,
-             "volume \"%s\" has changed since the snapshot that the increment was made against: "
-             "roll it back to that, or import into another volume",
-             op->slot->name);
+             "volume \"%s\" has changed since its snapshot \"%s\", which the increment was made "
+             "against: roll it back to %s@%s, or import into another volume",
+             op->slot->name, import->base_name, op->slot->name, import->base_name);
     else
         FAIL(import->result, "volume \"%s\": an import into it: %s", op->slot->name,
              base_error_text(import->result));
@@ -95,6 +97,39 @@ static void import_fail(struct import *import, int result)
 
 /* --- An increment --------------------------------------------------------------------------- */
 
+static void cut_done(struct catalog_op *op, int result)
+{
+    const struct catalog_volume *volume = op->slot->open;
+    if (result != 0) {
+        import_fail(import_of(op), result);
+        return;
+    }
+    volume_set_bytes(volume->volume, volume->record.bytes);
+    import_opened(op, 0);
+}
+
+static void cut_off(struct volume_io *io, int result)
+{
+    catalog_op_later(&CONTAINER_OF(io, struct import, io)->handle.op, result, cut_done);
+}
+
+/* What is behind a smaller size goes: it never comes back. */
+static void import_cut(struct catalog_op *op)
+{
+    struct volume_io *io = &import_of(op)->io;
+    const struct catalog_volume *volume = op->slot->open;
+    uint64_t bytes = volume_bytes(volume->volume);
+    if (bytes <= volume->record.bytes) {
+        cut_done(op, 0);
+        return;
+    }
+    io->kind = VOLUME_DISCARD;
+    io->offset = volume->record.bytes;
+    io->length = bytes - volume->record.bytes;
+    io->done = cut_off;
+    volume_submit(volume->volume, io);
+}
+
 static void mark_committed(struct catalog_op *op, int result)
 {
     struct catalog_volume *volume = op->slot->open;
@@ -106,15 +141,15 @@ static void mark_committed(struct catalog_op *op, int result)
         import_fail(import_of(op), result);
         return;
     }
-    volume_set_bytes(volume->volume, record.bytes);
-    import_opened(op, 0);
+    import_cut(op);
 }
 
 static void mark_held(struct catalog_op *op, int result)
 {
     const struct import *import = import_of(op);
-    op->record.bytes = import->what.bytes;
     import_mark(import, &op->record);
+    if (import->what.force || import->what.bytes > op->record.bytes)
+        op->record.bytes = import->what.bytes;
     meta_request_reset(&op->request);
     result = catalog_put_record(&op->request, &op->record, op->revision);
     if (result == 0)
@@ -189,18 +224,23 @@ static int increment_check(const struct import *import, const struct catalog_op 
     if (same != NULL)
         return FAIL(-EEXIST, "volume \"%s\" has what the increment leads to: its snapshot \"%s\"",
                     name, same->record.name);
-    if (op->record.bytes != base->record.bytes)
+    if (op->record.bytes < base->record.bytes)
         return FAIL(-ESTALE,
-                    "volume \"%s\" has %llu bytes, but %llu when the snapshot was taken that the "
-                    "increment was made against: roll it back to that",
+                    "volume \"%s\" has %llu bytes, but %llu in its snapshot \"%s\", which the "
+                    "increment was made against: roll it back to %s@%s and that size",
                     name, (unsigned long long)op->record.bytes,
-                    (unsigned long long)base->record.bytes);
-    if (what->bytes < op->record.bytes || what->sector_bytes != op->record.sector_bytes)
+                    (unsigned long long)base->record.bytes, base->record.name, name,
+                    base->record.name);
+    if (what->sector_bytes != op->record.sector_bytes)
         return FAIL(-EINVAL,
-                    "volume \"%s\" has %llu bytes in sectors of %u; the increment is of %llu in "
-                    "sectors of %u: import the whole snapshot instead",
-                    name, (unsigned long long)op->record.bytes, op->record.sector_bytes,
-                    (unsigned long long)what->bytes, what->sector_bytes);
+                    "volume \"%s\" has sectors of %u bytes, the increment of %u: import the whole "
+                    "snapshot instead",
+                    name, op->record.sector_bytes, what->sector_bytes);
+    if (what->bytes < base->record.bytes && !what->force)
+        return FAIL(-EPERM,
+                    "volume \"%s\" has %llu bytes, and what was exported was made smaller, to "
+                    "%llu: importing that would lose what is beyond, and that is not forced",
+                    name, (unsigned long long)op->record.bytes, (unsigned long long)what->bytes);
     return 0;
 }
 
@@ -214,6 +254,7 @@ static void increment_listed(struct catalog_op *op, int result)
         return;
     }
     import->base = base->record.cut;
+    memcpy(import->base_name, base->record.name, sizeof base->record.name);
     catalog_op_open_volume(op, compare_start);
 }
 
@@ -351,6 +392,7 @@ int catalog_import_begin(struct catalog *catalog, const char *name,
 struct import_last {
     struct catalog_gang gang;
     struct catalog_handle *handle;
+    uint64_t bytes; /* Of what was exported: the snapshot's. */
 };
 
 static void last_end(struct catalog_op *op, int result)
@@ -382,6 +424,7 @@ static void last_ready(struct catalog_op *op, int result)
     memcpy(member->snapshot.name, record->import_name, sizeof record->import_name);
     memcpy(member->snapshot.uuid, record->import_uuid, sizeof record->import_uuid);
     member->adjust = last_adjust;
+    member->bytes = CONTAINER_OF(gang, struct import_last, gang)->bytes;
     result = catalog_take_check(&member->op, member->snapshot.name);
     if (result != 0)
         catalog_gang_end(gang, result);
@@ -410,6 +453,7 @@ int catalog_import_end(struct catalog_handle *handle, catalog_done_fn *done, voi
         return FAIL(-ENOMEM, "an import into volume \"%s\": no memory", name);
     }
     last->handle = handle;
+    last->bytes = CONTAINER_OF(handle, struct import, handle)->what.bytes;
     last->gang.op.done = done;
     last->gang.op.context = context;
     return catalog_gang_start(&last->gang, catalog, last_begin, last_end);
@@ -434,7 +478,9 @@ static void abandon_listed(struct catalog_op *op, int result)
                                 "volume \"%s\": the snapshot that the import began from is gone",
                                 op->slot->name));
     else
-        catalog_op_begin_rollback(op, base->record.cut, base->record.bytes);
+        catalog_op_begin_rollback(op, base->record.cut,
+                                  op->record.import_bytes != 0 ? op->record.import_bytes
+                                                               : base->record.bytes);
 }
 
 static void abandon_loaded(struct catalog_op *op, int result)

@@ -24,8 +24,9 @@
 
 #define CATALOG_BUCKETS 1024u
 #define CATALOG_RETRY_NS NS_PER_S
-#define CATALOG_STARVED_NS (10 * NS_PER_S) /* Between two looks whether there is space. */
-#define CATALOG_STORE_ID 1u                /* The one store of an embedded pool. */
+#define CATALOG_RETRY_NS_MAX (300 * NS_PER_S) /* Each time the double, up to this. */
+#define CATALOG_STARVED_NS (10 * NS_PER_S)    /* Between two looks whether there is space. */
+#define CATALOG_STORE_ID 1u                   /* The one store of an embedded pool. */
 #define CATALOG_COUNTER "volume"
 
 struct catalog_op;
@@ -92,13 +93,14 @@ struct catalog_op {
     bool inside;    /* It may open what is incomplete, or being rolled back. */
     bool force;     /* It may take a volume from its owner. */
     bool swept;     /* catalog_op_open_volume(): a record says what the store is to drop. */
+    bool as_rolled; /* A rollback is not over, and cannot be finished now. */
     unsigned tries; /* Of catalog_op_claim(). */
     struct catalog_claim *claim;
     struct catalog_grow *grow;
     struct catalog_volume *closing; /* Of catalog_op_close(). */
     int why;                        /* The result, while something is closed. */
     const char *snapshot;           /* Of catalog_op_open_view(). */
-    struct catalog_volume *view;    /* What that opened. */
+    struct catalog_volume *view; /* What that opened; or stands for a volume being rolled back. */
     struct meta_request request;
     struct metadata_volume record; /* Of the volume, once loaded. */
     uint64_t revision;             /* Of the record; 0: none is loaded. */
@@ -125,6 +127,7 @@ struct catalog_volume {
     uint64_t revision;
     struct list handles;
     bool writable;               /* It has an epoch and sequences. */
+    bool as_rolled;              /* A view opened in place of its volume, which is rolled back. */
     char *shown_name;            /* NAME or NAME@SNAPSHOT. */
     struct catalog_owned *owned; /* In a cluster. */
 
@@ -223,6 +226,7 @@ struct catalog_chore {
     uint64_t tie_volume; /* To which a tie is being cut. */
     /* There is no space to give space back with: it waits for some, or did before it looked. */
     bool starved, was_starved;
+    uint32_t tries; /* That got nothing done, one after the other. */
     struct timer timer;
     struct catalog_emptying emptying;
     /* In a cluster: what the stores are asked. */
@@ -251,6 +255,7 @@ struct catalog_member {
     /* The snapshot that is being taken: catalog_take.c. uuid, name, group, state and clones are
      * given, the rest is filled in. */
     struct metadata_snapshot snapshot;
+    uint64_t bytes;                                /* Its size; 0: the volume's. */
     bool holding;                                  /* Waits for, or has, the hold. */
     bool riding;                                   /* Its cut is on writes. */
     bool changing;                                 /* Has the open volume's record. */
@@ -459,7 +464,8 @@ int catalog_volume_new(struct catalog_op *op, const char *snapshot, uint64_t vie
                        struct catalog_volume **ret_volume);
 /* From the beginning: the record was changed meanwhile. */
 void catalog_op_open_again(struct catalog_op *op);
-/* Opens op->slot's volume, or makes an open one writable if op->writes; then `opened`. */
+/* Opens op->slot's volume, or makes an open one writable if op->writes; then `opened`. For reading
+ * it may be op->view that is opened: what the volume will show when it is rolled back. */
 void catalog_op_open_volume(struct catalog_op *op, catalog_step_fn *opened);
 /* Opens a snapshot of it into op->view; the name stays where it is until then. */
 void catalog_op_open_view(struct catalog_op *op, const char *snapshot, catalog_step_fn *opened);
@@ -497,6 +503,8 @@ void catalog_volume_abandon(struct catalog_volume *volume);
 
 /* Something is left to be done for this volume, perhaps: it is looked at, soon. */
 void catalog_chore_wake(struct catalog *catalog, uint64_t id);
+/* The same, not at once: a rollback of it waits for space, or something went wrong. */
+void catalog_chore_wait(struct catalog *catalog, uint64_t id);
 /* Returns how many began. */
 unsigned catalog_chores_turn(struct catalog *catalog);
 /* Those under way in the store are left to it. */

@@ -3,7 +3,9 @@
  * Opening a volume, or a snapshot of one.
  *
  *   LOAD ──▶ (a rollback is finished) ──▶ LIST its snapshots ──▶ RESOLVE its parents ─┬─▶ open
- *                                                                                     └─▶ CLAIM
+ *                  │ it cannot be, now                                                └─▶ CLAIM
+ *                  └─▶ for reading: the snapshot, which is what it will show
+ *
  *   CLAIM: a new epoch and the first lot of sequences, in one transaction. A volume that was not
  *   closed may have cuts in the store that nobody knows: what drops them goes into it too.
  */
@@ -192,6 +194,7 @@ static void open_listed(struct catalog_op *op, int result)
 }
 
 static void open_again(struct catalog_op *op, int result);
+static void view_loaded(struct catalog_op *op, int result);
 
 static void open_incomplete(struct catalog_op *op, int result)
 {
@@ -202,16 +205,24 @@ static void open_incomplete(struct catalog_op *op, int result)
                             op->slot->name));
 }
 
+static bool open_may_finish(const struct catalog_op *op)
+{
+    return !op->catalog->options.read_only && catalog_may_write(op->catalog);
+}
+
 static void open_loaded(struct catalog_op *op, int result)
 {
     const struct metadata_volume *record = &op->record;
     (void)result;
     bool rolling = record->rollback_cut != 0 && !op->inside && !MUTANT(115);
-    if (record->incomplete && op->writes && !op->inside && !rolling) {
+    if (record->incomplete && op->writes && !op->inside && !rolling && !MUTANT(118)) {
         open_incomplete(op, 0);
     } else if (!rolling) {
         catalog_op_list(op, record->id, open_listed);
-    } else if (op->catalog->options.read_only || !catalog_may_write(op->catalog)) {
+    } else if (!op->writes && (op->as_rolled || !open_may_finish(op))) {
+        REACH(catalog_rollback_read);
+        view_loaded(op, 0);
+    } else if (!open_may_finish(op)) {
         catalog_op_end(op, FAIL(-EROFS,
                                 "volume \"%s\": a rollback of it was interrupted, and cannot be "
                                 "finished while nothing may be written",
@@ -224,7 +235,10 @@ static void open_loaded(struct catalog_op *op, int result)
 
 static void open_again(struct catalog_op *op, int result)
 {
-    if (result != 0)
+    /* What a reader is to see is known all the same. */
+    bool stuck = result == -ENOSPC || result == -EIO || result == IOMESH_CORRUPT;
+    op->as_rolled = stuck && !op->writes;
+    if (result != 0 && !op->as_rolled)
         catalog_op_fail(op, result);
     else
         catalog_op_load(op, open_loaded);
@@ -282,22 +296,41 @@ struct catalog_volume *catalog_slot_view(const struct catalog_slot *slot, uint64
     return NULL;
 }
 
+/* Which cut is opened, and how large that is. Without a name it is what the volume is being rolled
+ * back to, in place of the volume: with the volume's size to be. 0: there is none. */
+static uint64_t view_cut(const struct catalog_op *op, uint64_t *ret_bytes)
+{
+    if (op->snapshot == NULL) {
+        *ret_bytes = op->record.rollback_bytes;
+        return op->record.rollback_cut;
+    }
+    const struct catalog_cut *cut = catalog_cuts_named(&op->cuts, op->snapshot);
+    *ret_bytes = cut != NULL ? cut->record.bytes : 0;
+    return cut != NULL ? cut->record.cut : 0;
+}
+
+static struct catalog_volume *view_open(const struct catalog_op *op, uint64_t cut)
+{
+    LIST_EACH (&op->slot->views, node) {
+        struct catalog_volume *volume = LIST_ENTRY(node, struct catalog_volume, node);
+        if (volume->view == cut && volume->as_rolled == (op->snapshot == NULL))
+            return volume;
+    }
+    return NULL;
+}
+
 static void view_resolved(struct catalog_op *op, int result)
 {
-    const struct catalog_cut *cut = catalog_cuts_named(&op->cuts, op->snapshot);
     struct catalog_volume *volume;
-    struct volume_options options = {
-        .id = op->record.id,
-        .view = cut->record.cut,
-        .bytes = cut->record.bytes,
-        .sector_bytes = op->record.sector_bytes,
-    };
-    result = volume_make(op, &options, op->snapshot, &volume);
+    struct volume_options options = {.id = op->record.id, .sector_bytes = op->record.sector_bytes};
+    options.view = view_cut(op, &options.bytes);
+    result = volume_make(op, &options, op->snapshot != NULL ? op->snapshot : "", &volume);
     if (result != 0) {
         catalog_op_end(op, result);
         return;
     }
     volume->record.id = op->record.id;
+    volume->as_rolled = op->snapshot == NULL;
     list_push_back(&op->slot->views, &volume->node);
     op->view = volume;
     op->opened(op, 0);
@@ -306,16 +339,17 @@ static void view_resolved(struct catalog_op *op, int result)
 static void view_listed(struct catalog_op *op, int result)
 {
     const struct metadata_volume *record = &op->record;
-    const struct catalog_cut *cut = catalog_cuts_named(&op->cuts, op->snapshot);
+    uint64_t bytes;
+    uint64_t cut = view_cut(op, &bytes);
     (void)result;
-    if (cut == NULL) {
+    if (cut == 0) {
         catalog_op_end(op, FAIL(-ENOENT, "volume \"%s\" has no snapshot \"%s\"", op->slot->name,
                                 op->snapshot));
         return;
     }
-    op->view = catalog_slot_view(op->slot, cut->record.cut);
-    bool parents = record->parent_volume != 0 &&
-                   (record->flattened == 0 || cut->record.cut < record->flattened);
+    op->view = view_open(op, cut);
+    bool parents =
+        record->parent_volume != 0 && (record->flattened == 0 || cut < record->flattened);
     if (op->view != NULL)
         catalog_op_later(op, 0, op->opened);
     else if (op->catalog->volume_count >= op->catalog->options.volumes_max)

@@ -3,11 +3,13 @@
  * Rolling back.
  *
  *   the record says so ──▶ CLAIM the volume ──▶ JOB: every block written since ──▶ the record is
- *                               ▲                as the snapshot shows it          done with it
- *                               └── whoever opens the volume, or the pool, next ◀── crash
+ *                               ▲                as the snapshot shows it     │    done with it
+ *                               └── whoever opens it, the pool, or the chore ◀┴─ crash, no space
  *
  * Nobody has the volume open meanwhile: the operation keeps its slot. What the job writes has newer
- * sequences than what is to be rolled back, so it may begin anew at any time.
+ * sequences than what is to be rolled back, so it may begin anew at any time. What the volume will
+ * show is known from the moment the record says so, and the snapshot keeps it: whoever opens it for
+ * reading while it cannot be finished sees that (catalog_open.c).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,25 @@
 
 /* --- Finishing what the record says --------------------------------------------------------- */
 
+static void finish_said(struct catalog_op *op, int result)
+{
+    const char *name = op->slot->name;
+    if (result == IOMESH_CONFLICT)
+        FAIL(result, "volume \"%s\": its record changed while it was rolled back", name);
+    else if (result == -ENOSPC)
+        FAIL(
+            result,
+            "volume \"%s\": the store has no space to finish rolling it back: delete snapshots or "
+            "volumes, or discard what others do not need; it goes on by itself then, or when asked "
+            "again, and can be opened for reading meanwhile",
+            name);
+    else if (result != 0)
+        FAIL(result,
+             "volume \"%s\": rolling back: %s; it goes on when asked again, and can be opened for "
+             "reading meanwhile",
+             name, base_error_text(result));
+}
+
 static void finish_closed(struct catalog_op *op, int result)
 {
     struct catalog_rolling *rolling = &op->rolling;
@@ -23,12 +44,9 @@ static void finish_closed(struct catalog_op *op, int result)
     op->writes = rolling->writes;
     op->inside = rolling->inside;
     op->opened = rolling->opened;
-    if (rolling->result == IOMESH_CONFLICT)
-        FAIL(IOMESH_CONFLICT, "volume \"%s\": its record changed while it was rolled back",
-             op->slot->name);
-    else if (rolling->result != 0)
-        FAIL(rolling->result, "volume \"%s\": rolling back: %s; it goes on when it is opened",
-             op->slot->name, base_error_text(rolling->result));
+    if (rolling->result == -ENOSPC)
+        catalog_chore_wait(op->catalog, op->record.id);
+    finish_said(op, rolling->result);
     rolling->finished(op, rolling->result);
 }
 
@@ -36,6 +54,19 @@ static void finish_end(struct catalog_op *op, int result)
 {
     op->rolling.result = result;
     catalog_op_close_volume(op, finish_closed);
+}
+
+static void finish_bad(const struct catalog_op *op)
+{
+    const struct volume_job *job = &op->rolling.job;
+    if (job->bad_blocks == 0)
+        return;
+    REACH(catalog_rollback_bad);
+    catalog_tell(op->catalog, STORE_ERROR, op->record.id, job->bad_blocks * BLOCK_BYTES,
+                 "volume \"%s\": rolled back, but %llu blocks of the snapshot cannot be read, the "
+                 "first at %llu: they read as errors until they are written again",
+                 op->slot->name, (unsigned long long)job->bad_blocks,
+                 (unsigned long long)job->bad_offset);
 }
 
 static void finish_committed(struct catalog_op *op, int result)
@@ -48,6 +79,7 @@ static void finish_committed(struct catalog_op *op, int result)
         volume_set_bytes(volume->volume, record.bytes);
         catalog_tell(op->catalog, STORE_INFO, record.id, record.bytes, "volume \"%s\": rolled back",
                      op->slot->name);
+        finish_bad(op);
     }
     catalog_volume_changed(volume, result == 0 ? &record : NULL, op->request.revision);
     finish_end(op, result);
@@ -193,15 +225,33 @@ static void rollback_end(struct catalog_op *op, int result)
     done(context, result);
 }
 
+/* It is rolled back; who asked for it hears what of it cannot be read. */
+static void rollback_finished(struct catalog_op *op, int result)
+{
+    const struct volume_job *job = &op->rolling.job;
+    if (result == 0 && job->bad_blocks > 0)
+        result = FAIL(IOMESH_CORRUPT,
+                      "volume \"%s\" is rolled back, but %llu blocks of the snapshot cannot be "
+                      "read, the first at %llu: they read as errors until they are written again",
+                      op->slot->name, (unsigned long long)job->bad_blocks,
+                      (unsigned long long)job->bad_offset);
+    catalog_op_end(op, result);
+}
+
 static void rollback_recorded(struct catalog_op *op, int result)
 {
     if (!catalog_op_failed(op, result))
-        catalog_op_finish_rollback(op, catalog_op_end);
+        catalog_op_finish_rollback(op, rollback_finished);
 }
 
 void catalog_op_begin_rollback(struct catalog_op *op, uint64_t cut, uint64_t bytes)
 {
     struct metadata_volume *record = &op->record;
+    if (record->rollback_cut == cut && record->rollback_bytes == bytes) {
+        /* What was done of it stays done. */
+        catalog_op_finish_rollback(op, rollback_finished);
+        return;
+    }
     record->rollback_cut = cut;
     record->rollback_from = record->sequence_end - 1;
     record->rollback_bytes = bytes;

@@ -201,6 +201,8 @@ static void settle_end(struct catalog_op *op, int result)
         catalog_tell(op->catalog, STORE_WARNING, settle->id, 0,
                      "volume %llu: what it does not need any more stays for now: %s",
                      (unsigned long long)settle->id, base_error_text(result));
+    if (result != 0 && result != -ENOENT)
+        catalog_chore_wait(op->catalog, settle->id);
     if (result == 0 && settle->changed)
         catalog_chore_wake(op->catalog, settle->id);
     free(settle);

@@ -160,7 +160,7 @@ static int put_one(struct catalog_gang *gang, struct catalog_member *member)
     if (member->adjust != NULL)
         member->adjust(member);
     snapshot->volume = op->record.id;
-    snapshot->bytes = op->record.bytes;
+    snapshot->bytes = member->bytes != 0 ? member->bytes : op->record.bytes;
     snapshot->created_ns = clock_wall_ns(op->catalog->options.clock);
     op->record.snapshots += snapshot->state == METADATA_SNAPSHOT_LIVE ? 1 : 0;
     if (result == 0)

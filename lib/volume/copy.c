@@ -18,6 +18,8 @@ enum store_op_kind volume_copy_kind(const struct volume_io *io, uint64_t offset)
 {
     uint8_t action = copy_of(io)->actions[copy_index(io, offset)];
     assert(action != COPY_NOTHING);
+    if (action == COPY_BAD)
+        return STORE_BAD;
     return action == COPY_WRITE ? STORE_WRITE : STORE_ZERO;
 }
 
@@ -46,23 +48,29 @@ uint64_t volume_copy_next(const struct volume_io *io, uint64_t offset)
     return offset;
 }
 
+static enum copy_action copy_action(const struct volume_copy *copy, uint32_t index)
+{
+    unsigned kind = copy->op.kinds[index];
+    bool zeros = kind == POINTER_HOLE || kind == POINTER_ZERO;
+    if (!block_set_has(copy->wanted, index))
+        return COPY_NOTHING;
+    if (zeros)
+        return copy->work->rolls_back ? COPY_ZERO : COPY_NOTHING;
+    if (kind == POINTER_BAD || kind == POINTER_SET_ASIDE)
+        return COPY_BAD;
+    return copy->work->rolls_back && MUTANT(131) ? COPY_NOTHING : COPY_WRITE;
+}
+
 /* All that is needed is in the buffer. */
 static void copy_write(struct volume_copy *copy)
 {
     struct volume_io *io = &copy->io;
     struct list *ready = &io->volume->engine->ready;
-    for (uint32_t i = 0; i < copy->op.count; i++) {
-        unsigned kind = copy->op.kinds[i];
-        bool zeros = kind == POINTER_HOLE || kind == POINTER_ZERO;
-        uint8_t action = COPY_NOTHING;
-        if (block_set_has(copy->wanted, i) && !zeros && !(copy->work->rolls_back && MUTANT(131)))
-            action = COPY_WRITE;
-        else if (block_set_has(copy->wanted, i) && zeros && copy->work->rolls_back)
-            action = COPY_ZERO;
-        copy->actions[i] = action;
-    }
+    for (uint32_t i = 0; i < copy->op.count; i++)
+        copy->actions[i] = (uint8_t)copy_action(copy, i);
     io->next = volume_copy_next(io, io->offset);
-    if (io->next == io->offset + io->length)
+    copy->changes = io->next != io->offset + io->length;
+    if (!copy->changes)
         volume_io_ended(io);
     else if (!list_empty(ready))
         list_push_back(ready, &io->ready);
@@ -140,12 +148,27 @@ static void copy_changed(struct volume_copy *copy, bool any)
         copy_read_view(copy);
 }
 
+/*
+ * What cannot be read of the snapshot, tried twice, is damage in the head as well: it keeps neither
+ * what is to be rolled back nor becomes zeros, and all the rest is as it was. The snapshot stays.
+ */
+static bool copy_goes_on(struct volume_copy *copy, int result)
+{
+    bool damage = result == -EIO || result == IOMESH_CORRUPT;
+    if (!damage || copy->state != COPY_READ || !copy->work->rolls_back)
+        return false;
+    copy->again = !copy->again;
+    return true;
+}
+
 static void copy_answered(struct store_op *op, int result)
 {
     struct volume_copy *copy = op->context;
     bool nothing = op->kind == STORE_CHANGED && result == -ENOENT;
-    if (result != 0 && !nothing)
+    if (result != 0 && !nothing && !copy_goes_on(copy, result))
         copy_fail(copy, result);
+    else if (result != 0 && copy->state == COPY_READ && copy->again)
+        copy_submit(copy, COPY_READ, STORE_READ);
     else if (copy->state == COPY_MAP)
         copy_mapped(copy);
     else if (copy->state != COPY_READ)
@@ -161,6 +184,7 @@ void volume_copy_begin(struct volume_io *io)
     struct volume_copy *copy = copy_of(io);
     struct store_op *op = &copy->op;
     copy->level = 0;
+    copy->again = copy->changes = false;
     op->volume = io->volume->id;
     op->view = VIEW_HEAD;
     op->block = io->offset / BLOCK_BYTES;

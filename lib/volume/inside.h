@@ -71,6 +71,17 @@ struct piece {
     /* Of a survey. */
     uint64_t found; /* First block of the next map page with anything. */
     uint32_t pages; /* Looked at. */
+    struct survey_ahead *ahead;
+};
+
+/* Scouts of a survey, for itself and its nearest parent. */
+#define SURVEY_AHEADS 2u
+/* Surveys that have some at once. */
+#define SURVEYS_AHEAD 4u
+
+struct survey_ahead {
+    struct list node; /* Among the free ones. */
+    struct store_ahead levels[SURVEY_AHEADS];
 };
 
 struct bounce {
@@ -83,7 +94,9 @@ struct volume_engine {
     struct list free_pieces;
     uint8_t *bounces;
     struct list free_bounces;
-    uint8_t *zeros;          /* 1 MiB of them. */
+    uint8_t *zeros; /* 1 MiB of them. */
+    struct survey_ahead *aheads;
+    struct list free_aheads; /* Who gets none goes without. */
     struct list ready;       /* struct volume_io.ready: a piece could not start. In order. */
     struct list held;        /* struct volume_hold.node: to be told. */
     struct list holds_later; /* struct volume.hold_later: released; others wait to hold it. */

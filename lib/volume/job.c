@@ -3,7 +3,8 @@
  * Jobs: a walk over the MiB of a volume in which there may be something to do.
  *
  *   seek ──▶ copy ─┐  several copies at once (copy.c)      flush ──▶ told
- *    ▲─────────────┘  ──▶ nothing is left, or it failed ────┘
+ *    ▲─────────────┘  ──▶ nothing is left, or it failed ────┘ │
+ *    └── rolling back, what was done gave space back for what found none
  *
  * Something is always under way until it is told: a seek, a copy or the flush. So stopping is a
  * mark, and nothing is told inside a call.
@@ -33,13 +34,30 @@ static void work_tell(struct volume_work *work, int result)
     job->done(job, result);
 }
 
+/* Most of what a rollback writes gives back as much as it takes; but what newer snapshots show
+ * stays. So what found no space may find some behind what did. */
+static bool work_may_go_on(const struct volume_work *work)
+{
+    return work->starved && work->advanced && work->passes < JOB_PASSES_MAX && !work->stopped;
+}
+
 static void work_flushed(struct store_flush *flush, int result)
 {
-    work_tell(CONTAINER_OF(flush, struct volume_work, flush), result);
+    struct volume_work *work = CONTAINER_OF(flush, struct volume_work, flush);
+    if (result == 0 && work_may_go_on(work)) {
+        REACH(job_goes_round);
+        work->passes++;
+        work->starved = work->advanced = work->over = false;
+        work->next = 0;
+        work_step(work);
+    } else {
+        work_tell(work, result == 0 && work->starved ? -ENOSPC : result);
+    }
 }
 
 static void work_end(struct volume_work *work)
 {
+    store_ahead_end(&work->ahead);
     if (work->result != 0) {
         work_tell(work, work->result);
     } else if (!work->over) {
@@ -52,15 +70,32 @@ static void work_end(struct volume_work *work)
 
 /* --- Copies --------------------------------------------------------------------------------- */
 
+/* One MiB was changed. */
+static void work_note(struct volume_work *work, const struct volume_copy *copy)
+{
+    struct volume_job *job = work->job;
+    work->advanced = true;
+    for (uint32_t i = 0; i < copy->io.length / BLOCK_BYTES; i++) {
+        if (copy->actions[i] != COPY_BAD)
+            continue;
+        uint64_t offset = copy->io.offset + (uint64_t)i * BLOCK_BYTES;
+        job->bad_offset = job->bad_blocks++ == 0 ? offset : MIN(job->bad_offset, offset);
+    }
+}
+
 static void work_copied(struct volume_io *io, int result)
 {
     struct volume_copy *copy = CONTAINER_OF(io, struct volume_copy, io);
     struct volume_work *work = copy->work;
     copy->busy = false;
     work->busy--;
-    if (work->result == 0)
+    if (result == 0 && copy->changes)
+        work_note(work, copy);
+    if (result == -ENOSPC && work->rolls_back)
+        work->starved = true;
+    else if (work->result == 0)
         work->result = result;
-    if (work->job->progress != NULL)
+    if (work->job->progress != NULL && work->passes == 0)
         work->job->progress(work->job, MIN(work->next * BLOCK_BYTES, work->bytes), work->bytes);
     work_step(work);
 }
@@ -91,6 +126,13 @@ static void work_seek(struct volume_work *work)
     op->last = work->found == NOWHERE ? (work->bytes - 1) / BLOCK_BYTES : work->found - 1;
     work->seeking = true;
     volume_target_submit(work->volume, op);
+    struct store *store = work->volume->engine->store;
+    if (work->level > 1 || work->volume->copies != NULL)
+        return;
+    if (work->ahead.store == NULL)
+        store_ahead_begin(store, &work->ahead, op->volume, op->view, op->since,
+                          (work->bytes - 1) / BLOCK_BYTES);
+    store_ahead_at(&work->ahead, op);
 }
 
 /* The next of the family looks no farther than what was found. */
@@ -180,6 +222,7 @@ static int work_start(struct volume *volume, const struct volume_work *what, str
     work->bytes = volume->bytes;
     volume->io_count++;
     job->work = work;
+    job->bad_blocks = job->bad_offset = 0;
     work_step(work);
     return 0;
 }

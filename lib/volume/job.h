@@ -7,15 +7,17 @@
 
 /* MiB that a job works on at once. */
 #define JOB_COPIES 4u
+/* Times that a rollback on a full store goes through the volume, at most. */
+#define JOB_PASSES_MAX 8u
 
-enum copy_action { COPY_NOTHING, COPY_WRITE, COPY_ZERO };
+enum copy_action { COPY_NOTHING, COPY_WRITE, COPY_ZERO, COPY_BAD };
 
 /*
  * One MiB, under its range lock.
  *
  *   flatten:     what are holes? (MAP)           ──▶ read them in the family ──▶ write
- *   roll back:   newer than the cut? (CHANGED)   ──▶ read them in the view,  ──▶ write, zero
- *                newer than `from`? (CHANGED)        then in its family
+ *   roll back:   newer than the cut? (CHANGED)   ──▶ read them in the view,  ──▶ write, zero, or
+ *                newer than `from`? (CHANGED)        then in its family          damage as they are
  */
 enum copy_state { COPY_MAP, COPY_SINCE_CUT, COPY_SINCE_FROM, COPY_READ };
 
@@ -25,6 +27,8 @@ struct volume_copy {
     struct volume_work *work;
     uint8_t *buffer; /* 1 MiB. */
     bool busy;
+    bool again;   /* What could not be read is being read once more. */
+    bool changes; /* Something is written, or is to be. */
     uint8_t state;
     uint32_t level;
     uint8_t wanted[BLOCK_SET_BYTES]; /* Blocks that are to be dealt with. */
@@ -42,12 +46,16 @@ struct volume_work {
     uint64_t next; /* The first block that was not dealt out. */
     bool over;     /* There is nothing from `next` on. */
     bool stopped;
+    bool starved;  /* Rolling back: some MiB of this pass found no space. */
+    bool advanced; /* Some other was changed. */
+    uint32_t passes;
     int result;
 
     bool seeking;
     struct store_op seek;
-    uint32_t level; /* Parents asked. */
-    uint64_t found; /* First block of the next map page. */
+    struct store_ahead ahead; /* Of the seeks of the head, or of the nearest parent. */
+    uint32_t level;           /* Parents asked. */
+    uint64_t found;           /* First block of the next map page. */
 
     uint32_t busy;
     struct volume_copy copies[JOB_COPIES];

@@ -9,11 +9,14 @@ static void engine_lists(struct volume_engine *engine, uint32_t op_count, uint32
 {
     list_init(&engine->free_pieces);
     list_init(&engine->free_bounces);
+    list_init(&engine->free_aheads);
     list_init(&engine->ready);
     list_init(&engine->held);
     list_init(&engine->holds_later);
     for (uint32_t i = 0; i < op_count; i++)
         list_push_back(&engine->free_pieces, &engine->pieces[i].node);
+    for (uint32_t i = 0; i < SURVEYS_AHEAD; i++)
+        list_push_back(&engine->free_aheads, &engine->aheads[i].node);
     for (uint32_t i = 0; i < bounce_count; i++) {
         struct bounce *bounce = (void *)(engine->bounces + (size_t)i * BOUNCE_BYTES);
         list_push_back(&engine->free_bounces, &bounce->node);
@@ -32,7 +35,9 @@ int volume_engine_open(const struct volume_engine_options *options,
     engine->pieces = calloc(op_count, sizeof *engine->pieces);
     engine->bounces = aligned_alloc(BLOCK_BYTES, (size_t)bounce_count * BOUNCE_BYTES);
     engine->zeros = aligned_alloc(BLOCK_BYTES, (size_t)MAP_BLOCKS * BLOCK_BYTES);
-    if (engine->pieces == NULL || engine->bounces == NULL || engine->zeros == NULL) {
+    engine->aheads = calloc(SURVEYS_AHEAD, sizeof *engine->aheads);
+    if (engine->pieces == NULL || engine->bounces == NULL || engine->zeros == NULL ||
+        engine->aheads == NULL) {
         volume_engine_close(engine);
         return FAIL(-ENOMEM, "opening volumes: no memory");
     }
@@ -50,6 +55,7 @@ void volume_engine_close(struct volume_engine *engine)
     free(engine->pieces);
     free(engine->bounces);
     free(engine->zeros);
+    free(engine->aheads);
     free(engine);
 }
 

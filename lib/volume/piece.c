@@ -85,7 +85,7 @@ static void piece_submit(struct piece *piece, enum store_op_kind kind, void *dat
     op->data = data;
     op->epoch = volume->epoch;
     op->context = piece;
-    if (kind == STORE_WRITE || kind == STORE_ZERO) {
+    if (kind != STORE_READ) { /* It changes something. */
         op->sequence = volume->sequence++;
         op->cut = volume->cut;
         op->views = volume->views;

@@ -6,6 +6,8 @@
  *    the next map page    │
  *    with something in it └ what is a hole, in the family
  *
+ * Scouts of the store fetch what will be looked at, as long as the survey lasts.
+ *
  * The volume and its parents are asked in turn for the next page in which anything is, each no
  * farther than what the one before found: nothing is looked at where nothing is. One piece goes
  * through it all.
@@ -50,6 +52,12 @@ static bool survey_through_family(const struct piece *piece)
 static void survey_end(struct piece *piece, int result)
 {
     struct volume_io *io = piece->io;
+    struct survey_ahead *ahead = piece->ahead;
+    for (unsigned i = 0; ahead != NULL && i < SURVEY_AHEADS; i++)
+        store_ahead_end(&ahead->levels[i]);
+    if (ahead != NULL)
+        list_push_front(&io->volume->engine->free_aheads, &ahead->node);
+    piece->ahead = NULL;
     piece_release(piece);
     io->pieces--;
     /* What is known is an answer, even if what follows cannot be read. */
@@ -170,6 +178,21 @@ static void survey_sought(struct store_op *op, int result)
     survey_seek(piece);
 }
 
+/* A family that changes meanwhile is not followed: whoever was scouted for goes unread. */
+static void survey_look_ahead(struct piece *piece)
+{
+    const struct store_op *op = &piece->op;
+    struct store *store = piece->io->volume->engine->store;
+    if (piece->ahead == NULL || piece->level >= SURVEY_AHEADS || piece->io->volume->copies != NULL)
+        return;
+    struct store_ahead *ahead = &piece->ahead->levels[piece->level];
+    if (ahead->store == NULL || ahead->volume != op->volume || ahead->view != op->view) {
+        store_ahead_end(ahead);
+        store_ahead_begin(store, ahead, op->volume, op->view, op->since, piece->io->last);
+    }
+    store_ahead_at(ahead, op);
+}
+
 static void survey_seek(struct piece *piece)
 {
     struct volume_io *io = piece->io;
@@ -182,6 +205,7 @@ static void survey_seek(struct piece *piece)
     op->only = NULL;
     op->done = survey_sought;
     volume_target_submit(io->volume, op);
+    survey_look_ahead(piece);
 }
 
 void volume_survey(struct volume_io *io)
@@ -191,6 +215,8 @@ void volume_survey(struct volume_io *io)
         list_push_back(&io->volume->engine->ready, &io->ready);
         return;
     }
+    struct list *ahead = list_pop_front(&io->volume->engine->free_aheads);
+    piece->ahead = ahead != NULL ? LIST_ENTRY(ahead, struct survey_ahead, node) : NULL;
     piece->pages = 0;
     io->pieces++;
     survey_start(piece);

@@ -229,6 +229,10 @@ struct volume_job {
     void (*done)(struct volume_job *job, int result); /* Once, from a turn. */
     void *context;
 
+    /* Answer of a rollback: blocks that could not be read and are known damage now, and the first
+     * of them. */
+    uint64_t bad_blocks, bad_offset;
+
     /* The volume's. */
     struct volume_work *work;
 };
@@ -247,8 +251,9 @@ struct volume_rollback {
 };
 
 /* Writes anew every block whose sequence in the head is in (cut, from], as the view shows it: a new
- * place and a new sequence, zeros where it shows nothing. Up to the volume's bytes of now. Nobody
- * else writes to the volume meanwhile. 0 or -ENOMEM. */
+ * place and a new sequence, zeros where it shows nothing. What cannot be read of the view becomes
+ * known damage in the head. On -ENOSPC all was tried. Up to the volume's bytes of now. Nobody else
+ * writes to the volume meanwhile. 0 or -ENOMEM. */
 int volume_rollback_start(struct volume *volume, const struct volume_rollback *rollback,
                           struct volume_job *job);
 

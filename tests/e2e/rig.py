@@ -424,12 +424,15 @@ def remove(directory):
 
 
 class Tally:
-    """pytest plugin: how many passed and failed, for ./dev test. A skipped test has failed."""
+    """pytest plugin: how many passed and failed, for ./dev test, and what each took. A skipped test
+    has failed."""
 
     def __init__(self):
         self.good = self.bad = 0
+        self.took = {}
 
     def pytest_runtest_logreport(self, report):
+        self.took[report.nodeid] = self.took.get(report.nodeid, 0) + report.duration
         if report.when == "call" and report.passed:
             self.good += 1
         elif report.failed or report.skipped:
@@ -447,9 +450,12 @@ def main(file):
     signal.signal(signal.SIGTERM, interrupt)  # When time is over: servers and mounts end as well.
     tally = Tally()
     main.told = os.dup(2)
-    status = pytest.main(["-q", "-p", "no:cacheprovider", "--durations=5", "--durations-min=3",
-                          file, *sys.argv[1:]], plugins=[tally])
+    status = pytest.main(["-q", "-p", "no:cacheprovider", file, *sys.argv[1:]], plugins=[tally])
     if "TALLY" in os.environ:
         with open(os.environ["TALLY"], "a", encoding="utf-8") as said:
             said.write(f"{tally.good} {tally.bad}\n")
+    if "IOMESH_DURATIONS" in os.environ:
+        with open(os.environ["IOMESH_DURATIONS"], "a", encoding="utf-8") as said:
+            said.writelines(f"{seconds:.1f} {pathlib.Path(name).name}\n"
+                            for name, seconds in tally.took.items())
     sys.exit(int(status) or (1 if tally.bad else 0))

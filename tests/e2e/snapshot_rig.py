@@ -4,7 +4,9 @@
 import contextlib
 import os
 import pathlib
+import pty
 import random
+import subprocess
 
 import nbd
 
@@ -18,11 +20,11 @@ class Shop(Cli):
     """A pool. `asked`: an iomesh-nbd owns it all the time; else only while a volume is read or
     written by these tests, and iomesh-cli opens the pool itself."""
 
-    def __init__(self, rig, asked, size=512 * MIB, name="pool"):
+    def __init__(self, rig, asked, size=512 * MIB, name="pool", device=None):
         super().__init__(rig.path(name))
         self.rig = rig
         self.asked = asked
-        self("pool", "init", "--size", str(size))
+        self("pool", "init", *(["--device", device] if device else ["--size", str(size)]))
         self.pool = rigs.Pool(rig, directory=self.directory)
         self.pool.socket = rig.path(f"{name}.socket")
         if asked:
@@ -119,3 +121,12 @@ def leftovers(directory):
 
 def executable(*words):
     return [rigs.program("iomesh-cli"), *[os.fspath(word) for word in words]]
+
+
+def on_terminal(words, out=False, **options):
+    """What a program draws on a terminal that is its stderr, or its stdout."""
+    master, slave = pty.openpty()
+    options = {"stdout" if out else "stderr": slave, **options}
+    process = subprocess.Popen(words, **options)
+    os.close(slave)
+    return process, master

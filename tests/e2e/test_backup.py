@@ -17,7 +17,7 @@ import pytest
 
 import cli_rig
 import rig as rigs
-from snapshot_rig import Shop, executable, leftovers, noise, patched
+from snapshot_rig import Shop, executable, leftovers, noise, on_terminal, patched
 
 MIB = rigs.MIB
 KIB = 1024
@@ -179,12 +179,42 @@ def test_an_increment_goes_onto_its_base_alone(rig, shop, other):
     # Written since: not what the increment starts from any more.
     change = (0, noise(4096, 66))
     other.write("new", change)
-    other.refused("changed|written", "volume", "import", history.files["c"], "new")
+    other.refused('changed since its snapshot "b".*: roll it back to new@b, or', "volume",
+                  "import", history.files["c"], "new")
     assert other.read("new") == patched(history.data["b"], change)
     assert other.snapshot_names("new") == ["a", "b"] and other.show("new")["flags"] == []
     other("snapshot", "rollback", "new@b")
     other("volume", "import", history.files["c"], "new")
     assert other.read("new") == history.data["c"]
+
+
+def test_an_increment_of_a_volume_that_was_made_smaller_wants_force(rig, shop, other):
+    data = shop.make("web", 4 * MIB)
+    shop("snapshot", "create", "web@a")
+    shop("volume", "resize", "web", "--size", "2M", "--force")
+    change = (MIB, noise(8192, 21))
+    shop.write("web", change)
+    shop("snapshot", "create", "web@b")
+    whole, step = rig.path("web.a"), rig.path("web.b")
+    shop("volume", "export", "web@a", whole)
+    shop("volume", "export", "web@b", step, "--since", "a")
+    other("volume", "import", whole, "new")
+    other.refused("force", "volume", "import", step, "new")
+    assert other.read("new") == data and other.show("new")["flags"] == []
+    other("volume", "import", step, "new", "--force")
+    assert other.read("new") == patched(data[:2 * MIB], change)
+    assert other.read("new@a") == data
+
+
+def test_an_increment_leaves_a_target_that_was_grown_its_size(rig, shop, other):
+    history = History(rig, shop)
+    other("volume", "import", history.files["a"], "new")
+    other("volume", "resize", "new", "--size", "8M")
+    other("volume", "import", history.files["b"], "new")
+    assert other.read("new") == history.data["b"] + bytes(4 * MIB)
+    assert other.read("new@b") == history.data["b"]
+    other("volume", "import", history.files["c"], "new")
+    assert other.read("new") == history.data["c"] + bytes(2 * MIB)
 
 
 def test_a_base_is_known_by_its_identity_not_by_its_name(rig, shop, other):
@@ -220,7 +250,7 @@ def test_a_snapshot_of_its_name_that_is_another_is_not_replaced(rig, shop, other
     (["export", "web@a", "FILE", "--since", "b"], "no older than web@a"),
     (["import", "FILE", "new"], "FILE: No such file"),
     (["import", "/", "new"], "Is a directory"),
-    (["import", "/dev/null", "new"], "ends in the middle"),
+    (["import", "/dev/null", "new"], "/dev/null: it is empty; nothing was imported"),
     (["import", "/dev/zero", "new"], "not a backup stream"),
     (["import", "/etc/services", "new"], "not a backup stream"),
 ])
@@ -415,15 +445,6 @@ def test_a_reader_that_goes_away_is_told(shop):
 
 
 # --- people
-
-def on_terminal(words, out=False, **options):
-    """What a program draws on a terminal that is its stderr, or its stdout."""
-    master, slave = pty.openpty()
-    options = {"stdout" if out else "stderr": slave, **options}
-    process = subprocess.Popen(words, **options)
-    os.close(slave)
-    return process, master
-
 
 def test_a_backup_is_not_written_to_a_terminal(rig):
     shop = Shop(rig, False)

@@ -318,8 +318,14 @@ def asked_by_nobody(path):
         return pipe.read()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 def test_another_user_is_turned_away_twice(served):
+    """By the modes of socket and pool, and by the owner, which asks the kernel who it is."""
+    for path, mode in ((served.socket, 0o600), (served.directory / "store", 0o600),
+                       (served.directory, 0o700)):
+        assert stat.S_IMODE(path.stat().st_mode) == mode, path
+        assert path.stat().st_uid == os.getuid(), path
+    if os.getuid() != 0:
+        return  # Only root can be somebody else.
     for directory in (served.directory, *served.directory.parents[:1]):
         directory.chmod(0o755)
     assert asked_by_nobody(served.socket) == "PermissionError"

@@ -123,7 +123,8 @@ def test_a_full_file_system_below_is_enospc_and_nothing_else(rig, host):
     assert attempt(handle.pwrite, stamp(end, 1), end) == errno.ENOSPC
     status = Cli(pool.directory).json("pool", "status")
     assert status["state"] == "healthy" and not status["devices"][0]["failed"], status
-    assert re.search("the pool is full, or what is below it", server.output()), server.output()
+    server.must_run("the sentence",
+                    lambda: "the pool is full, or what is below it" in server.output())
     assert holds(handle, end, 1) is None
     assert attempt(handle.trim, 16 * MIB, 0) is None
     assert handle.pread(BLOCK, 0) == bytes(BLOCK)

@@ -141,7 +141,14 @@ def test_a_changed_block_is_found(rig, what, sentence):
     disk = rig.sparse("disk", 128 * rigs.MIB)
     verifier = rigs.Verifier(rig, unix_uri(rig), "--zero", "0", "--flush", "0", "--bytes", "4M")
     server = qemu_nbd(rig, disk, "none")
-    verifier.finish(verifier.start("--seconds", "0.5"))
+
+    def loaded():
+        """The first two blocks hold something, and not the same."""
+        verifier.finish(verifier.start("--seconds", "0.5"))
+        with open(disk, "rb") as file:
+            blocks = file.read(8192)
+        return len({blocks[:4096], blocks[4096:], bytes(4096)}) == 3
+    rigs.wait_until("two blocks that differ", loaded)
     server.terminate()
     with open(disk, "r+b") as file:
         first, second = file.read(4096), file.read(4096)

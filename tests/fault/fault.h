@@ -2,6 +2,7 @@
 /*
  * The n-th request failing, then n+1, ... until none fires: what the programs of this directory
  * share. Each fault is a fork of a prepared process, so that whatever it breaks goes with it.
+ * IOMESH_FAULT_STEP=N in the environment: behind the first eight only every N-th.
  */
 #ifndef FAULT_FAULT_H
 #define FAULT_FAULT_H

@@ -119,6 +119,14 @@ void family_apply(const struct family *family, const struct family_op *op, uint3
         }
         break;
     case FAMILY_CLONE: apply_clone(family, op, writes, state); break;
+    case FAMILY_IMPORT:
+        *volume = (struct family_volume){.exists = true, .incomplete = true, .bytes = op->bytes};
+        break;
+    case FAMILY_IMPORTED:
+        volume->incomplete = false;
+        apply_snap(family, volume, op->volume, op->snap, writes);
+        break;
+    case FAMILY_ABANDON: *volume = (struct family_volume){.exists = false}; break;
     case FAMILY_ROLLBACK:
         memcpy(volume->tags, volume->snaps[op->snap].tags, sizeof volume->tags);
         apply_size(volume, op->force ? volume->snaps[op->snap].bytes : volume->bytes);
@@ -141,12 +149,16 @@ static bool any_snap(const struct family_volume *volume)
 static int refused_group(const struct family *family, const struct family_op *op)
 {
     bool there = false;
+    bool incomplete = false;
     for (uint32_t i = 0; i < FAMILY_VOLUMES; i++) {
         const struct family_volume *volume = &family->state.volumes[i];
         there = there || volume->snaps[FAMILY_SINGLES + op->group].exists;
         if (op->kind == FAMILY_GROUP && (op->mask & 1u << i) != 0 && !volume->exists)
             return -ENOENT;
+        incomplete = incomplete || ((op->mask & 1u << i) != 0 && volume->incomplete);
     }
+    if (op->kind == FAMILY_GROUP && !there && incomplete)
+        return -EBUSY;
     if (op->kind == FAMILY_GROUP)
         return there ? -EEXIST : 0;
     return there ? 0 : -ENOENT;
@@ -156,11 +168,14 @@ static int refused_snap(const struct family *family, const struct family_op *op)
 {
     const struct family_volume *volume = &family->state.volumes[op->volume];
     bool there = op->snap == FAMILY_NONE || volume->snaps[op->snap].exists;
+    bool exists = op->kind == FAMILY_CLONE && family->state.volumes[op->target].exists;
+    /* One that is being imported has no snapshot yet. */
+    if (volume->incomplete && !exists && (op->kind == FAMILY_SNAP || op->snap == FAMILY_NONE))
+        return -EBUSY;
     switch (op->kind) {
     case FAMILY_SNAP: return there ? -EEXIST : 0;
     case FAMILY_DROP: return !there ? -ENOENT : op->snap >= FAMILY_SINGLES ? -EBUSY : 0;
-    case FAMILY_CLONE:
-        return family->state.volumes[op->target].exists ? -EEXIST : there ? 0 : -ENOENT;
+    case FAMILY_CLONE: return exists ? -EEXIST : there ? 0 : -ENOENT;
     default:
         if (!there)
             return -ENOENT;
@@ -175,7 +190,7 @@ static int refused(const struct family *family, const struct family_op *op)
     bool open = family->handles[op->volume] != NULL;
     if (op->kind == FAMILY_GROUP || op->kind == FAMILY_UNGROUP)
         return refused_group(family, op);
-    if (op->kind == FAMILY_CREATE)
+    if (op->kind == FAMILY_CREATE || op->kind == FAMILY_IMPORT)
         return volume->exists ? -EEXIST : 0;
     if (op->kind == FAMILY_CLONE && op->target == op->volume)
         return -EEXIST;
@@ -183,7 +198,10 @@ static int refused(const struct family *family, const struct family_op *op)
         return -ENOENT;
     switch (op->kind) {
     case FAMILY_DELETE: return open || any_snap(volume) ? -EBUSY : 0;
-    case FAMILY_ROLLBACK: return open ? -EBUSY : refused_snap(family, op);
+    case FAMILY_ROLLBACK: return open || volume->incomplete ? -EBUSY : refused_snap(family, op);
+    case FAMILY_OPEN:
+    case FAMILY_RESIZE: return volume->incomplete ? -EBUSY : 0;
+    case FAMILY_ABANDON: return open ? -EBUSY : volume->incomplete ? 0 : -EINVAL;
     case FAMILY_SNAP:
     case FAMILY_DROP:
     case FAMILY_CLONE: return refused_snap(family, op);
@@ -199,6 +217,12 @@ static bool covers_writes(const struct family_op *op)
            (op->kind == FAMILY_CLONE && op->snap == FAMILY_NONE);
 }
 
+/* When it fails without space: some of it may have happened. */
+static bool leaves_some(enum family_kind kind)
+{
+    return kind == FAMILY_ROLLBACK || kind == FAMILY_RESIZE || kind == FAMILY_IMPORT;
+}
+
 static void op_done(void *context, int result)
 {
     struct family *family = context;
@@ -206,10 +230,11 @@ static void op_done(void *context, int result)
     int expected = refused(family, op);
     if (family->power_went && result != 0)
         return; /* In doubt. */
-    bool beside = family->flattened_beside && result == -EBUSY &&
-                  (op->kind == FAMILY_DELETE || op->kind == FAMILY_ROLLBACK);
+    bool beside =
+        family->flattened_beside && result == -EBUSY &&
+        (op->kind == FAMILY_DELETE || op->kind == FAMILY_ROLLBACK || op->kind == FAMILY_ABANDON);
     bool full = family->full && (result == -ENOSPC || op->kind == FAMILY_CLOSE);
-    if (full && result != 0 && (op->kind == FAMILY_ROLLBACK || op->kind == FAMILY_RESIZE)) {
+    if (full && result != 0 && leaves_some(op->kind)) {
         family->rig.vfs.fail_first = family->rig.vfs.fail_last = 0;
         op->done = op->doubt = true;
         return;
@@ -223,6 +248,9 @@ static void op_done(void *context, int result)
         return;
     }
     family->counts.refused += result != 0 ? 1 : 0;
+    family->counts.imports += result == 0 && op->kind == FAMILY_IMPORT ? 1 : 0;
+    family->counts.imported += result == 0 && op->kind == FAMILY_IMPORTED ? 1 : 0;
+    family->counts.abandoned += result == 0 && op->kind == FAMILY_ABANDON ? 1 : 0;
     op->kind = FAMILY_NOTHING;
 }
 
@@ -231,7 +259,31 @@ static void op_opened(void *context, int result, struct catalog_handle *handle)
     struct family *family = context;
     if (result == 0)
         family->handles[family->op.volume] = handle;
+    if (result == 0 && family->op.kind == FAMILY_IMPORT) {
+        family->importing[family->op.volume] = true;
+        family->imports[family->op.volume] = family->op.snap;
+    }
     op_done(context, result);
+}
+
+static void op_imported(void *context, int result)
+{
+    struct family *family = context;
+    if (result == 0)
+        family->importing[family->op.volume] = false;
+    op_done(context, result);
+}
+
+static int start_import(struct family *family, const struct family_op *op)
+{
+    struct catalog_import import = {
+        .bytes = op->bytes,
+        .sector_bytes = 4096,
+        .uuid = {1 + (uint8_t)op->volume, (uint8_t)family->counts.operations},
+        .snapshot = family_snap_names[op->snap],
+    };
+    return catalog_import_begin(family->rig.catalog, family_volume_names[op->volume], &import,
+                                op_opened, family);
 }
 
 static int start_group(struct family *family, const struct family_op *op)
@@ -260,7 +312,11 @@ static int op_call(struct family *family, const struct family_op *op)
     case FAMILY_DELETE: return catalog_delete(catalog, volume, op_done, family);
     case FAMILY_RESIZE: return catalog_resize(catalog, volume, op->bytes, true, op_done, family);
     case FAMILY_OPEN: return catalog_handle_open(catalog, volume, false, op_opened, family);
+    case FAMILY_IMPORT: return start_import(family, op);
+    case FAMILY_IMPORTED: return catalog_import_end(handle, op_imported, family);
+    case FAMILY_ABANDON: return catalog_import_abandon(catalog, volume, NULL, op_done, family);
     case FAMILY_CLOSE:
+        family->importing[op->volume] = false;
         family->handles[op->volume] = NULL;
         catalog_handle_close(handle, op_done, family);
         return 0;
@@ -334,7 +390,7 @@ static bool may_write(const struct family *family)
 {
     enum family_kind kind = family->op.kind;
     return !family->writing && kind != FAMILY_RESIZE && kind != FAMILY_CLOSE &&
-           family->write_count < FAMILY_WRITES;
+           kind != FAMILY_IMPORTED && family->write_count < FAMILY_WRITES;
 }
 
 void family_write_some(struct family *family)
@@ -397,6 +453,7 @@ bool family_crash(struct family *family, bool power_cut)
         family->power_went = true;
         catalog_rig_crash(rig, power_cut);
         memset(family->handles, 0, sizeof family->handles);
+        memset(family->importing, 0, sizeof family->importing);
         family->flattening = FAMILY_NONE;
         family->power_went = false;
         family->counts.cuts += power_cut ? 1 : 0;

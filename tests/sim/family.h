@@ -28,6 +28,7 @@ struct family_snap {
 
 struct family_volume {
     bool exists;
+    bool incomplete; /* An import into it has not ended. */
     uint64_t bytes;
     uint64_t tags[FAMILY_BLOCKS];
     struct family_snap snaps[FAMILY_SNAPS];
@@ -50,6 +51,9 @@ enum family_kind {
     FAMILY_UNGROUP,
     FAMILY_CLONE,
     FAMILY_ROLLBACK,
+    FAMILY_IMPORT,   /* Makes a volume, which is open then, and incomplete. */
+    FAMILY_IMPORTED, /* It is complete, with the snapshot. */
+    FAMILY_ABANDON,
 };
 
 struct family_op {
@@ -70,6 +74,7 @@ struct family_write {
 
 struct family_counts {
     uint64_t operations, refused, writes, cuts, kills, verified, full;
+    uint64_t imports, imported, abandoned, half_begun;
 };
 
 struct family {
@@ -82,6 +87,8 @@ struct family {
     uint32_t write_count;
     uint64_t heads[FAMILY_VOLUMES][FAMILY_BLOCKS]; /* When it began. */
     struct catalog_handle *handles[FAMILY_VOLUMES];
+    bool importing[FAMILY_VOLUMES];   /* The handle is an import's... */
+    uint32_t imports[FAMILY_VOLUMES]; /* ...which makes this snapshot. */
     bool writing;
     struct family_write write;
     uint64_t tag;

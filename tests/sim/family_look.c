@@ -27,6 +27,7 @@ static void look_info(void *context, const struct catalog_info *info)
     struct family_volume *volume = family_of(context)->seen_volume;
     volume->exists = true;
     volume->bytes = info->bytes;
+    volume->incomplete = (info->flags & CATALOG_INCOMPLETE) != 0;
 }
 
 static void look_snapshot(void *context, const struct catalog_snapshot *snapshot)
@@ -167,7 +168,10 @@ static bool equal(const struct family *family, const struct family_state *may, c
         (void)snprintf(what, 128, "v%u: there %d or %d, %llu or %llu bytes, head %s", v, a->exists,
                        b->exists, (unsigned long long)a->bytes, (unsigned long long)b->bytes,
                        head_equal(family, v, a, b) ? "right" : "wrong");
-        if (a->exists != b->exists || a->bytes != b->bytes || !head_equal(family, v, a, b))
+        if (a->incomplete != b->incomplete)
+            (void)snprintf(what, 128, "v%u: incomplete %d or %d", v, a->incomplete, b->incomplete);
+        if (a->exists != b->exists || a->incomplete != b->incomplete || a->bytes != b->bytes ||
+            !head_equal(family, v, a, b))
             return false;
         for (uint32_t s = 0; s < FAMILY_SNAPS; s++) {
             const struct family_snap *c = &a->snaps[s];
@@ -217,6 +221,10 @@ bool family_verify(struct family *family)
     if (family->rig.wrong[0] != '\0' || !compare(family))
         return false;
     family->counts.verified++;
+    /* Its volume was made, and could not be opened. */
+    if (family->op.kind == FAMILY_IMPORT && family->op.doubt &&
+        family->seen.volumes[family->op.volume].incomplete)
+        family->counts.half_begun++;
     family->state = family->seen;
     family->op = (struct family_op){.kind = FAMILY_NOTHING};
     family->writing = false;

@@ -33,13 +33,14 @@
     X(78, "no more is kept for a checkpoint than the reserve")                   \
     X(79, "zeros over nothing make pages whether or not there is space")
 
-/* 140 .. 149, and of the tree: views. Every seed of these storms has snapshots. */
+/* 140 .. 149, and of the tree: views. Every seed of these storms has snapshots. Not 56: a store
+ * opens no path of a cut for longer than an instant; only the storm of the tree holds some. */
 #define VIEW_MUTANTS(X)                                                             \
+    X(33, "a cut that the head has passed makes an owner")                          \
     X(52, "a block that an older view shows is freed")                              \
     X(53, "a block that the view after shows is freed with the one that goes")      \
     X(54, "no copy on write")                                                       \
     X(55, "an open path does not hear of a new owner")                              \
-    X(56, "a reader of a cut stays on the head when that changes")                  \
     X(57, "a page goes although an older cut relies on it")                         \
     X(58, "a page is renamed although the older cut has its own")                   \
     X(59, "a version that a view took over is replaced with the head's page")       \
@@ -48,7 +49,8 @@
     X(142, "replay does not drop what a deleted snapshot held")                     \
     X(143, "a replayed write does not keep what a snapshot shows")                  \
     X(144, "on a full store what a snapshot holds counts as space that comes back") \
-    X(145, "a snapshot is told gone before that is durable")
+    X(145, "a snapshot is told gone before that is durable")                        \
+    X(146, "a snapshot is told gone while replay may make a page for it")
 
 #define DEVICE_MUTANTS(X)                                     \
     X(20, "a failed write or flush does not fail the device") \
@@ -134,12 +136,13 @@
     X(110, "a session that ran out while the pool opened is the end of it")
 
 /* 130 .. 139: cuts, families and jobs of volumes; 130 is "a write that slips under the drain". */
-#define VOLUME_MUTANTS(X)                                                 \
-    X(130, "a cut is taken while writes from before it are under way")    \
-    X(131, "rollback leaves the blocks that it should write anew")        \
-    X(132, "a family is read no farther than its first parent")           \
-    X(133, "zeros over a hole of a clone leave a hole: the parent shows") \
-    X(134, "flatten does not wait for the range: it overwrites newer writes")
+#define VOLUME_MUTANTS(X)                                                     \
+    X(130, "a cut is taken while writes from before it are under way")        \
+    X(131, "rollback leaves the blocks that it should write anew")            \
+    X(132, "a family is read no farther than its first parent")               \
+    X(133, "zeros over a hole of a clone leave a hole: the parent shows")     \
+    X(134, "flatten does not wait for the range: it overwrites newer writes") \
+    X(135, "rollback shares the places that the snapshot shows")
 
 /* Of snapshots and clones: storm_family. */
 #define FAMILY_MUTANTS(X)                                                                        \
@@ -150,6 +153,7 @@
     X(115, "a rollback that was interrupted is not looked for, nor finished before the opening") \
     X(116, "a clone is not counted by its snapshot")                                             \
     X(117, "the cut of a closed volume is used again")                                           \
+    X(118, "what a crash left of an import opens as if it were whole")                           \
     X(119, "a member of a group is deleted alone")
 
 /* 250 .. 259: placement. */

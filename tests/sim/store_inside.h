@@ -33,5 +33,13 @@ bool shape_retired(struct rig *rig);
 bool shape_quarantine(struct rig *rig);
 /* A full store with hardly a reserve, and changes that dirty as many pages as they can. */
 bool shape_full(struct rig *rig);
+/* The same, where a snapshot holds most of what is written over. For a rig with views. */
+bool shape_held(struct rig *rig);
+/* Writes that carry a cut come behind its deletion. For a rig with views. */
+bool shape_late(struct rig *rig);
+/* A map page rots that recovery has to change. */
+bool shape_rotten(struct rig *rig);
+/* Blocks come free while the map that says so cannot be read. */
+bool shape_unread(struct rig *rig);
 
 #endif

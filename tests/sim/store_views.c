@@ -291,6 +291,19 @@ static void cut_begin(struct rig *rig)
     rig_cut(rig, mask, prng_one_in(prng, 2) ? 0 : (uint32_t)prng_below(prng, 200));
 }
 
+bool rig_cut_now(struct rig *rig, uint64_t mask)
+{
+    rig_cut(rig, mask, 0);
+    for (uint64_t steps = 0; rig->views->cut.busy; steps++) {
+        rig_views_advance(rig);
+        if (!rig_turn(rig))
+            return false;
+        if (steps > 200000)
+            return rig_wrong(rig, "a cut does not end");
+    }
+    return rig->wrong[0] == '\0';
+}
+
 bool rig_views_busy(const struct rig *rig)
 {
     const struct rig_views *views = rig->views;

@@ -127,6 +127,8 @@ void rig_views_advance(struct rig *rig);
 bool rig_views_busy(const struct rig *rig);
 /* A cut of the volumes in `mask`, of which the transaction takes so many steps. */
 void rig_cut(struct rig *rig, uint64_t mask, uint32_t steps);
+/* The same, until its transaction has ended: kept or not. */
+bool rig_cut_now(struct rig *rig, uint64_t mask);
 bool rig_views_can_delete(struct rig_volume *volume);
 void rig_views_deleting(struct rig_volume *volume);
 void rig_views_replaced(struct rig_volume *volume);

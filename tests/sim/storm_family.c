@@ -17,7 +17,7 @@
 #include "sim/family.h"
 #include "sim/mutants.h"
 
-#define SEEDS 150u
+#define SEEDS 250u
 #define MUTANT_SEEDS 600u
 #define RUNS_PER_CHILD 10u
 
@@ -68,6 +68,7 @@ static bool draw_possible(const struct family_op *op)
     case FAMILY_OPEN: return family.handles[op->volume] == NULL;
     case FAMILY_CLOSE: return family.handles[op->volume] != NULL && !writing;
     case FAMILY_RESIZE: return !family.writing;
+    case FAMILY_IMPORTED: return family.importing[op->volume] && !writing;
     default: return true;
     }
 }
@@ -101,6 +102,28 @@ static bool draw_doomed(struct family_op *op)
     return true;
 }
 
+/* The metadata has no space for a while, which begins before so many operations of its files. */
+static void draw_full(uint64_t before)
+{
+    struct meta_vfs *vfs = &family.rig.vfs;
+    family.full = true;
+    family.counts.full++;
+    vfs->fail_first = vfs->operations + 1 + prng_below(&family.prng, before);
+    vfs->fail_last = vfs->fail_first + prng_below(&family.prng, 20);
+    vfs->fail_code = SQLITE_FULL;
+}
+
+/* An import goes on, in one way or the other. */
+static void draw_import(struct family_op *op)
+{
+    if (!family.state.volumes[op->volume].incomplete || prng_one_in(&family.prng, 3))
+        return;
+    op->kind = family.importing[op->volume]         ? FAMILY_IMPORTED
+               : family.handles[op->volume] != NULL ? FAMILY_CLOSE
+                                                    : FAMILY_ABANDON;
+    op->snap = family.imports[op->volume];
+}
+
 static void draw_operation(void)
 {
     static const enum family_kind kinds[] = {
@@ -108,6 +131,7 @@ static void draw_operation(void)
         FAMILY_OPEN,   FAMILY_CLOSE,  FAMILY_SNAP,     FAMILY_SNAP,     FAMILY_SNAP,
         FAMILY_DROP,   FAMILY_DROP,   FAMILY_GROUP,    FAMILY_UNGROUP,  FAMILY_CLONE,
         FAMILY_CLONE,  FAMILY_CLONE,  FAMILY_ROLLBACK, FAMILY_ROLLBACK, FAMILY_DROP,
+        FAMILY_IMPORT, FAMILY_IMPORT, FAMILY_IMPORTED, FAMILY_ABANDON,
     };
     struct prng *prng = &family.prng;
     struct family_op op = {
@@ -119,21 +143,30 @@ static void draw_operation(void)
         .bytes = draw_size(),
         .force = prng_one_in(prng, 2),
     };
-    op.snap = (uint32_t)prng_below(prng, op.kind == FAMILY_SNAP ? FAMILY_SINGLES : FAMILY_SNAPS);
+    bool single = op.kind == FAMILY_SNAP || op.kind == FAMILY_IMPORT;
+    op.snap = (uint32_t)prng_below(prng, single ? FAMILY_SINGLES : FAMILY_SNAPS);
     if (op.kind == FAMILY_CLONE && prng_one_in(prng, 3))
         op.snap = FAMILY_NONE;
     bool dooms = op.snap == FAMILY_NONE && prng_one_in(prng, 2);
     if (dooms)
         draw_bare(&op.volume);
-    if (!family.state.volumes[op.volume].exists && prng_one_in(prng, 2))
-        op.kind = FAMILY_CREATE;
+    if (!family.state.volumes[op.volume].exists && prng_one_in(prng, 2)) {
+        op.kind = prng_one_in(prng, 3) ? FAMILY_IMPORT : FAMILY_CREATE;
+        op.snap = (uint32_t)prng_below(prng, FAMILY_SINGLES);
+    }
+    draw_import(&op);
     if (op.kind == FAMILY_GROUP) { /* Mostly of what there is. */
         for (uint32_t i = 0; i < FAMILY_VOLUMES && !prng_one_in(prng, 8); i++)
             op.mask &= family.state.volumes[i].exists ? ~0u : ~(1u << i);
     }
+    if (op.kind == FAMILY_IMPORTED)
+        op.snap = family.imports[op.volume];
     bool goes = !dooms && draw_doomed(&op);
     if (op.mask == 0 || !draw_possible(&op))
         return;
+    /* Between the transaction that makes the volume and the one that opens it, too. */
+    if (op.kind == FAMILY_IMPORT && prng_one_in(prng, 6))
+        draw_full(24);
     if (dooms && op.kind == FAMILY_CLONE)
         doomed = op.volume;
     if (goes && op.kind == FAMILY_DELETE)
@@ -145,26 +178,14 @@ static bool draw_step(void)
 {
     uint32_t volume = (uint32_t)prng_below(&family.prng, FAMILY_VOLUMES);
     if (family.op.kind == FAMILY_NOTHING && family.flattening == FAMILY_NONE &&
-        family.state.volumes[volume].exists && prng_one_in(&family.prng, 40))
+        family.state.volumes[volume].exists && !family.state.volumes[volume].incomplete &&
+        prng_one_in(&family.prng, 40))
         family_flatten(&family, volume);
     if (family.op.kind == FAMILY_NOTHING && prng_one_in(&family.prng, 4))
         draw_operation();
     if (family.op.done && !family_wait(&family))
         return false;
     return family_turn(&family);
-}
-
-/* The metadata has no space for a while. */
-static void draw_full(void)
-{
-    struct meta_vfs *vfs = &family.rig.vfs;
-    if (!prng_one_in(&family.prng, 4))
-        return;
-    family.full = true;
-    family.counts.full++;
-    vfs->fail_first = vfs->operations + 1 + prng_below(&family.prng, 200);
-    vfs->fail_last = vfs->fail_first + prng_below(&family.prng, 20);
-    vfs->fail_code = SQLITE_FULL;
 }
 
 static bool seed_round(void)
@@ -175,8 +196,8 @@ static bool seed_round(void)
         world_cut_after(&rig->world, 1 + prng_below(&family.prng, 1500));
     else if (fate < 4)
         rig->vfs.cut_after = rig->vfs.operations + 1 + prng_below(&family.prng, 400);
-    else
-        draw_full();
+    else if (prng_one_in(&family.prng, 4))
+        draw_full(200);
     uint64_t steps = 200 + prng_below(&family.prng, 3000);
     bool on = true;
     for (uint64_t i = 0; i < steps && on; i++)
@@ -243,7 +264,7 @@ static bool end_again(uint64_t *ret_used)
 static bool end_viewless(void)
 {
     for (uint32_t v = 0; v < FAMILY_VOLUMES; v++) {
-        if (!family.state.volumes[v].exists)
+        if (!family.state.volumes[v].exists || family.state.volumes[v].incomplete)
             continue;
         family_flatten(&family, v);
         while (family.flattening != FAMILY_NONE) {
@@ -261,8 +282,10 @@ static bool seed_end(uint64_t used_first)
         !end_snapshots() || !end_viewless())
         return false;
     for (uint32_t v = 0; v < FAMILY_VOLUMES; v++) {
+        bool imported = family.state.volumes[v].incomplete && prng_one_in(&family.prng, 2);
+        enum family_kind kind = imported ? FAMILY_ABANDON : FAMILY_DELETE;
         if (family.state.volumes[v].exists &&
-            !do_and_wait((struct family_op){.kind = FAMILY_DELETE, .volume = v}))
+            !do_and_wait((struct family_op){.kind = kind, .volume = v}))
             return false;
     }
     if (!end_again(&used) || !end_again(&used) || !family_empty(&family))
@@ -378,9 +401,11 @@ static void storm_print(const struct storm *storm)
 #define N(number) (unsigned long long)(number)
     printf(
         "families: %llu seeds: %llu cuts, %llu kills, %llu rounds without space, %llu operations "
-        "(%llu refused), %llu writes, %llu times verified\n",
+        "(%llu refused), %llu writes, %llu times verified; %llu imports (%llu more made a "
+        "volume that could not be opened), %llu ended, %llu abandoned\n",
         N(storm->count), N(counts->cuts), N(counts->kills), N(counts->full), N(counts->operations),
-        N(counts->refused), N(counts->writes), N(counts->verified));
+        N(counts->refused), N(counts->writes), N(counts->verified), N(counts->imports),
+        N(counts->half_begun), N(counts->imported), N(counts->abandoned));
 #undef N
 }
 

@@ -2,11 +2,12 @@
 /*
  * Short workloads of one store, cut at every moment.
  *
- *   storm_short [--seed S] [--triples N] [--draws N] [--again N] [--ways N] [--jobs N]
+ *   storm_short [--seed S] [--pairs N] [--triples N] [--draws N] [--again N] [--ways N] [--jobs N]
  *               [--first N] [--count N] [--mutant N] [--verbose]
  *   storm_short --schedule FILE
  *
- * For every workload of one, two and (N drawn, or all with `--triples all`) three operations:
+ * For every workload of one, of two (every N-th of them: --pairs) and of (N drawn, or all with
+ * `--triples all`) three operations:
  * power goes after the n-th moment, for every n until the workload ends uncut. Every N-th workload
  * (--ways) is cut in three other ways too: its operations under way all at once, and the process
  * killed instead. What is left is proved, recovered, settled, written, closed and proved again. Of
@@ -65,7 +66,7 @@ struct results {
 };
 
 struct storm {
-    uint64_t seed, triples, draws, again_one_in, ways_one_in;
+    uint64_t seed, pairs_one_in, triples, draws, again_one_in, ways_one_in;
     uint64_t first, count; /* Workloads; count 0: all the rest. */
     unsigned jobs;
     int mutant;
@@ -250,6 +251,15 @@ static void workload_number(uint64_t number, struct schedule *schedule)
         schedule->ops[i] = (enum short_op)(rest % SHORT_KINDS);
 }
 
+/* One of the pairs that are left out: each operation comes first and second as often as others. */
+static bool workload_skipped(const struct storm *storm, uint64_t number)
+{
+    uint64_t pair = number - SHORT_KINDS;
+    if (number < SHORT_KINDS || number >= WORKLOADS)
+        return false;
+    return (pair % SHORT_KINDS + pair / SHORT_KINDS) % storm->pairs_one_in != 0;
+}
+
 static uint64_t workload_draw(struct storm *storm, struct prng *prng, uint64_t i)
 {
     if (i < WORKLOADS || storm->triples >= TRIPLES)
@@ -279,7 +289,8 @@ static void storm_run(struct storm *storm)
         while (busy < storm->jobs && next < total && !storm->results->failed) {
             struct schedule schedule = {.seed = storm->seed + next};
             workload_number(workload_draw(storm, &prng, next), &schedule);
-            if (next++ < storm->first)
+            bool skipped = workload_skipped(storm, next);
+            if (next++ < storm->first || skipped)
                 continue;
             count(&storm->results->workloads);
             (void)fflush(stdout);
@@ -413,6 +424,8 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
             storm->schedule_file = argv[i];
         else if (strcmp(key, "--seed") == 0)
             storm->seed = value;
+        else if (strcmp(key, "--pairs") == 0)
+            storm->pairs_one_in = value;
         else if (strcmp(key, "--triples") == 0)
             storm->triples = value;
         else if (strcmp(key, "--draws") == 0)
@@ -432,19 +445,24 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
         else
             return -EINVAL;
     }
-    return storm->jobs >= 1 && storm->jobs <= 64 && storm->draws >= 1 && storm->ways_one_in >= 1
-               ? 0
-               : -EINVAL;
+    bool sane = storm->jobs >= 1 && storm->jobs <= 64 && storm->draws >= 1 &&
+                storm->ways_one_in >= 1 && storm->pairs_one_in >= 1;
+    return sane ? 0 : -EINVAL;
 }
 
 int main(int argc, char **argv)
 {
-    struct storm storm = {
-        .seed = 1, .triples = 16, .draws = 1, .again_one_in = 96, .ways_one_in = 6, .jobs = 2};
+    struct storm storm = {.seed = 1,
+                          .pairs_one_in = 3,
+                          .triples = 16,
+                          .draws = 1,
+                          .again_one_in = 96,
+                          .ways_one_in = 6,
+                          .jobs = 2};
     if (storm_parse(&storm, argc, argv) != 0) {
         (void)fprintf(
             stderr,
-            "usage: %s [--seed S] [--triples N|all] [--draws N] [--again N] [--ways N] "
+            "usage: %s [--seed S] [--pairs N] [--triples N|all] [--draws N] [--again N] [--ways N] "
             "[--jobs N] [--first N] [--count N] [--mutant N] [--verbose] | --schedule FILE\n",
             argv[0]);
         return 2;

@@ -108,12 +108,12 @@ static bool is_map(const struct sim_disk *disk, uint64_t block)
     return page_shows(bytes) == 0;
 }
 
-/* The next map page behind a drawn block, twice. */
+/* The next map page behind a drawn block, a few times. */
 static void seed_rot_maps(struct rig *rig)
 {
     struct sim_disk *disk = rig->disks[0];
     uint64_t blocks = disk->disk.size_bytes / BLOCK_BYTES;
-    for (unsigned i = 0; i < 2; i++) {
+    for (uint64_t pages = 1 + prng_below(&rig->prng, 8); pages > 0; pages--) {
         uint64_t block = 64 + prng_below(&rig->prng, blocks - 64);
         while (block < blocks && !is_map(disk, block))
             block++;
@@ -242,18 +242,23 @@ static bool seed_heal(struct rig *rig)
 
 static void seed_run(struct rig *rig, bool views)
 {
-    uint64_t shape = prng_below(&rig->prng, 24);
+    static const struct {
+        bool (*run)(struct rig *rig);
+        bool views;
+    } shapes[] = {
+        {shape_retired, false}, {shape_quarantine, false}, {shape_full, false},
+        {shape_held, true},     {shape_late, true},        {shape_unread, false},
+        {shape_rotten, false},
+    };
+    uint64_t shape = prng_below(&rig->prng, 28);
     /* Of a stream of its own: other seeds are what they were before there were snapshots. */
     struct prng chance = {.state = rig->world.seed ^ 0x9e6c63d0876a9a47u};
-    if (shape > 2 && (views || prng_one_in(&chance, 3)))
+    bool shaped = shape < COUNT_OF(shapes);
+    if (shaped ? shapes[shape].views : views || prng_one_in(&chance, 3))
         rig_views_open(rig);
-    bool begun = shape == 0   ? shape_retired(rig)
-                 : shape == 1 ? shape_quarantine(rig)
-                 : shape == 2 ? shape_full(rig)
-                              : rig_format(rig) && rig_start(rig);
-    if (!begun)
+    if (!(shaped ? shapes[shape].run(rig) : rig_format(rig) && rig_start(rig)))
         return;
-    if (prng_one_in(&rig->prng, 6))
+    if (!rig->faulty && prng_one_in(&rig->prng, 6))
         seed_faults(rig);
     /* Slowness is no fault: it leaves records unapplied while much goes on behind them. */
     for (unsigned i = 0; !rig->faulty && prng_one_in(&rig->prng, 2) && i < rig->disk_count; i++)

@@ -50,6 +50,7 @@ static struct metadata_volume some_volume(void)
         .import_uuid = {15, 16},
         .import_name = "monday",
         .import_base = 17,
+        .import_bytes = 21 << 12,
         .equal_cut = 18,
         .equal_sequence = 19,
         .snapshots = 20,
@@ -158,6 +159,7 @@ Test(metadata, a_volume_comes_back_as_it_went)
     cr_assert_arr_eq(volume.import_uuid, back.import_uuid, sizeof volume.import_uuid);
     cr_assert_str_eq(volume.import_name, back.import_name);
     cr_assert_eq(volume.import_base, back.import_base);
+    cr_assert_eq(volume.import_bytes, back.import_bytes);
     cr_assert_eq(volume.equal_cut, back.equal_cut);
     cr_assert_eq(volume.equal_sequence, back.equal_sequence);
     cr_assert_eq(volume.snapshots, back.snapshots);

@@ -103,12 +103,59 @@ Test(record, what_tells_of_views_decodes_to_what_was_encoded)
                           .sequence = 78,
                           .cut = 77};
     expect_cut_back(&zero);
+    zero.type = RECORD_BAD;
+    expect_cut_back(&zero);
     struct record drop = {.type = RECORD_DROP_VIEW,
                           .volume = UINT64_MAX,
                           .mebibyte = (1u << 26) - 1,
                           .cut = SEQUENCE_MAX - 1,
                           .previous = SEQUENCE_MAX - 2};
     expect_cut_back(&drop);
+}
+
+static void flip_bits(struct record record);
+
+/* Three blocks of another part. */
+static struct record resync_make(uint8_t kind, bool repair)
+{
+    struct record record = {.type = RECORD_RESYNC,
+                            .volume = 7,
+                            .block = 131072,
+                            .view = SEQUENCE_MAX,
+                            .generation = 6,
+                            .epoch = 5,
+                            .watermark = 4,
+                            .cut = 77,
+                            .group = 513,
+                            .kind = kind,
+                            .repair = repair,
+                            .count = 3,
+                            .extent_count = kind == POINTER_RAW ? 2 : 0,
+                            .extents = {{.place = 12, .blocks = 1}, {.place = 99, .blocks = 2}}};
+    for (unsigned i = 0; i < record.count; i++) {
+        record.sequences[i] = kind == POINTER_HOLE ? 0 : 78 + i;
+        record.crcs[i] = kind == POINTER_RAW ? i + 1 : 0;
+        record.damaged[i] = repair ? 500 + i : 0;
+    }
+    return record;
+}
+
+Test(record, what_comes_from_another_part_decodes_to_what_was_encoded)
+{
+    for (uint8_t kind = POINTER_HOLE; kind <= POINTER_BAD; kind++) {
+        struct record record = resync_make(kind, false);
+        expect_back(&record);
+        flip_bits(record);
+    }
+    struct record record = resync_make(POINTER_RAW, true);
+    expect_back(&record);
+    flip_bits(record);
+    record.kind = POINTER_ZERO;
+    record.extent_count = 0;
+    uint8_t bytes[RECORD_BYTES_MAX];
+    static struct record decoded;
+    uint32_t length = record_encode(bytes, &record);
+    cr_assert_eq(record_decode(bytes, length, &decoded), IOMESH_CORRUPT, "only data is repaired");
 }
 
 Test(record, what_is_cut_short_or_too_long_is_refused)
@@ -118,7 +165,9 @@ Test(record, what_is_cut_short_or_too_long_is_refused)
                                {.type = RECORD_RETIRE, .volume = 1},
                                write_make(3, 9),
                                {.type = RECORD_ZERO_VIEWS, .count = 1, .sequence = 2, .cut = 1},
-                               {.type = RECORD_DROP_VIEW, .volume = 1, .cut = 1}};
+                               {.type = RECORD_DROP_VIEW, .volume = 1, .cut = 1},
+                               {.type = RECORD_BAD, .count = 1, .sequence = 2, .cut = 1},
+                               resync_make(POINTER_RAW, true)};
     records[3].type = RECORD_WRITE_VIEWS;
     for (unsigned i = 0; i < COUNT_OF(records); i++) {
         uint8_t bytes[RECORD_BYTES_MAX + 8] = {0};
@@ -145,7 +194,7 @@ Test(record, what_makes_no_sense_is_refused)
     struct record write = write_make(2, 4);
     cr_assert_eq(decode_with(&write, 0, RECORD_WRITE), 0);
     cr_assert_eq(decode_with(&write, 0, 0), IOMESH_CORRUPT);
-    cr_assert_eq(decode_with(&write, 0, RECORD_DROP_VIEW + 1), IOMESH_CORRUPT);
+    cr_assert_eq(decode_with(&write, 0, RECORD_RESYNC + 1), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 1, 0), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 1, RECORD_EXTENTS_MAX + 1), IOMESH_CORRUPT);
     cr_assert_eq(decode_with(&write, 2, 5), IOMESH_CORRUPT);

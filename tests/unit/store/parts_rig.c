@@ -183,7 +183,7 @@ void parts_down(bool power, uint8_t boot)
 static void check_fault(void *context, const struct store_fault *fault)
 {
     (void)context;
-    cr_log_warn("%s", fault->text);
+    cr_log_info("%s", fault->text);
 }
 
 static uint64_t faults;

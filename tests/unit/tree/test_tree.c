@@ -252,6 +252,27 @@ Test(tree, the_table_grows_by_levels_and_shrinks_to_nothing)
     close_after(forest);
 }
 
+/* What may be changed meanwhile was let in by what was known of the table before. */
+Test(tree, a_table_that_lost_a_level_asks_for_no_more_pages)
+{
+    struct forest *forest = forest_open(1, 256, 256);
+    const uint32_t count = 300;
+    for (uint32_t i = 0; i < count; i++)
+        zero_segment(forest, 1, i, 1 + i);
+    forest_checkpoint(forest);
+    for (uint32_t i = 40; i < count; i++)
+        drop_segment(forest, 1, i);
+    forest_settle(forest);
+    forest_freeze(forest);
+    for (uint32_t i = 0; i < 12; i++)
+        zero_segment(forest, 1, i, count + i);
+    uint32_t before = tree_table_pages_max(forest->tree);
+    forest_settle(forest);
+    cr_assert_leq(tree_table_pages_max(forest->tree), before);
+    forest_checkpoint(forest);
+    close_after(forest);
+}
+
 Test(tree, a_pool_full_of_changes_waits_for_a_checkpoint)
 {
     struct forest *forest = forest_open(1, 512, 64);

@@ -51,7 +51,14 @@ static int wait_ended(void)
     return bench.ended;
 }
 
-static void open_blocks(uint64_t blocks)
+static void engine_start(void)
+{
+    struct volume_engine_options options = {
+        .store = bench.store, .op_count = 24, .bounce_count = 4};
+    cr_assert_eq(volume_engine_open(&options, &bench.engine), 0);
+}
+
+static void open_blocks(uint64_t blocks, uint64_t reserve)
 {
     world_open(&bench.world, 7);
     bench.disk = sim_disk_open(&bench.world, "disk", blocks * BLOCK_BYTES);
@@ -60,7 +67,7 @@ static void open_blocks(uint64_t blocks)
         .devices = {{.disk = &bench.disk->disk, .class = DEVICE_SSD}},
         .device_count = 1,
         .journal_bytes = 256ull * BLOCK_BYTES,
-        .reserve_bytes = 320ull * BLOCK_BYTES,
+        .reserve_bytes = reserve * BLOCK_BYTES,
         .segments_max = 64,
         .quarantine_max = 4096,
     };
@@ -72,20 +79,24 @@ static void open_blocks(uint64_t blocks)
     bench.waiting = true;
     cr_assert_eq(store_open(&bench.options, &bench.store, note_ended, NULL), 0);
     cr_assert_eq(wait_ended(), 0);
-    struct volume_engine_options options = {
-        .store = bench.store, .op_count = 24, .bounce_count = 4};
-    cr_assert_eq(volume_engine_open(&options, &bench.engine), 0);
+    engine_start();
 }
 
 void bench_open(void)
 {
-    open_blocks(16384);
+    open_blocks(16384, 320);
 }
 
 void bench_open_small(void)
 {
     bench_close();
-    open_blocks(2200);
+    open_blocks(2200, 320);
+}
+
+void bench_open_large(void)
+{
+    bench_close();
+    open_blocks(65536, 4096);
 }
 
 static void store_stop(void)
@@ -93,6 +104,18 @@ static void store_stop(void)
     bench.waiting = true;
     store_close(bench.store, note_ended, NULL);
     (void)wait_ended();
+}
+
+void bench_reopen(uint32_t segments_max)
+{
+    volume_engine_close(bench.engine);
+    bench.engine = NULL;
+    store_stop();
+    bench.options.segments_max = segments_max;
+    bench.waiting = true;
+    cr_assert_eq(store_open(&bench.options, &bench.store, note_ended, NULL), 0);
+    cr_assert_eq(wait_ended(), 0);
+    engine_start();
 }
 
 static void check_done(void *context, int result, const struct store_checked *checked)
@@ -182,8 +205,8 @@ static void request_done(struct volume_io *io, int result)
     request->result = result;
 }
 
-void request_start(struct request *request, struct volume *volume, enum volume_io_kind kind,
-                   uint64_t offset, uint64_t length)
+void request_prepare(struct request *request, enum volume_io_kind kind, uint64_t offset,
+                     uint64_t length)
 {
     cr_assert(!request->busy);
     cr_assert((kind != VOLUME_READ && kind != VOLUME_WRITE) || length <= sizeof request->data);
@@ -196,7 +219,13 @@ void request_start(struct request *request, struct volume *volume, enum volume_i
     io->extent_max = COUNT_OF(request->extents);
     io->done = request_done;
     request->busy = true;
-    volume_submit(volume, io);
+}
+
+void request_start(struct request *request, struct volume *volume, enum volume_io_kind kind,
+                   uint64_t offset, uint64_t length)
+{
+    request_prepare(request, kind, offset, length);
+    volume_submit(volume, &request->io);
     cr_assert(request->busy, "told inside the call");
 }
 

@@ -40,6 +40,10 @@ void bench_open(void);
 void bench_close(void);
 /* Instead of the one that is open: a store that is full soon. */
 void bench_open_small(void);
+/* And one whose cache is not small. */
+void bench_open_large(void);
+/* The same store opened anew, nothing of it in memory. */
+void bench_reopen(uint32_t segments_max);
 void bench_turn(void);
 /* Turns until *busy is false. */
 void bench_wait(const bool *busy);
@@ -51,6 +55,8 @@ struct volume *bench_volume(uint64_t id, const struct volume_parent *parents, ui
 struct volume *bench_view(uint64_t id, uint64_t cut, const struct volume_parent *parents,
                           uint32_t count);
 
+void request_prepare(struct request *request, enum volume_io_kind kind, uint64_t offset,
+                     uint64_t length);
 void request_start(struct request *request, struct volume *volume, enum volume_io_kind kind,
                    uint64_t offset, uint64_t length);
 /* Each starts and waits. */

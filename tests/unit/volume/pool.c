@@ -284,3 +284,26 @@ uint64_t blocks_used(void)
     store_stats(rig.store, &stats);
     return stats.space.used_blocks;
 }
+
+void pool_turns(unsigned turns)
+{
+    for (unsigned i = 0; i < turns; i++)
+        (void)catalog_rig_turn(&rig);
+}
+
+void pool_fill(const char *name, uint64_t bytes)
+{
+    struct catalog_handle *handle = NULL;
+    cr_assert_eq(handle_open(name, false, &handle), 0);
+    uint64_t at = 0;
+    for (unsigned refused = 0; refused < 4 && at < bytes;) {
+        int result = block_write(handle, at, 99);
+        cr_assert(result == 0 || result == -ENOSPC);
+        refused = result == 0 ? 0 : refused + 1;
+        at += result == 0 ? BLOCK_BYTES : 0;
+        if (result != 0)
+            pool_turns(3000);
+    }
+    cr_assert_lt(at, bytes);
+    cr_assert_eq(handle_close(handle), 0);
+}

@@ -21,6 +21,9 @@ void pool_power_cut(void);
 void pool_close(void);
 /* Turns until nothing is under way in the catalog, deletions included. */
 void pool_settle(void);
+void pool_turns(unsigned turns);
+/* Writes to a volume until a block finds no place, whatever comes back meanwhile. */
+void pool_fill(const char *name, uint64_t bytes);
 
 int create(const char *name, uint64_t bytes);
 int delete (const char *name);

@@ -120,3 +120,44 @@ Test(changed, since_nothing_the_family_counts)
     volume_close(second);
     volume_close(third);
 }
+
+#define SPREAD 300u
+
+/* Nanoseconds to find what changed, in a store that was just opened. */
+static uint64_t find_spread(uint32_t segments_max, uint64_t since, uint64_t cut)
+{
+    static struct volume_extent extents[4 * SPREAD];
+    bench_reopen(segments_max);
+    struct volume *view = bench_view(1, cut, NULL, 0);
+    struct request *request = &requests[0];
+    uint64_t begun = bench.world.now_ns;
+    request_prepare(request, VOLUME_CHANGED, 0, (uint64_t)SPREAD * 256 * MIB);
+    request->io.since = since;
+    request->io.extents = extents;
+    request->io.extent_max = COUNT_OF(extents);
+    volume_submit(view, &request->io);
+    bench_wait(&request->busy);
+    cr_assert_eq(request->result, 0);
+    unsigned found = 0;
+    for (uint32_t i = 0; i < request->io.extent_count; i++)
+        found += (extents[i].flags & VOLUME_EXTENT_CHANGED) != 0;
+    cr_assert_eq(found, SPREAD);
+    volume_close(view);
+    return bench.world.now_ns - begun;
+}
+
+/* Scouts go on looking from one page that is found to the next. With few segments in memory there
+ * are none. */
+Test(changed, many_changes_far_apart_are_looked_for_at_once, .init = bench_open_large)
+{
+    struct volume *volume = bench_volume(1, NULL, 0);
+    uint64_t since = cut_now(volume);
+    for (unsigned i = 0; i < SPREAD; i++)
+        cr_assert_eq(write_bytes(volume, (i * 256ull + i % 256) * MIB, 4 * KIB, 1), 0);
+    uint64_t cut = cut_now(volume);
+    volume_close(volume);
+    uint64_t alone = find_spread(64, since, cut);
+    uint64_t scouted = find_spread(2048, since, cut);
+    cr_assert_lt(scouted * 14, alone, "%llu of %llu ns", (unsigned long long)scouted,
+                 (unsigned long long)alone);
+}

@@ -220,7 +220,7 @@ Test(families, an_increment_goes_onto_its_base_and_nothing_else)
     cr_assert(strstr(base_last_error(), "has changed") != NULL);
     cr_assert_eq(snapshot_rollback("one", "monday", false), 0);
     import.bytes = 4 * MIB;
-    cr_assert_eq(import_begin("one", &import, &handle), -EINVAL);
+    cr_assert_eq(import_begin("one", &import, &handle), -EPERM);
     import.bytes = 12 * MIB;
     cr_assert_eq(import_begin("one", &import, &handle), 0, "%s", base_last_error());
     cr_assert_eq(block_write(handle, 0, 5), 0);
@@ -244,6 +244,85 @@ Test(families, an_increment_goes_onto_its_base_and_nothing_else)
     cr_assert_eq(snapshot_rollback("one", "monday", true), 0);
     cr_assert_eq(import_begin("one", &import, &handle), -EEXIST);
     cr_assert(strstr(base_last_error(), "\"tuesday\"") != NULL, "%s", base_last_error());
+}
+
+/* What was written last, out of what the volume's snapshot `base` shows. */
+static void increment(const char *base, const char *name, uint8_t uuid, uint64_t bytes, bool force,
+                      int result, struct catalog_handle **ret_handle)
+{
+    struct catalog_import import = {.bytes = bytes,
+                                    .sector_bytes = 512,
+                                    .increment = true,
+                                    .force = force,
+                                    .uuid = {uuid},
+                                    .snapshot = name};
+    cr_assert_eq(snapshot_list("one", false), 0);
+    for (unsigned i = 0; i < found_count; i++)
+        if (strcmp(found[i].name, base) == 0)
+            memcpy(import.base_uuid, found[i].snapshot.uuid, 16);
+    cr_assert_eq(import_begin("one", &import, ret_handle), result, "%s", base_last_error());
+}
+
+static void increment_end(struct catalog_handle *handle, uint64_t bytes, uint64_t snapshot_bytes)
+{
+    cr_assert_eq(import_end(handle), 0, "%s", base_last_error());
+    cr_assert_eq(handle_close(handle), 0);
+    cr_assert_eq(show("one"), 0);
+    cr_assert_eq(shown.bytes, bytes);
+    cr_assert_eq(snapshot_list("one", false), 0);
+    cr_assert_eq(found[found_count - 1].snapshot.bytes, snapshot_bytes);
+}
+
+Test(families, an_increment_onto_a_volume_that_grew_leaves_its_size)
+{
+    struct catalog_handle *handle;
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    block_put("one", 0, 1);
+    cr_assert_eq(snapshot_create("one", "monday"), 0);
+    cr_assert_eq(resize("one", 16 * MIB, false), 0);
+    increment("monday", "tuesday", 7, 8 * MIB, false, 0, &handle);
+    cr_assert_eq(block_write(handle, 0, 2), 0);
+    cr_assert_eq(handle_close(handle), 0);
+    cr_assert_eq(import_abandon("one"), 0);
+    cr_assert_eq(show("one"), 0);
+    cr_assert_eq(shown.bytes, 16 * MIB, "what was given up leaves the size too");
+    increment("monday", "tuesday", 7, 8 * MIB, false, 0, &handle);
+    cr_assert_eq(block_write(handle, 0, 2), 0);
+    increment_end(handle, 16 * MIB, 8 * MIB);
+    /* And the next, of the same size, and one that grew. */
+    increment("tuesday", "wednesday", 8, 8 * MIB, false, 0, &handle);
+    increment_end(handle, 16 * MIB, 8 * MIB);
+    increment("wednesday", "thursday", 9, 20 * MIB, false, 0, &handle);
+    cr_assert_eq(block_write(handle, 18 * MIB, 3), 0);
+    increment_end(handle, 20 * MIB, 20 * MIB);
+    cr_assert_eq(block_look("one", 0), 2);
+    cr_assert_eq(block_look("one@thursday", 18 * MIB), 3);
+    cr_assert_eq(block_look("one@monday", 0), 1);
+}
+
+Test(families, an_increment_of_a_volume_that_was_made_smaller_is_to_be_forced)
+{
+    struct catalog_handle *handle;
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    block_put("one", 0, 1);
+    block_put("one", 6 * MIB, 1);
+    cr_assert_eq(snapshot_create("one", "monday"), 0);
+    increment("monday", "tuesday", 7, 4 * MIB, false, -EPERM, &handle);
+    cr_assert(strstr(base_last_error(), "not forced") != NULL);
+    increment("monday", "tuesday", 7, 4 * MIB, true, 0, &handle);
+    cr_assert_eq(handle_close(handle), 0);
+    cr_assert_eq(import_abandon("one"), 0);
+    cr_assert_eq(show("one"), 0);
+    cr_assert_eq(shown.bytes, 8 * MIB);
+    cr_assert_eq(block_look("one", 6 * MIB), 1);
+    increment("monday", "tuesday", 7, 4 * MIB, true, 0, &handle);
+    increment_end(handle, 4 * MIB, 4 * MIB);
+    cr_assert_eq(resize("one", 8 * MIB, false), 0);
+    cr_assert_eq(block_look("one", 6 * MIB), 0);
+    cr_assert_eq(block_look("one@monday", 6 * MIB), 1);
+    cr_assert_eq(snapshot_rollback("one", "tuesday", true), 0);
+    cr_assert_eq(resize("one", 2 * MIB, true), 0);
+    increment("tuesday", "wednesday", 8, 4 * MIB, false, -ESTALE, &handle);
 }
 
 /* --- What the check of a pool says ---------------------------------------------------------- */
@@ -314,4 +393,70 @@ Test(families, the_check_of_a_pool_counts_clones_and_looks_for_their_parents)
     wait_ended();
     cr_assert_eq(faults, 2u, "the parent is gone");
     meta_request_done(&request);
+}
+
+static unsigned faults_now(void)
+{
+    struct catalog_check check = {
+        .fault = note_fault, .volume = note_volume, .done = catalog_rig_ended, .context = &rig};
+    faults = 0;
+    rig.waiting = true;
+    cr_assert_eq(catalog_check(rig.meta, &check), 0);
+    wait_ended();
+    return faults;
+}
+
+static void group_put(const struct metadata_together *together)
+{
+    struct meta_request request = {0};
+    struct metadata_key key = metadata_together_key(together->name, strlen(together->name));
+    struct metadata_bytes value;
+    cr_assert_eq(metadata_together_encode(together, &value), 0);
+    meta_put(&request, META_SLICE(key), META_SLICE(value), 0);
+    metadata_bytes_done(&value);
+    rig.waiting = true;
+    cr_assert_eq(meta_commit(rig.meta, &request, changed), 0);
+    wait_ended();
+    meta_request_done(&request);
+}
+
+Test(families, the_check_of_a_pool_holds_groups_against_their_snapshots)
+{
+    static const char *const both[] = {"one", "two"};
+    struct metadata_together together = {.name = "night", .created_ns = 1, .part_count = 2};
+    cr_assert_eq(create("one", 8 * MIB), 0);
+    cr_assert_eq(create("two", 8 * MIB), 0);
+    cr_assert_eq(snapshot_create("one", "alone"), 0);
+    cr_assert_eq(group_create("night", both, 2), 0);
+    cr_assert_eq(faults_now(), 0u);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(snapshot_list(both[i], false), 0);
+        for (unsigned s = 0; s < found_count; s++) {
+            if (strcmp(found[s].name, "night") == 0)
+                together.parts[i] = (struct metadata_part){.volume = found[s].snapshot.volume_id,
+                                                           .cut = found[s].snapshot.cut};
+        }
+    }
+    group_put(&together);
+    cr_assert_eq(faults_now(), 0u, "the record that there was");
+
+    together.part_count = 1;
+    group_put(&together);
+    cr_assert_eq(faults_now(), 1u, "a snapshot names a group that does not have it");
+    together.part_count = 2;
+    together.parts[1].cut++;
+    group_put(&together);
+    cr_assert_eq(faults_now(), 2u, "and what the group has instead is not there");
+
+    cr_assert_eq(snapshot_list("one", false), 0);
+    for (unsigned s = 0; s < found_count; s++) {
+        if (strcmp(found[s].name, "alone") == 0)
+            together.parts[1] = (struct metadata_part){.volume = found[s].snapshot.volume_id,
+                                                       .cut = found[s].snapshot.cut};
+    }
+    group_put(&together);
+    cr_assert_eq(faults_now(), 2u, "one that is of no group");
+    (void)snprintf(together.name, sizeof together.name, "day");
+    group_put(&together);
+    cr_assert_eq(faults_now(), 4u, "two that are of others");
 }

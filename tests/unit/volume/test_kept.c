@@ -109,12 +109,6 @@ Test(kept, what_only_the_head_shows_comes_back_at_once_and_clones_show_what_they
     cr_assert_eq(blocks_used(), before);
 }
 
-static void turn(unsigned turns)
-{
-    for (unsigned i = 0; i < turns; i++)
-        (void)catalog_rig_turn(&rig);
-}
-
 /* Power goes at each moment; then it is done again, and the last clone takes all with it. */
 Test(kept, a_head_that_goes_survives_power_cuts_and_so_do_its_clones)
 {
@@ -126,7 +120,7 @@ Test(kept, a_head_that_goes_survives_power_cuts_and_so_do_its_clones)
         cr_assert_eq(show("one"), 0);
         uint64_t id = shown.id;
         cr_assert_eq(delete ("one"), 0);
-        turn(moment);
+        pool_turns(moment);
         struct catalog_counts counts;
         catalog_counts(rig.catalog, &counts);
         done = counts.deletions == 0;
@@ -143,24 +137,6 @@ Test(kept, a_head_that_goes_survives_power_cuts_and_so_do_its_clones)
     cr_assert_gt(moment, 10u);
 }
 
-/* Until a block finds no place, whatever comes back meanwhile. */
-static void fill(const char *name, uint64_t bytes)
-{
-    struct catalog_handle *handle = NULL;
-    cr_assert_eq(handle_open(name, false, &handle), 0);
-    uint64_t at = 0;
-    for (unsigned refused = 0; refused < 4 && at < bytes;) {
-        int result = block_write(handle, at, 99);
-        cr_assert(result == 0 || result == -ENOSPC);
-        refused = result == 0 ? 0 : refused + 1;
-        at += result == 0 ? BLOCK_BYTES : 0;
-        if (result != 0)
-            turn(3000);
-    }
-    cr_assert_lt(at, bytes);
-    cr_assert_eq(handle_close(handle), 0);
-}
-
 Test(kept, on_a_full_store_a_head_waits_for_space_and_then_goes)
 {
     uint64_t before = blocks_used();
@@ -175,10 +151,10 @@ Test(kept, on_a_full_store_a_head_waits_for_space_and_then_goes)
     cr_assert_eq(snapshot_delete("one", "a"), 0);
     cr_assert_eq(show("one"), 0);
     uint64_t id = shown.id;
-    fill("filler", 64 * MIB);
+    pool_fill("filler", 64 * MIB);
     cr_assert_eq(delete ("one"), 0);
     struct catalog_counts counts;
-    turn(20000);
+    pool_turns(20000);
     catalog_counts(rig.catalog, &counts);
     cr_assert_eq(counts.deletions, 1u, "it waits");
     cr_assert_not(is_emptied(id));

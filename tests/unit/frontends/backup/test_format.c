@@ -120,6 +120,24 @@ Test(format, data_takes_no_more_than_it_is_and_less_if_it_can)
     pack(extents, 1, 1);
 }
 
+/* After a frame of noise a few places are tried first: what compresses there is compressed, and
+ * what is noise in all of them is stored as it is. Alone, both are compressed. */
+Test(format, noise_after_noise_is_not_looked_at_whole)
+{
+    const struct backup_extent extent = {0, BACKUP_DATA_BYTES_MAX};
+    struct backup_packer *packer = backup_packer_open();
+    made_plain(&extent, 1, 1, again);
+    made_plain(&extent, 1, 2, plain);
+    for (uint32_t at = 0; at < BACKUP_DATA_BYTES_MAX; at += BACKUP_DATA_BYTES_MAX / 8)
+        memcpy(plain + at, again, 4096);
+    cr_assert_lt(backup_data_encode(packer, &extent, 1, plain, payload), 100000);
+    cr_assert_gt(backup_data_encode(packer, &extent, 1, again, payload), BACKUP_DATA_BYTES_MAX);
+    cr_assert_gt(backup_data_encode(packer, &extent, 1, plain, payload), BACKUP_DATA_BYTES_MAX);
+    memset(plain + BACKUP_DATA_BYTES_MAX / 2, 3, 4096);
+    cr_assert_lt(backup_data_encode(packer, &extent, 1, plain, payload), 100000);
+    backup_packer_close(packer);
+}
+
 Test(format, data_that_contradicts_itself_is_refused)
 {
     static const struct {
