@@ -138,6 +138,8 @@ struct metadata_cluster {
     uint64_t move_store_bytes_max; /* A second, into or out of one store. */
     uint64_t move_pool_bytes_max;  /* A second. */
     uint32_t balance_percent;      /* Fullness may differ by so much before anything is moved. */
+    /* What coordinators are held to, as struct replica_options; 0: as it is built. */
+    uint64_t grace_ms, copy_timeout_ms;
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(cluster);
