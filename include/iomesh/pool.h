@@ -88,6 +88,17 @@ struct iomesh_pool_options {
     uint32_t devices_reserved;
     uint32_t reserved;
     uint64_t scrub_interval_ns; /* From the end of a scrub to the next; 0: a week. */
+
+    /* Since 0.3. Of a cluster: who this process is; copied, at most 255 bytes each. What opens the
+     * pool with the node and the address of a process that ended takes its volumes back at once,
+     * else when the session of that has run out: no two that live may have both. */
+    const char *node;          /* NULL: the name of this machine. As in the records of stores: a
+                                * store of the same node is read first. */
+    const char *address;       /* NULL: one that nobody has again. */
+    const char *zone;          /* Where it is: a volume's first copy goes near. NULL: not known. */
+    const char *rack;          /* The same. */
+    const char *tls_directory; /* ca-cert.pem, server-cert.pem, server-key.pem: for connections
+                                * between programs of the pool. NULL: no TLS. */
 };
 
 /* Nothing is written to the devices or to DIR, recovery stays in memory. The devices are claimed
@@ -97,9 +108,9 @@ struct iomesh_pool_options {
 #define IOMESH_POOL_NO_SCRUB 4u   /* No scrub begins by itself. */
 #define IOMESH_POOL_NO_CONTROL 8u /* Do not serve DIR/control.sock. */
 
-#define IOMESH_POOL_OPTIONS_INIT                                                \
-    {                                                                           \
-        (uint32_t)sizeof(struct iomesh_pool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+#define IOMESH_POOL_OPTIONS_INIT                                                               \
+    {                                                                                          \
+        (uint32_t)sizeof(struct iomesh_pool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /* pool: NULL unless result is 0; then yours until iomesh_pool_close(). */

@@ -78,6 +78,8 @@ enum pool_state {
     POOL_CLOSE_REST,
 };
 
+struct cluster;
+
 struct iomesh_pool {
     struct iomesh_engine *engine;
     struct clock *clock;
@@ -93,6 +95,7 @@ struct iomesh_pool {
     struct store *store;
     struct volume_engine *volume_engine;
     struct catalog *catalog;
+    struct cluster *cluster;      /* NULL: an embedded pool. */
     struct pool_control *control; /* NULL: not served. */
     struct api_requests requests;
     struct list volumes; /* struct api_volume */

@@ -15,6 +15,9 @@
  *   map/<volume, 16>/<index, 4>    the groups of 16,384 segments
  *   snap/<volume, 16>/<cut, 12>
  *   snapgroup/<name of a group of snapshots>
+ *   keeper                         leased: by whoever is the keeper
+ *   wish/<volume, 16>/<group, 4>   what the keeper wants of a group
+ *   progress/<volume, 16>/<group, 4>  leased: by whoever copies
  *
  * A value is a head of 8 bytes, little-endian, and a protobuf message (metadata.proto):
  *
@@ -58,6 +61,10 @@ enum metadata_kind {
     METADATA_MAP = 8,
     METADATA_SNAPSHOT = 9,
     METADATA_TOGETHER = 10,
+    /* 11: who reads a snapshot. */
+    METADATA_KEEPER = 12,
+    METADATA_WISH = 13,
+    METADATA_PROGRESS = 14,
 };
 
 /* --- Keys --------------------------------------------------------------------------------- */
@@ -80,10 +87,13 @@ struct metadata_key metadata_map_key(uint64_t volume, uint32_t index);
 struct metadata_key metadata_snapshot_key(uint64_t volume, uint64_t cut);
 /* `name` has passed name_check(). */
 struct metadata_key metadata_together_key(const void *name, size_t length);
+struct metadata_key metadata_keeper_key(void);
+struct metadata_key metadata_wish_key(uint64_t volume, uint32_t group);
+struct metadata_key metadata_progress_key(uint64_t volume, uint32_t group);
 
 /* What all keys of a kind begin with: "name/". For a list, a watch. */
 struct metadata_key metadata_prefix(enum metadata_kind kind);
-/* What a volume's groups, maps or snapshots begin with: "map/<volume>/". */
+/* What a volume's groups, maps, snapshots, wishes begin with: "map/<volume>/". */
 struct metadata_key metadata_volume_prefix(enum metadata_kind kind, uint64_t volume);
 
 /* A key taken apart. */
@@ -138,6 +148,8 @@ struct metadata_cluster {
     uint64_t move_store_bytes_max; /* A second, into or out of one store. */
     uint64_t move_pool_bytes_max;  /* A second. */
     uint32_t balance_percent;      /* Fullness may differ by so much before anything is moved. */
+    /* What coordinators are held to, as struct replica_options; 0: as it is built. */
+    uint64_t grace_ms, copy_timeout_ms;
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(cluster);
@@ -277,6 +289,7 @@ struct metadata_volume {
     uint64_t equal_cut, equal_sequence;
     uint32_t snapshots; /* That are LIVE. */
     bool emptied;       /* KEPT: there is nothing left of the head. */
+    bool owner_yields;  /* Its owner answers no I/O, it copies: whoever wants the volume takes it. */
 
     uint32_t label_count;
     struct metadata_label *labels; /* On the heap, from malloc(). */
@@ -355,5 +368,48 @@ struct metadata_together {
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(together);
+
+/* Who is the keeper of the pool. */
+struct metadata_keeper {
+    uint64_t session;
+    char node[METADATA_TEXT_ROOM];
+    char address[METADATA_TEXT_ROOM];
+    uint64_t since_ns; /* Since 1970. */
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(keeper);
+
+/*
+ * What the keeper wants of a group: whoever owns the volume does it, if it still makes sense to
+ * whoever knows best; the owner that comes next sees it too. Only the keeper puts and deletes
+ * wishes, and each may be done any number of times. ADD stays while the copy is on its way.
+ */
+enum metadata_wish_kind {
+    METADATA_WISH_ADD,  /* A copy on `target`; the one on `source` (0: none) is leaving then. */
+    METADATA_WISH_DROP, /* The copy on `source` goes, if as many as the policy wants stay. */
+};
+
+struct metadata_wish {
+    uint64_t volume;
+    uint32_t group;
+    enum metadata_wish_kind kind;
+    uint64_t target, source; /* Stores. */
+    uint64_t bytes_second;   /* That copying may take; 0: no limit but the usual. */
+    uint64_t since_ns;       /* Since 1970. */
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(wish);
+
+/* How far the copies of a group are that catch up, as their coordinator said a while ago. */
+struct metadata_progress {
+    uint64_t volume;
+    uint32_t group;
+    uint64_t copied_bytes;
+    uint64_t segments_done, segments_total; /* In all views. */
+    uint64_t bytes_second;                  /* Lately. */
+    uint64_t told_ns;                       /* Since 1970. */
+    struct metadata_bytes unknown;
+};
+METADATA_DECLARE(progress);
 
 #endif

@@ -42,7 +42,7 @@ int metadata_kind_of(const void *value, size_t length, enum metadata_kind *ret_k
     if (length < METADATA_HEAD_BYTES || get16(bytes + 4) != MAGIC ||
         get32(bytes) != crc32c(bytes + 4, length - 4))
         return IOMESH_CORRUPT;
-    if (bytes[7] > METADATA_VERSION || bytes[6] > METADATA_TOGETHER)
+    if (bytes[7] > METADATA_VERSION || bytes[6] > METADATA_PROGRESS)
         return IOMESH_FORMAT;
     if (bytes[7] == 0 || bytes[6] == 0)
         return IOMESH_CORRUPT;

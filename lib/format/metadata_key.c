@@ -22,6 +22,9 @@ static const struct {
     [METADATA_MAP] = {"map/", SHAPE_ID_4},
     [METADATA_SNAPSHOT] = {"snap/", SHAPE_ID_12},
     [METADATA_TOGETHER] = {"snapgroup/", SHAPE_NAME},
+    [METADATA_KEEPER] = {"keeper", SHAPE_NOTHING},
+    [METADATA_WISH] = {"wish/", SHAPE_ID_4},
+    [METADATA_PROGRESS] = {"progress/", SHAPE_ID_4},
 };
 
 static void key_append(struct metadata_key *key, const void *bytes, size_t length)
@@ -42,7 +45,7 @@ static void key_append_number(struct metadata_key *key, uint64_t number, unsigne
 struct metadata_key metadata_prefix(enum metadata_kind kind)
 {
     struct metadata_key key = {0};
-    assert(kind >= METADATA_CLUSTER && kind <= METADATA_TOGETHER);
+    assert(kind >= METADATA_CLUSTER && kind <= METADATA_PROGRESS);
     key_append(&key, kinds[kind].prefix, strlen(kinds[kind].prefix));
     return key;
 }
@@ -59,6 +62,13 @@ struct metadata_key metadata_volume_prefix(enum metadata_kind kind, uint64_t vol
     struct metadata_key key = id_key(kind, volume);
     assert(kinds[kind].shape >= SHAPE_ID_4);
     key_append(&key, "/", 1);
+    return key;
+}
+
+static struct metadata_key group_key(enum metadata_kind kind, uint64_t volume, uint32_t group)
+{
+    struct metadata_key key = metadata_volume_prefix(kind, volume);
+    key_append_number(&key, group, 4);
     return key;
 }
 
@@ -99,9 +109,22 @@ struct metadata_key metadata_volume_key(uint64_t id)
 
 struct metadata_key metadata_group_key(uint64_t volume, uint32_t group)
 {
-    struct metadata_key key = metadata_volume_prefix(METADATA_GROUP, volume);
-    key_append_number(&key, group, 4);
-    return key;
+    return group_key(METADATA_GROUP, volume, group);
+}
+
+struct metadata_key metadata_keeper_key(void)
+{
+    return metadata_prefix(METADATA_KEEPER);
+}
+
+struct metadata_key metadata_wish_key(uint64_t volume, uint32_t group)
+{
+    return group_key(METADATA_WISH, volume, group);
+}
+
+struct metadata_key metadata_progress_key(uint64_t volume, uint32_t group)
+{
+    return group_key(METADATA_PROGRESS, volume, group);
 }
 
 struct metadata_key metadata_map_key(uint64_t volume, uint32_t index)
@@ -166,6 +189,8 @@ static bool rest_parse(enum shape shape, const uint8_t *rest, size_t length,
 int metadata_key_parse(const void *key, size_t length, struct metadata_key_parts *ret_parts)
 {
     for (unsigned kind = METADATA_CLUSTER; kind < COUNT_OF(kinds); kind++) {
+        if (kinds[kind].prefix == NULL)
+            continue;
         size_t prefix = strlen(kinds[kind].prefix);
         struct metadata_key_parts parts = {.kind = (enum metadata_kind)kind};
         if (length < prefix || memcmp(key, kinds[kind].prefix, prefix) != 0)

@@ -30,6 +30,8 @@ int metadata_cluster_encode(const struct metadata_cluster *cluster,
     message.move_store_bytes_max = cluster->move_store_bytes_max;
     message.move_pool_bytes_max = cluster->move_pool_bytes_max;
     message.balance_percent = cluster->balance_percent;
+    message.grace_ms = cluster->grace_ms;
+    message.copy_timeout_ms = cluster->copy_timeout_ms;
     return metadata_frame_pack(METADATA_CLUSTER, &message.base, &cluster->unknown, ret_value);
 }
 
@@ -50,6 +52,8 @@ int metadata_cluster_decode(const void *value, size_t length, struct metadata_cl
     cluster.move_store_bytes_max = message->move_store_bytes_max;
     cluster.move_pool_bytes_max = message->move_pool_bytes_max;
     cluster.balance_percent = message->balance_percent;
+    cluster.grace_ms = message->grace_ms;
+    cluster.copy_timeout_ms = message->copy_timeout_ms;
     result = uuid_take(&message->uuid, cluster.uuid)
                  ? metadata_frame_unknown(base, &cluster.unknown)
                  : IOMESH_CORRUPT;

@@ -58,6 +58,7 @@ static void volume_fill(Metadata__Volume *message, const struct metadata_volume 
     message->equal_sequence = volume->equal_sequence;
     message->snapshots = volume->snapshots;
     message->emptied = volume->emptied;
+    message->owner_yields = volume->owner_yields;
 }
 
 int metadata_volume_encode(const struct metadata_volume *volume, struct metadata_bytes *ret_value)
@@ -157,6 +158,7 @@ static void volume_take_numbers(const Metadata__Volume *message, struct metadata
     volume->equal_sequence = message->equal_sequence;
     volume->snapshots = message->snapshots;
     volume->emptied = message->emptied;
+    volume->owner_yields = message->owner_yields;
 }
 
 /* The sequences among its numbers. */

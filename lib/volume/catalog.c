@@ -326,6 +326,21 @@ void catalog_pool_uuid(const struct catalog *catalog, uint8_t ret_uuid[16])
     memcpy(ret_uuid, catalog->pool_uuid, sizeof catalog->pool_uuid);
 }
 
+const struct stores *catalog_stores(const struct catalog *catalog)
+{
+    return &catalog->stores;
+}
+
+uint64_t catalog_session(const struct catalog *catalog)
+{
+    return catalog->session.lease;
+}
+
+void catalog_set_replica(struct catalog *catalog, const struct replica_options *replica)
+{
+    catalog->cluster.replica = *replica;
+}
+
 void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_counts)
 {
     *ret_counts = (struct catalog_counts){

@@ -159,6 +159,13 @@ void catalog_abandon(struct catalog *catalog);
 
 /* Of a cluster: a port went up or down. */
 void catalog_port_changed(struct catalog *catalog, struct part_port *port);
+/* The stores of a cluster's pool, kept up. */
+struct stores;
+const struct stores *catalog_stores(const struct catalog *catalog);
+/* The session of this process, now; 0: it has none. Another one when it ran out. */
+uint64_t catalog_session(const struct catalog *catalog);
+/* What volumes that are opened from now on are held to. */
+void catalog_set_replica(struct catalog *catalog, const struct replica_options *replica);
 /* Of the pool that is open. */
 void catalog_pool_uuid(const struct catalog *catalog, uint8_t ret_uuid[16]);
 

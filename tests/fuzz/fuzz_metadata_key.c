@@ -22,6 +22,9 @@ static struct metadata_key key_again(const struct metadata_key_parts *parts)
     case METADATA_MAP: return metadata_map_key(parts->id, (uint32_t)parts->index);
     case METADATA_SNAPSHOT: return metadata_snapshot_key(parts->id, parts->index);
     case METADATA_TOGETHER: return metadata_together_key(parts->name, parts->name_length);
+    case METADATA_KEEPER: return metadata_keeper_key();
+    case METADATA_WISH: return metadata_wish_key(parts->id, (uint32_t)parts->index);
+    case METADATA_PROGRESS: return metadata_progress_key(parts->id, (uint32_t)parts->index);
     }
     assert(false);
     return metadata_cluster_key();

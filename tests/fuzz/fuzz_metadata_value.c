@@ -50,12 +50,23 @@ FUZZ(group)
 FUZZ(map)
 FUZZ(snapshot)
 FUZZ(together)
+FUZZ(keeper)
+FUZZ(wish)
+FUZZ(progress)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const decoders[])(const uint8_t *value, size_t length) = {
-        fuzz_cluster, fuzz_counter, fuzz_store, fuzz_session,  fuzz_name,
-        fuzz_volume,  fuzz_group,   fuzz_map,   fuzz_snapshot, fuzz_together,
+    static const struct {
+        uint32_t kind;
+        void (*decode)(const uint8_t *value, size_t length);
+    } decoders[] = {
+        {METADATA_CLUSTER, fuzz_cluster},   {METADATA_COUNTER, fuzz_counter},
+        {METADATA_STORE, fuzz_store},       {METADATA_SESSION, fuzz_session},
+        {METADATA_NAME, fuzz_name},         {METADATA_VOLUME, fuzz_volume},
+        {METADATA_GROUP, fuzz_group},       {METADATA_MAP, fuzz_map},
+        {METADATA_SNAPSHOT, fuzz_snapshot}, {METADATA_TOGETHER, fuzz_together},
+        {METADATA_KEEPER, fuzz_keeper},     {METADATA_WISH, fuzz_wish},
+        {METADATA_PROGRESS, fuzz_progress},
     };
     enum metadata_kind kind;
     metadata_kind_of(data, size, &kind);
@@ -65,9 +76,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t *value = malloc(length);
     memcpy(value + METADATA_HEAD_BYTES, data + 1, size - 1);
     unsigned which = data[0] % COUNT_OF(decoders);
-    put32(value + 4, 0x01004d49u | (which + 1) << 16);
+    put32(value + 4, 0x01004d49u | decoders[which].kind << 16);
     put32(value, crc32c(value + 4, length - 4));
-    decoders[which](value, length);
+    decoders[which].decode(value, length);
     free(value);
     return 0;
 }

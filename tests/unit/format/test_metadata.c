@@ -55,6 +55,7 @@ static struct metadata_volume some_volume(void)
         .equal_sequence = 19,
         .snapshots = 20,
         .emptied = true,
+        .owner_yields = true,
         .label_count = 2,
     };
     volume.labels = calloc(2, sizeof *volume.labels);
@@ -75,6 +76,9 @@ Test(metadata, keys_are_text_in_the_order_of_their_numbers)
     key_is(metadata_map_key(1, 15), "map/0000000000000001/000f");
     key_is(metadata_snapshot_key(1, (1ull << 48) - 1), "snap/0000000000000001/ffffffffffff");
     key_is(metadata_together_key("a b", 3), "snapgroup/a b");
+    key_is(metadata_keeper_key(), "keeper");
+    key_is(metadata_wish_key(1, 2), "wish/0000000000000001/0002");
+    key_is(metadata_progress_key(1, 2), "progress/0000000000000001/0002");
     key_is(metadata_prefix(METADATA_NAME), "name/");
     key_is(metadata_volume_prefix(METADATA_MAP, 1), "map/0000000000000001/");
 }
@@ -155,7 +159,7 @@ Test(metadata, a_volume_comes_back_as_it_went)
     cr_assert_eq(volume.rollback_cut, back.rollback_cut);
     cr_assert_eq(volume.rollback_from, back.rollback_from);
     cr_assert_eq(volume.rollback_bytes, back.rollback_bytes);
-    cr_assert(back.unclean && back.incomplete && back.emptied);
+    cr_assert(back.unclean && back.incomplete && back.emptied && back.owner_yields);
     cr_assert_arr_eq(volume.import_uuid, back.import_uuid, sizeof volume.import_uuid);
     cr_assert_str_eq(volume.import_name, back.import_name);
     cr_assert_eq(volume.import_base, back.import_base);

@@ -127,3 +127,54 @@ Test(metadata_pool, a_domain_or_medium_that_is_not_known_is_refused)
         metadata_bytes_done(&value);
     }
 }
+
+Test(metadata_pool, what_is_wanted_of_a_group_comes_back)
+{
+    struct metadata_bytes value;
+    struct metadata_wish back;
+    struct metadata_wish wish = {.volume = 1,
+                                 .group = 2,
+                                 .kind = METADATA_WISH_DROP,
+                                 .target = 3,
+                                 .source = 4,
+                                 .bytes_second = 5,
+                                 .since_ns = 6};
+    cr_assert_eq(metadata_wish_encode(&wish, &value), 0);
+    cr_assert_eq(value.bytes[6], METADATA_WISH);
+    cr_assert_eq(metadata_wish_decode(value.bytes, value.length, &back), 0);
+    cr_assert_eq(memcmp(&back, &wish, sizeof wish), 0);
+    metadata_bytes_done(&value);
+    wish.kind = METADATA_WISH_DROP + 1;
+    cr_assert_eq(metadata_wish_encode(&wish, &value), 0);
+    cr_assert_eq(metadata_wish_decode(value.bytes, value.length, &back), IOMESH_FORMAT);
+    metadata_bytes_done(&value);
+}
+
+Test(metadata_pool, who_is_the_keeper_and_how_far_copying_is_comes_back)
+{
+    struct metadata_bytes value;
+    struct metadata_keeper who;
+    struct metadata_keeper keeper = {
+        .session = 7, .node = "n1", .address = "tcp:n1:4000", .since_ns = 8};
+    cr_assert_eq(metadata_keeper_encode(&keeper, &value), 0);
+    cr_assert_eq(metadata_keeper_decode(value.bytes, value.length, &who), 0);
+    cr_assert_eq(who.session, 7);
+    cr_assert_str_eq(who.node, "n1");
+    cr_assert_str_eq(who.address, "tcp:n1:4000");
+    cr_assert_eq(who.since_ns, 8);
+    metadata_keeper_done(&who);
+    metadata_bytes_done(&value);
+    struct metadata_progress far;
+    struct metadata_progress progress = {.volume = 1,
+                                         .group = 2,
+                                         .copied_bytes = 3,
+                                         .segments_done = 4,
+                                         .segments_total = 5,
+                                         .bytes_second = 6,
+                                         .told_ns = 7};
+    cr_assert_eq(metadata_progress_encode(&progress, &value), 0);
+    cr_assert_eq(metadata_progress_decode(value.bytes, value.length, &far), 0);
+    cr_assert_eq(memcmp(&far, &progress, sizeof far), 0);
+    metadata_progress_done(&far);
+    metadata_bytes_done(&value);
+}
