@@ -32,6 +32,8 @@ static bool pool_is_there(const char *url)
 {
     static const char scheme[] = "file:";
     char path[4096];
+    if (strncmp(url, "etcd:", 5) == 0)
+        return true;
     if (strncmp(url, scheme, sizeof scheme - 1) != 0 ||
         snprintf(path, sizeof path, "%s/meta.db", url + sizeof scheme - 1) >= (int)sizeof path)
         return false;

@@ -4,6 +4,11 @@
  *
  * A pool is named by a URL. "file:DIR" is embedded: DIR holds the metadata and, unless devices
  * are named, the store. It belongs to one process at a time, which serves DIR/control.sock.
+ *
+ * "etcd://HOST:PORT[,HOST:PORT...]/NAME[?OPTION=VALUE[&...]]" is a cluster's: its metadata is in
+ * etcd, under the keys NAME/, its stores are served by whoever has them, and any number of
+ * processes have it open at once. A volume is open in one of them at a time. Options: ca, cert, key
+ * (files, for TLS), user, password-file, wait (seconds).
  */
 #ifndef IOMESH_POOL_H
 #define IOMESH_POOL_H
@@ -63,8 +68,9 @@ struct iomesh_pool_init_options {
 /**
  * Make a pool.
  *
- * @url      "file:DIR"; DIR is made if it does not exist
- * @options  NULL: defaults
+ * @url      "file:DIR"; DIR is made if it does not exist. "etcd://…": a cluster's pool, in which
+ *           there are no stores yet
+ * @options  NULL: defaults; of a cluster's pool there is nothing to say
  *
  * Returns 0, or with nothing left behind
  *   -EINVAL        the URL or an option is wrong

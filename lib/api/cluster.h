@@ -6,11 +6,12 @@
  * come and go; what the pool's record says everybody is held to; the engine of copies. The
  * metadata, the catalog and the volume engine are the pool's (api/pool.h).
  *
- *   LOOK (the pool's record) ──▶ catalog_open(): a port for each store ──▶ open
+ *   LOOK (the pool's record) ──▶ catalog_open(): which stores there are ──▶ open
  *   closed: the catalog first, then the ports, then the rest
  *
- * A store that is served in this process is reached without a connection, by what is opened after
- * cluster_serve(). Ports live as long as the catalog does, whatever becomes of the record.
+ * The connection to a store begins when somebody asks for its port, and is kept: a program that
+ * uses few volumes knows few stores. A store that is served in this process is reached without one.
+ * Ports live as long as the catalog does, whatever becomes of the record.
  */
 #ifndef API_CLUSTER_H
 #define API_CLUSTER_H
@@ -21,15 +22,18 @@
 #include "peer/peer.h"
 #include "volume/stores.h"
 
+#define CLUSTER_BUCKETS 256u
+
 /* A store with a record, or that had one since the pool was opened. */
 struct cluster_store {
-    struct list node; /* In cluster->stores, in no order. */
+    struct list node; /* In cluster->stores[]. */
     struct cluster *cluster;
     uint64_t id;
-    bool listed;             /* There is a record now. */
-    struct peer_port *peer;  /* NULL: no address was ever known. */
-    struct part_port *local; /* Of cluster_serve(). NULL: it is far. */
-    char address[METADATA_TEXT_ROOM];
+    bool listed;                      /* There is a record now. */
+    uint64_t incarnation;             /* As in it. */
+    struct peer_port *peer;           /* NULL: nobody asked for it. */
+    struct part_port *local;          /* Of cluster_serve(). NULL: it is far. */
+    char address[METADATA_TEXT_ROOM]; /* "": nobody has served it yet. */
 };
 
 /* Somebody who wants to hear of changes. Lives in whatever waits; zero it, set what it wants to
@@ -46,25 +50,27 @@ struct cluster_watch {
 
 struct cluster {
     struct iomesh_pool *pool;
-    struct net *net; /* What connections are made over. */
+    struct net *net; /* What connections are made over, to stores and by whoever serves some. */
     uint64_t engine; /* Who this is to stores; random. */
     uint64_t seed;
     char node[METADATA_TEXT_ROOM];
     char address[METADATA_TEXT_ROOM];
     char zone[METADATA_TEXT_ROOM];
     char rack[METADATA_TEXT_ROOM];
+    uint8_t uuid[16]; /* The pool's. */
     struct copies_engine *copies;
-    struct list stores;  /* struct cluster_store; at most STORES_MAX have a record. */
-    struct list watches; /* struct cluster_watch */
-    uint32_t ports;      /* Peer ports open. */
-    bool closing;        /* The ports are. */
+    struct list stores[CLUSTER_BUCKETS]; /* struct cluster_store; STORES_MAX have a record. */
+    struct list watches;                 /* struct cluster_watch */
+    uint32_t ports;                      /* Peer ports open. */
+    bool closing;                        /* The ports are. */
 
     struct metadata_cluster record; /* As it was seen last. */
     uint64_t revision;
     struct meta_request request;
     struct meta_watch watch;
     bool watching;
-    struct timer timer; /* Until the record is read again. */
+    struct timer timer;      /* Until the record is read again. */
+    catalog_done_fn *opened; /* NULL: it was told. */
 };
 
 /* --- For what is built above (nodes, keeper, words) ----------------------------------------- */
@@ -78,10 +84,11 @@ static inline struct cluster *pool_cluster(struct iomesh_pool *pool)
 /* 0, or -ENOTSUP with a sentence: what is asked for (a verb, "listing stores") is of clusters. */
 int cluster_refuse_embedded(const struct iomesh_pool *pool, const char *what);
 
-/* The port to a store, served here or far; NULL: it never had a record. Valid until the pool is
- * closed. Its state says whether somebody is there. */
+/* The port to a store, served here or far; NULL: it never had a record, or there is no memory. Valid
+ * until the pool is closed. Its state says whether somebody is there; far, the first call begins to
+ * connect. */
 struct part_port *cluster_port(struct cluster *cluster, uint64_t store);
-/* Why there is no connection to it, for people's eyes; "" if there is one, or nothing is known. */
+/* Why there is no connection to it, for people's eyes; "" if there is one, or none was wanted. */
 const char *cluster_port_sentence(const struct cluster *cluster, uint64_t store);
 /* Records of all stores, in order of their ids: entries[i]->record. Kept up; valid until the next
  * turn. */
@@ -90,25 +97,38 @@ const struct stores *cluster_stores(const struct cluster *cluster);
 const struct metadata_cluster *cluster_settings(const struct cluster *cluster);
 
 void cluster_watch_add(struct cluster *cluster, struct cluster_watch *watch);
-/* From within a call of a watch, too. Harmless on one that was zeroed. */
+/* From within a call of it, too. Harmless on one that was zeroed. */
 void cluster_watch_remove(struct cluster_watch *watch);
 
-/* A store of this process: volumes that are opened from now on reach it by `port`. 0 or -ENOMEM.
- * The record need not be there yet. */
+/* A store of this process: from now on it is reached by `port`, which is up and stays so. 0 or
+ * -ENOMEM. The record need not be there yet. Not inside a call of a port or of copies. */
 int cluster_serve(struct cluster *cluster, uint64_t store, struct part_port *port);
-/* It is being closed. -EBUSY with a sentence: a volume is open that may use it. */
-int cluster_unserve(struct cluster *cluster, uint64_t store);
+/* It will be closed: from now on it is far again. What was asked of `port` is yet to end. */
+void cluster_unserve(struct cluster *cluster, uint64_t store);
 
 /* --- For pool.c ----------------------------------------------------------------------------- */
 
 /* pool->meta is open. `opened` runs once if 0 is returned: the catalog is open, or why not. */
-int cluster_open(struct iomesh_pool *pool);
-/* Once per engine turn, after meta_poll(). Returns how many callbacks ran. */
-unsigned cluster_turn(struct cluster *cluster);
+int cluster_open(struct iomesh_pool *pool, catalog_done_fn *opened);
+/* Once per engine turn. True: turn again before sleeping. */
+bool cluster_turn(struct cluster *cluster);
 /* The catalog is gone: lets the ports go. */
 void cluster_close(struct cluster *cluster);
-/* Nothing of it is under way: it may be freed. */
+/* Nothing of it is under way: it may be freed. NULL is quiet. */
 bool cluster_quiet(const struct cluster *cluster);
+/* Quiet, or never opened. NULL is fine. */
 void cluster_free(struct cluster *cluster);
+
+/* --- cluster_stores.c ----------------------------------------------------------------------- */
+
+/* As catalog_cluster.store_changed. */
+void cluster_store_changed(void *context, uint64_t id, const struct metadata_store *record);
+void cluster_stores_close(struct cluster *cluster);
+void cluster_stores_free(struct cluster *cluster);
+
+/* --- cluster_who.c -------------------------------------------------------------------------- */
+
+/* NULL, or with a sentence: what the options say does not do. Fills who this process is. */
+int cluster_new(struct iomesh_pool *pool, struct cluster **ret_cluster);
 
 #endif

@@ -326,6 +326,8 @@ static int client_connect(struct iomesh_engine *engine, const char *url,
                           struct iomesh_stream **ret_stream)
 {
     struct place place = {0};
+    if (url != NULL && place_is_cluster(url))
+        return FAIL(-ENOENT, "%s: a cluster's pool has no owner to be asked: open it", url);
     int result = place_parse(url, &place);
     if (result != 0)
         return result;

@@ -116,6 +116,8 @@ int iomesh_pool_init(const char *url, const struct iomesh_pool_init_options *giv
         result = init_options_check(&options);
     if (result != 0)
         return result;
+    if (url != NULL && place_is_cluster(url))
+        return cluster_init(url, &options);
     struct offline offline;
     result = offline_begin(&offline, url);
     if (result != 0)

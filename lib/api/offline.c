@@ -13,21 +13,29 @@ static unsigned offline_turn(struct engine_hook *hook)
     return 0;
 }
 
-int offline_begin(struct offline *offline, const char *url)
+int offline_begin_bare(struct offline *offline)
 {
     *offline = (struct offline){.hook = {.turn = offline_turn}};
-    int result = place_parse(url, &offline->place);
-    if (result != 0)
-        return result;
     struct iomesh_engine_options options = IOMESH_ENGINE_OPTIONS_INIT;
     options.buffer_bytes = 1u << 20;
-    result = iomesh_engine_open(&options, &offline->engine);
-    if (result != 0) {
-        place_done(&offline->place);
+    int result = iomesh_engine_open(&options, &offline->engine);
+    if (result == 0)
+        engine_hook_add(offline->engine->engine, &offline->hook);
+    return result;
+}
+
+int offline_begin(struct offline *offline, const char *url)
+{
+    struct place place = {0};
+    int result = place_parse(url, &place);
+    if (result != 0)
         return result;
-    }
-    engine_hook_add(offline->engine->engine, &offline->hook);
-    return 0;
+    result = offline_begin_bare(offline);
+    if (result == 0)
+        offline->place = place;
+    else
+        place_done(&place);
+    return result;
 }
 
 void offline_end(struct offline *offline)

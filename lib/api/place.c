@@ -33,14 +33,20 @@ void place_done(struct place *place)
     *place = (struct place){0};
 }
 
+bool place_is_cluster(const char *url)
+{
+    return strncmp(url, "etcd:", 5) == 0;
+}
+
 int place_parse(const char *url, struct place *place)
 {
     if (url == NULL || url[0] == '\0')
-        return FAIL(-EINVAL, "no pool was named: say file:DIR");
-    if (strncmp(url, "etcd:", 5) == 0)
-        return FAIL(-ENOTSUP, "%s: clusters are not built yet: use file:DIR", url);
+        return FAIL(-EINVAL, "no pool was named: say file:DIR, or etcd://HOST:PORT/NAME");
+    if (place_is_cluster(url))
+        return FAIL(-ENOTSUP, "%s: a cluster has no directory: what is asked for is of file:DIR",
+                    url);
     if (strncmp(url, "file:", 5) != 0 || url[5] == '\0')
-        return FAIL(-EINVAL, "%s: a pool is named file:DIR", url);
+        return FAIL(-EINVAL, "%s: a pool is named file:DIR, or etcd://HOST:PORT/NAME", url);
     const char *directory = url + 5;
     /* file:///DIR, as URLs have it. */
     if (strncmp(directory, "///", 3) == 0)

@@ -32,6 +32,8 @@ struct place {
     struct place_device devices[DEVICES_MAX];
 };
 
+/* "etcd:…": there is no directory. */
+bool place_is_cluster(const char *url);
 /* "file:DIR" taken apart. 0, or -EINVAL, -ENOTSUP, -ENOMEM with a sentence. Zero it before. */
 int place_parse(const char *url, struct place *place);
 /* Finds the devices of a pool that is there. 0, or -ENOENT … with a sentence. */

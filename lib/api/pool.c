@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/cluster.h"
 #include "api/control.h"
+#include "meta/etcd/etcd.h"
 #include "meta/sqlite/sqlite.h"
 
 #define CLAIM_RETRY_NS (50 * NS_PER_MS)
@@ -28,6 +30,7 @@ static void pool_free(struct iomesh_pool *pool)
 {
     for (unsigned i = 0; i < pool->disk_count; i++)
         uring_disk_close(pool->disks[i]);
+    cluster_free(pool->cluster);
     api_requests_close(&pool->requests);
     place_done(&pool->place);
     free(pool->url);
@@ -42,6 +45,8 @@ static void pool_gone(struct iomesh_pool *pool)
     void *context = pool->context;
     int result = pool->result;
     volume_engine_close(pool->volume_engine);
+    cluster_free(pool->cluster);
+    pool->cluster = NULL;
     meta_close(pool->meta);
     clock_cancel(pool->clock, &pool->claim_retry);
     clock_cancel(pool->clock, &pool->slow);
@@ -89,6 +94,8 @@ void pool_shut(struct iomesh_pool *pool)
         pool->state = POOL_CLOSE_STORE;
         store_close(pool->store, pool_store_closed, pool);
     } else {
+        if (pool->cluster != NULL)
+            cluster_close(pool->cluster);
         pool->state = POOL_CLOSE_REST;
     }
 }
@@ -114,7 +121,8 @@ static void pool_catalog_opened(void *context, int result)
     engine_count(pool->engine->engine);
     pool->opened_ns = clock_now_ns(pool->clock);
     pool_tell_open(pool);
-    if (!(pool->options.flags & (IOMESH_POOL_NO_CONTROL | IOMESH_POOL_READ_ONLY)))
+    if (pool->cluster == NULL &&
+        !(pool->options.flags & (IOMESH_POOL_NO_CONTROL | IOMESH_POOL_READ_ONLY)))
         pool_control_open(pool);
     iomesh_pool_opened_fn *opened = pool->opened;
     pool->opened = NULL;
@@ -207,6 +215,22 @@ static int pool_claim_disks(struct iomesh_pool *pool)
     return 0;
 }
 
+static void pool_begin_cluster(struct iomesh_pool *pool)
+{
+    struct meta_etcd_options options = {
+        .url = pool->url,
+        .seed = pool->cluster->seed,
+        .wakeup = pool_meta_wakeup,
+        .wakeup_context = pool,
+    };
+    pool->state = POOL_LOOK;
+    int result = meta_etcd_open(&options, &pool->meta);
+    if (result == 0)
+        result = cluster_open(pool, pool_catalog_opened);
+    if (result != 0)
+        pool_fail(pool, result);
+}
+
 static void pool_claim(struct iomesh_pool *pool)
 {
     int result = pool_claim_disks(pool);
@@ -236,7 +260,11 @@ static void pool_claim(struct iomesh_pool *pool)
 
 static void pool_claim_fire(struct timer *timer)
 {
-    pool_claim(CONTAINER_OF(timer, struct iomesh_pool, claim_retry));
+    struct iomesh_pool *pool = CONTAINER_OF(timer, struct iomesh_pool, claim_retry);
+    if (pool->cluster != NULL)
+        pool_begin_cluster(pool);
+    else
+        pool_claim(pool);
 }
 
 static void pool_slow_fire(struct timer *timer)
@@ -260,6 +288,8 @@ static unsigned pool_turn(struct engine_hook *hook)
          * It may have been closed just now. */
         count += pool->store != NULL && store_turn_needed(pool->store) ? 1 : 0;
     }
+    if (pool->cluster != NULL && cluster_turn(pool->cluster))
+        count++;
     if (pool->catalog != NULL)
         count += catalog_turn(pool->catalog);
     if (pool->volume_engine != NULL && volume_engine_turn_needed(pool->volume_engine))
@@ -268,7 +298,7 @@ static unsigned pool_turn(struct engine_hook *hook)
         pool_watch_space(pool);
         return count;
     }
-    if (pool->state == POOL_CLOSE_REST && pool->control == NULL &&
+    if (pool->state == POOL_CLOSE_REST && pool->control == NULL && cluster_quiet(pool->cluster) &&
         (pool->meta == NULL || meta_flying(pool->meta) == 0)) {
         pool_gone(pool);
         return count + 1;
@@ -295,18 +325,35 @@ static int pool_options_check(const struct iomesh_pool_options *options)
     return 0;
 }
 
+static int pool_prepare_cluster(struct iomesh_pool *pool)
+{
+    struct meta_etcd_place *place = malloc(sizeof *place);
+    if (place == NULL)
+        return FAIL(-ENOMEM, "%s: no memory", pool->url);
+    int result = meta_etcd_place_parse(pool->url, place);
+    free(place);
+    return result != 0 ? result : cluster_new(pool, &pool->cluster);
+}
+
+static int pool_prepare_place(struct iomesh_pool *pool)
+{
+    int result = place_parse(pool->url, &pool->place);
+    return result != 0 ? result : place_find_devices(&pool->place);
+}
+
 static int pool_prepare(struct iomesh_pool *pool, const char *url)
 {
-    int result = place_parse(url, &pool->place);
-    if (result != 0)
-        return result;
+    if (url == NULL)
+        return place_parse(url, &pool->place);
     pool->url = strdup(url);
     if (pool->url == NULL)
         return FAIL(-ENOMEM, "%s: no memory", url);
+    int result = place_is_cluster(url) ? pool_prepare_cluster(pool) : pool_prepare_place(pool);
+    if (result != 0)
+        return result;
     if (pool->options.requests_max == 0)
         pool->options.requests_max = 1024;
-    result = api_requests_open(&pool->requests, pool->options.requests_max);
-    return result != 0 ? result : place_find_devices(&pool->place);
+    return api_requests_open(&pool->requests, pool->options.requests_max);
 }
 
 int iomesh_pool_open(struct iomesh_engine *engine, const char *url,

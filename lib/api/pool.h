@@ -60,7 +60,7 @@ void api_requests_close(struct api_requests *requests);
 /*
  * A pool's life.
  *
- *   CLAIM ──▶ LOOK ──▶ STORE ──▶ CATALOG ──▶ OPEN
+ *   CLAIM ──▶ LOOK ──▶ STORE ──▶ CATALOG ──▶ OPEN        (of a cluster: LOOK ──▶ CATALOG)
  *     │         │        │          │           │
  *     │         │        │          │     CLOSE_CONTROL ──▶ CLOSE_CATALOG ──▶ CLOSE_STORE ──▶ gone
  *     │         │        │          │                            ▲                ▲

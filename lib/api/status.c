@@ -2,7 +2,7 @@
 /* What a pool holds, how it is, and what its volumes have done. */
 #include <string.h>
 
-#include "api/pool.h"
+#include "api/cluster.h"
 #include "format/superblock.h"
 #include "meta/sqlite/sqlite.h"
 
@@ -75,35 +75,69 @@ static void status_store(struct iomesh_pool_status *status, const struct store_s
     status->checksum_errors = stats->corrupt_blocks;
 }
 
-int iomesh_pool_status(struct iomesh_pool *pool, struct iomesh_pool_status *ret_status)
+static void status_embedded(struct iomesh_pool *pool, struct iomesh_pool_status *status)
 {
     struct store_stats stats = {0};
-    struct catalog_counts counts = {0};
     store_stats(pool->store, &stats);
+    status->state = status_state(pool, &stats);
+    status->device_count = pool->disk_count;
+    status->scrub_rate = stats.scrub_rate != 0 ? stats.scrub_rate : pool->scrub_rate;
+    status->scrub_running = store_scrub_running(pool->store);
+    struct meta_sqlite_counts metadata = meta_sqlite_counts(pool->meta);
+    status->metadata_requests = metadata.requests;
+    status->metadata_commits = metadata.commits;
+    status_space(status, &stats.space);
+    status_store(status, &stats);
+}
+
+/* What the records of the stores say: each is as old as its store's last word. */
+static void status_cluster(const struct iomesh_pool *pool, struct iomesh_pool_status *status)
+{
+    const struct stores *stores = cluster_stores(pool->cluster);
+    status->state = pool->options.flags & IOMESH_POOL_READ_ONLY ? IOMESH_POOL_IS_READ_ONLY
+                                                                : IOMESH_POOL_HEALTHY;
+    for (uint32_t i = 0; i < stores->count; i++) {
+        const struct metadata_store *record = &stores->entries[i]->record;
+        status->total_bytes += record->bytes;
+        status->used_bytes += MIN(record->bytes_used, record->bytes);
+    }
+    status->free_bytes = status->total_bytes - status->used_bytes;
+}
+
+int iomesh_pool_status(struct iomesh_pool *pool, struct iomesh_pool_status *ret_status)
+{
+    struct catalog_counts counts = {0};
     catalog_counts(pool->catalog, &counts);
     struct iomesh_pool_status status = {
         .size = sizeof status,
-        .state = status_state(pool, &stats),
         .format = STORE_FORMAT,
-        .device_count = pool->disk_count,
         .volumes_open = counts.volumes_open,
         .requests = pool->requests.in_flight,
         .opened_ns_ago = clock_now_ns(pool->clock) - pool->opened_ns,
-        .scrub_rate = stats.scrub_rate != 0 ? stats.scrub_rate : pool->scrub_rate,
-        .scrub_running = store_scrub_running(pool->store),
         .deleting_volumes = counts.deletions,
     };
-    struct meta_sqlite_counts metadata = meta_sqlite_counts(pool->meta);
-    status.metadata_requests = metadata.requests;
-    status.metadata_commits = metadata.commits;
     memcpy(status.uuid, pool->uuid, sizeof status.uuid);
-    status_space(&status, &stats.space);
-    status_store(&status, &stats);
+    if (pool->cluster != NULL)
+        status_cluster(pool, &status);
+    else
+        status_embedded(pool, &status);
     return api_give(ret_status, ret_status->size, &status, sizeof status);
+}
+
+/* 0, or -ENOTSUP: a cluster's stores are others' to work on. */
+static int status_refuse_cluster(const struct iomesh_pool *pool, const char *what)
+{
+    if (pool->cluster == NULL)
+        return 0;
+    return FAIL(-ENOTSUP, "%s: %s is done by the program that serves a store, on its own",
+                pool->url, what);
 }
 
 int iomesh_scrub_start(struct iomesh_pool *pool, uint64_t rate)
 {
+    int refused = status_refuse_cluster(pool, "scrubbing");
+    if (refused != 0)
+        return refused;
     if (store_state(pool->store) == STORE_FAILED)
         return FAIL(IOMESH_FAILED, "%s: a device failed: there is nothing to scrub", pool->url);
     if (rate == 0)
@@ -115,7 +149,8 @@ int iomesh_scrub_start(struct iomesh_pool *pool, uint64_t rate)
 
 void iomesh_scrub_stop(struct iomesh_pool *pool)
 {
-    store_scrub_stop(pool->store);
+    if (pool->store != NULL)
+        store_scrub_stop(pool->store);
 }
 
 int iomesh_pool_device(struct iomesh_pool *pool, uint32_t index,

@@ -41,8 +41,9 @@ void pool_catalog_event(void *context, const struct catalog_event *event)
 
 void pool_tell_open(struct iomesh_pool *pool)
 {
-    struct store_stats stats;
-    store_stats(pool->store, &stats);
+    struct store_stats stats = {0};
+    if (pool->store != NULL)
+        store_stats(pool->store, &stats);
     uint64_t numbers[] = {stats.replayed_records, stats.recovery_ns};
     api_trace(pool->engine, IOMESH_SEVERITY_INFO, IOMESH_EVENT_POOL, "pool open", numbers,
               COUNT_OF(numbers));
@@ -85,15 +86,21 @@ void pool_tell_full(struct iomesh_pool *pool)
     if (pool->full)
         return;
     pool->full = true;
-    tell_space(pool, IOMESH_SEVERITY_WARNING,
-               "the pool is full, or what is below it: delete or discard what is not needed");
+    if (pool->store == NULL)
+        api_trace(pool->engine, IOMESH_SEVERITY_WARNING, IOMESH_EVENT_SPACE,
+                  "a store of the pool is full: delete or discard what is not needed, or add one",
+                  NULL, 0);
+    else
+        tell_space(pool, IOMESH_SEVERITY_WARNING,
+                   "the pool is full, or what is below it: delete or discard what is not needed");
 }
 
 void pool_watch_space(struct iomesh_pool *pool)
 {
-    if (!pool->full || store_room_blocks(pool->store) < ROOM_AGAIN_BLOCKS ||
-        clock_now_ns(pool->clock) - pool->full_ns < ROOM_AGAIN_NS)
+    if (!pool->full || clock_now_ns(pool->clock) - pool->full_ns < ROOM_AGAIN_NS ||
+        (pool->store != NULL && store_room_blocks(pool->store) < ROOM_AGAIN_BLOCKS))
         return;
     pool->full = false;
-    tell_space(pool, IOMESH_SEVERITY_NOTICE, "the pool has room again");
+    if (pool->store != NULL)
+        tell_space(pool, IOMESH_SEVERITY_NOTICE, "the pool has room again");
 }

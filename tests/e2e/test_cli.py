@@ -398,7 +398,6 @@ def test_a_device_of_another_pool_is_taken_only_when_told(cli, rig):
 
 @pytest.mark.parametrize("url, pattern", [
     ("file:/no/where/at/all", "/no/where"),
-    ("etcd://localhost:2379/x", "not built yet"),
     ("nfs:host", "file:DIR"),
     ("file:", "file:DIR"),
     ("/srv/pool", "file:DIR"),

@@ -36,8 +36,9 @@ Test(api_pool, what_cannot_be_made_is_refused_with_a_sentence_and_leaves_nothing
     REFUSED(iomesh_pool_init("", NULL), -EINVAL);
     REFUSED(iomesh_pool_init("nfs:x", NULL), -EINVAL);
     REFUSED(iomesh_pool_init("file:", NULL), -EINVAL);
-    REFUSED(iomesh_pool_init("etcd://h:1/p", NULL), -ENOTSUP);
+    REFUSED(iomesh_pool_init("etcd://h:1/", NULL), -EINVAL);
     init.bytes = 1 * MIB;
+    REFUSED(iomesh_pool_init("etcd://h:1/p", &init), -EINVAL);
     REFUSED(iomesh_pool_init(url, &init), -EINVAL);
     init.bytes = 64 * MIB + 1;
     REFUSED(iomesh_pool_init(url, &init), -EINVAL);
