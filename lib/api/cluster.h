@@ -84,9 +84,9 @@ static inline struct cluster *pool_cluster(struct iomesh_pool *pool)
 /* 0, or -ENOTSUP with a sentence: what is asked for (a verb, "listing stores") is of clusters. */
 int cluster_refuse_embedded(const struct iomesh_pool *pool, const char *what);
 
-/* The port to a store, served here or far; NULL: it never had a record, or there is no memory. Valid
- * until the pool is closed. Its state says whether somebody is there; far, the first call begins to
- * connect. */
+/* The port to a store, served here or far; NULL: it never had a record, or there is no memory.
+ * Valid until the pool is closed. Its state says whether somebody is there; far, the first call
+ * begins to connect. */
 struct part_port *cluster_port(struct cluster *cluster, uint64_t store);
 /* Why there is no connection to it, for people's eyes; "" if there is one, or none was wanted. */
 const char *cluster_port_sentence(const struct cluster *cluster, uint64_t store);

@@ -289,7 +289,7 @@ struct metadata_volume {
     uint64_t equal_cut, equal_sequence;
     uint32_t snapshots; /* That are LIVE. */
     bool emptied;       /* KEPT: there is nothing left of the head. */
-    bool owner_yields;  /* Its owner answers no I/O, it copies: whoever wants the volume takes it. */
+    bool owner_yields;  /* Its owner answers no I/O, it copies: who wants the volume takes it. */
 
     uint32_t label_count;
     struct metadata_label *labels; /* On the heap, from malloc(). */

@@ -102,8 +102,9 @@ static void group_fence(struct copies_group *group, uint8_t copy)
         group->fencing |= COPY_BIT(copy);
 }
 
-/* The segments of a group. 0 or -ENOMEM. */
-static int role_runs(struct copies_group *group, struct part_request *request)
+/* The segments of a group, for a role, or to count what is set aside: not on the path of an I/O.
+ * 0 or -ENOMEM. */
+static int group_runs_make(struct copies_group *group, struct part_request *request)
 {
     const struct copies *copies = group->copies;
     struct part_run *runs = calloc(copies->options.run_count, sizeof *runs);
@@ -142,7 +143,7 @@ static void group_role(struct copies_group *group, const struct replica_action *
     request->generation = action->generation;
     request->watermark = action->watermark;
     request->role = action->role == REPLICA_IN_SYNC ? PART_IN_SYNC : PART_CATCHING_UP;
-    if (role_runs(group, request) != 0) {
+    if (group_runs_make(group, request) != 0) {
         replica_failed(&group->replica, copy, copies_now(group));
         return;
     }
@@ -177,7 +178,7 @@ static void group_flush(struct copies_group *group, const struct replica_action 
     group->tokens[copy] = action->token;
     /* Of one that catches up it matters how much is set aside. */
     bool counts = group->replica.copies[copy].state == REPLICA_CATCHING_UP;
-    if (counts && role_runs(group, request) != 0)
+    if (counts && group_runs_make(group, request) != 0)
         return;
     if (copies_send(group, copy, request, group_flushed, group)) {
         group->flushing |= COPY_BIT(copy);

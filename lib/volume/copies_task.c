@@ -120,7 +120,7 @@ static uint64_t task_segments(const struct copies_task *task)
     return segments;
 }
 
-static int task_cuts(struct copies_task *task)
+static int task_cuts_load(struct copies_task *task)
 {
     const struct copies_calls *calls = &task_copies(task)->options.calls;
     if (task->cuts == NULL)
@@ -187,7 +187,7 @@ static void task_start(struct copies_task *task, const struct replica_action *ac
     task->copies = action->copies;
     if (task->kind != COPIES_RECONCILE)
         task->copies = (uint8_t)(COPY_BIT(action->source) | COPY_BIT(action->copy));
-    if (task_cuts(task) != 0) {
+    if (task_cuts_load(task) != 0) {
         task->failed = true;
         task_over(task);
         return;
@@ -237,7 +237,8 @@ static bool task_new_cuts(struct copies_task *task)
         return false;
     uint64_t newest = task->cut_count == 0 ? task->above : task->cuts[task->cut_count - 1];
     newest = MAX(newest, task->above);
-    if (task_cuts(task) != 0 || task->cut_count == 0 || task->cuts[task->cut_count - 1] <= newest)
+    if (task_cuts_load(task) != 0 || task->cut_count == 0 ||
+        task->cuts[task->cut_count - 1] <= newest)
         return false;
     task_first_view(task, newest);
     return true;
