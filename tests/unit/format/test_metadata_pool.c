@@ -103,8 +103,8 @@ Test(metadata_pool, what_the_keeper_is_held_to_has_these_bytes_and_comes_back)
         .resync_engine_bytes_max = 300ull << 20,
     };
     cr_assert_eq(metadata_cluster_encode(&cluster, &value), 0);
-    value_is(&value, "e452b956494d01010a10090800000000000000000000000000001001180220c0cf242802"
-                     "304038808080324080808080104805");
+    value_is(&value, "b7f9096f494d01010a10090800000000000000000000000000001001180220c0cf242802"
+                     "30403880808032408080808010480550ac0258dc0b60146880808032708080809601");
     cr_assert_eq(metadata_cluster_decode(value.bytes, value.length, &back), 0);
     cr_assert_eq(back.out_after_ms, cluster.out_after_ms);
     cr_assert_eq(back.moves_per_store_max, cluster.moves_per_store_max);
