@@ -30,6 +30,7 @@
 #include <iomesh/pool.h>
 #include <iomesh/snapshot.h>
 #include <iomesh/stat.h>
+#include <iomesh/store.h>
 #include <iomesh/version.h>
 #include <iomesh/volume.h>
 

@@ -148,8 +148,13 @@ struct metadata_cluster {
     uint64_t move_store_bytes_max; /* A second, into or out of one store. */
     uint64_t move_pool_bytes_max;  /* A second. */
     uint32_t balance_percent;      /* Fullness may differ by so much before anything is moved. */
-    /* What coordinators are held to, as struct replica_options; 0: as it is built. */
-    uint64_t grace_ms, copy_timeout_ms;
+    /* When coordinators give up a copy; 0: as it is built (replica_options). */
+    uint64_t grace_ms;        /* Refused or reset for so long. */
+    uint64_t copy_timeout_ms; /* Silent for so long. */
+    uint64_t slow_ms;         /* Slower than siblings and than this: read last. */
+    /* Bytes a second that go to copies which catch up, and are compared; 0: without a limit. */
+    uint64_t resync_volume_bytes_max;
+    uint64_t resync_engine_bytes_max; /* Of all volumes of one engine. */
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(cluster);

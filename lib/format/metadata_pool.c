@@ -32,6 +32,9 @@ int metadata_cluster_encode(const struct metadata_cluster *cluster,
     message.balance_percent = cluster->balance_percent;
     message.grace_ms = cluster->grace_ms;
     message.copy_timeout_ms = cluster->copy_timeout_ms;
+    message.slow_ms = cluster->slow_ms;
+    message.resync_volume_bytes_max = cluster->resync_volume_bytes_max;
+    message.resync_engine_bytes_max = cluster->resync_engine_bytes_max;
     return metadata_frame_pack(METADATA_CLUSTER, &message.base, &cluster->unknown, ret_value);
 }
 
@@ -54,6 +57,9 @@ int metadata_cluster_decode(const void *value, size_t length, struct metadata_cl
     cluster.balance_percent = message->balance_percent;
     cluster.grace_ms = message->grace_ms;
     cluster.copy_timeout_ms = message->copy_timeout_ms;
+    cluster.slow_ms = message->slow_ms;
+    cluster.resync_volume_bytes_max = message->resync_volume_bytes_max;
+    cluster.resync_engine_bytes_max = message->resync_engine_bytes_max;
     result = uuid_take(&message->uuid, cluster.uuid)
                  ? metadata_frame_unknown(base, &cluster.unknown)
                  : IOMESH_CORRUPT;

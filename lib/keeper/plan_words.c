@@ -60,7 +60,7 @@ static void say_bytes(struct words *words, uint64_t bytes)
 static void say_store(struct words *words, const struct plan *plan, uint32_t at)
 {
     const struct place_store *record = &plan->stores[at].record;
-    say(words, "store %" PRIx64, record->id);
+    say(words, "store %" PRIu64, record->id);
     if (record->node != NULL && record->node[0] != '\0')
         say(words, " on node %s", record->node);
 }
@@ -172,7 +172,7 @@ static void say_doing(struct words *words, const struct plan *plan, const struct
 static void say_volumes(struct words *words, const struct plan_fact *fact)
 {
     if (fact->volumes == 1)
-        say(words, "volume %" PRIx64, fact->volume);
+        say(words, "volume %" PRIu64, fact->volume);
     else
         say(words, "%u volumes", fact->volumes);
 }
@@ -235,8 +235,12 @@ static void say_fact(struct words *words, const struct plan *plan, const struct 
         break;
     case PLAN_FACT_SILENT:
         say_node(words, plan, fact->store);
-        say(words, " has not answered for ");
-        say_time(words, age_seconds(plan, fact->since_ns));
+        if (fact->since_ns <= plan->now_ns) {
+            say(words, " has not answered for ");
+            say_time(words, age_seconds(plan, fact->since_ns));
+        } else {
+            say(words, " does not answer");
+        }
         say(words, "; it holds no copies");
         break;
     case PLAN_FACT_FULL:
@@ -280,7 +284,7 @@ bool plan_removal(const struct plan *plan, uint64_t store, char text[PLAN_TEXT_B
     uint32_t index = place_index(plan->place, store);
     text[0] = '\0';
     if (index == PLAN_NONE) {
-        say(&words, "there is no store %" PRIx64 " in this pool", store);
+        say(&words, "there is no store %" PRIu64 " in this pool", store);
         return false;
     }
     const struct seen *seen = &plan->seen[index];

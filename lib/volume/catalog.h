@@ -271,8 +271,9 @@ struct catalog_copy {
     enum metadata_member_state state;
     uint32_t reason;   /* Why it is not in sync: enum metadata_reason, or a newer one. */
     uint64_t since_ns; /* Of its state, since 1970; 0: not known. */
-    /* Of the group, if one catches up and the volume is open here: in all views. */
+    /* Of the group, if one catches up, as its coordinator said or knows: in all views. */
     uint64_t copied_bytes, segments_done, segments_total;
+    uint64_t bytes_second; /* Lately; 0: not known. */
 };
 typedef void catalog_copy_fn(void *context, const struct catalog_copy *copy);
 

@@ -5,9 +5,14 @@
 
 #include "volume/catalog_cluster.h"
 
+/* A volume has a few groups; of more the progress of the rest is not told. */
+#define QUERY_PROGRESS_MAX 64u
+
 struct copies_query {
     struct catalog_op op;
     catalog_copy_fn *each;
+    struct metadata_progress progress[QUERY_PROGRESS_MAX]; /* As coordinators said. */
+    uint32_t progress_count;
     struct metadata_key after;
     char name[CATALOG_NAME_BYTES_MAX + 1];
 };
@@ -21,13 +26,24 @@ static void query_end(struct catalog_op *op, int result)
 {
     catalog_done_fn *done = op->done;
     void *context = op->context;
+    for (uint32_t i = 0; i < query_of(op)->progress_count; i++)
+        metadata_progress_done(&query_of(op)->progress[i]);
     free(query_of(op));
     done(context, result);
 }
 
-/* What only its coordinator knows, if that is us. */
+/* What its coordinator knows: whoever that is, as it said; ourselves, as it is. */
 static void query_progress(const struct copies_query *query, struct catalog_copy *copy)
 {
+    for (uint32_t i = 0; i < query->progress_count; i++) {
+        const struct metadata_progress *progress = &query->progress[i];
+        if (progress->group != copy->group || copy->state != METADATA_CATCHING_UP)
+            continue;
+        copy->copied_bytes = progress->copied_bytes;
+        copy->segments_done = progress->segments_done;
+        copy->segments_total = progress->segments_total;
+        copy->bytes_second = progress->bytes_second;
+    }
     const struct catalog_volume *volume = catalog_volume_find(query->op.catalog, &query->op.record);
     struct copies_look look;
     if (volume == NULL || volume->owned == NULL || volume->owned->copies == NULL ||
@@ -92,10 +108,33 @@ static void query_read(struct catalog_op *op, int result)
     }
 }
 
+static void query_progress_read(struct catalog_op *op, int result)
+{
+    struct copies_query *query = query_of(op);
+    const struct meta_response *response = &op->request.responses[0];
+    if (result != 0) {
+        catalog_op_fail(op, result);
+        return;
+    }
+    /* What cannot be read is not known, no more. */
+    for (uint32_t i = 0; i < response->entry_count && query->progress_count < QUERY_PROGRESS_MAX;
+         i++) {
+        const struct meta_slice *value = &response->entries[i].value;
+        if (metadata_progress_decode(value->data, value->length,
+                                     &query->progress[query->progress_count]) == 0)
+            query->progress_count++;
+    }
+    query_page(op);
+}
+
 static void query_loaded(struct catalog_op *op, int result)
 {
     (void)result;
-    query_page(op);
+    struct metadata_key prefix = metadata_volume_prefix(METADATA_PROGRESS, op->record.id);
+    meta_request_reset(&op->request);
+    meta_list(&op->request, META_SLICE(prefix), META_SLICE(query_of(op)->after),
+              QUERY_PROGRESS_MAX);
+    catalog_op_commit(op, query_progress_read);
 }
 
 static void query_begin(struct catalog_op *op, int result)

@@ -128,6 +128,13 @@ class Process:
     def running(self):
         return self.popen.poll() is None
 
+    def wait(self, timeout):
+        """Its status, or None: it runs on."""
+        try:
+            return self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
     def kill(self):
         """kill -9, and wait until it is gone."""
         if self.running():
@@ -181,8 +188,8 @@ class Rig:
     def at_end(self, action):
         self.endings.append(action)
 
-    def start(self, *words, **options):
-        log = self.fresh(pathlib.Path(str(words[0])).name + ".log")
+    def start(self, *words, name=None, **options):
+        log = self.fresh((name or pathlib.Path(str(words[0])).name) + ".log")
         process = Process(words, log, **options)
         self.at_end(process.kill)
         return process
@@ -236,9 +243,9 @@ class Drive:
     def __init__(self, rig, size, seed=None, fuse=True):
         self.rig = rig
         self.seed = seed if seed is not None else random.randrange(1, 1 << 62)
-        self.platter = rig.sparse("platter", size)
-        self.socket = rig.path("drive.socket")
-        self.control_path = rig.path("drive.control")
+        self.platter = rig.sparse(rig.fresh("platter").name, size)
+        self.socket = rig.fresh("drive.socket")
+        self.control_path = rig.fresh("drive.control")
         self.process = rig.start("nbdkit", "-f", "-U", self.socket, program("powercut.so"),
                                  f"file={self.platter}", f"control={self.control_path}",
                                  f"seed={self.seed}")

@@ -96,10 +96,15 @@ Test(metadata_pool, what_the_keeper_is_held_to_has_these_bytes_and_comes_back)
         .move_store_bytes_max = 100u << 20,
         .move_pool_bytes_max = 1ull << 32,
         .balance_percent = 5,
+        .grace_ms = 300,
+        .copy_timeout_ms = 1500,
+        .slow_ms = 20,
+        .resync_volume_bytes_max = 100ull << 20,
+        .resync_engine_bytes_max = 300ull << 20,
     };
     cr_assert_eq(metadata_cluster_encode(&cluster, &value), 0);
-    value_is(&value, "e452b956494d01010a10090800000000000000000000000000001001180220c0cf242802"
-                     "304038808080324080808080104805");
+    value_is(&value, "b7f9096f494d01010a10090800000000000000000000000000001001180220c0cf242802"
+                     "30403880808032408080808010480550ac0258dc0b60146880808032708080809601");
     cr_assert_eq(metadata_cluster_decode(value.bytes, value.length, &back), 0);
     cr_assert_eq(back.out_after_ms, cluster.out_after_ms);
     cr_assert_eq(back.moves_per_store_max, cluster.moves_per_store_max);
@@ -107,6 +112,11 @@ Test(metadata_pool, what_the_keeper_is_held_to_has_these_bytes_and_comes_back)
     cr_assert_eq(back.move_store_bytes_max, cluster.move_store_bytes_max);
     cr_assert_eq(back.move_pool_bytes_max, cluster.move_pool_bytes_max);
     cr_assert_eq(back.balance_percent, cluster.balance_percent);
+    cr_assert_eq(back.grace_ms, cluster.grace_ms);
+    cr_assert_eq(back.copy_timeout_ms, cluster.copy_timeout_ms);
+    cr_assert_eq(back.slow_ms, cluster.slow_ms);
+    cr_assert_eq(back.resync_volume_bytes_max, cluster.resync_volume_bytes_max);
+    cr_assert_eq(back.resync_engine_bytes_max, cluster.resync_engine_bytes_max);
     metadata_cluster_done(&back);
     metadata_bytes_done(&value);
 }

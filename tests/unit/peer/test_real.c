@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Both ends on a ring of the real world: every kind of request over a unix socket and over TCP. */
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "codec/codec.h"
 #include "format/pointer.h"
+#include "tls/tls.h"
 #include "unit/peer/pair.h"
 #include "uring/uring.h"
 
@@ -49,17 +51,17 @@ static void begin(void)
     mirror_open(&mirror, uring_clock(ring), 3, 100000);
 }
 
+static struct net *sealed; /* NULL: as it is. */
+
 static void meet(const char *where)
 {
-    struct peer_server_options serving = {.net = uring_net(ring),
-                                          .clock = uring_clock(ring),
-                                          .buffers = &buffers,
-                                          .pool = PAIR_POOL,
-                                          .seed = 1};
+    struct net *net = sealed != NULL ? sealed : uring_net(ring);
+    struct peer_server_options serving = {
+        .net = net, .clock = uring_clock(ring), .buffers = &buffers, .pool = PAIR_POOL, .seed = 1};
     cr_assert_eq(peer_server_open(&serving, &server), 0);
     cr_assert_eq(peer_server_add(server, 1, 5, &mirror.port), 0);
     cr_assert_eq(peer_server_listen(server, where, &address), 0, "%s", base_last_error());
-    struct peer_port_options asking = {.net = uring_net(ring),
+    struct peer_port_options asking = {.net = net,
                                        .clock = uring_clock(ring),
                                        .address = address,
                                        .pool = PAIR_POOL,
@@ -238,4 +240,25 @@ Test(peer_real, everything_over_tcp)
     meet("127.0.0.1:0");
     everything();
     part_company();
+}
+
+Test(peer_real, everything_over_tls)
+{
+    char directory[] = "/tmp/iomesh-peer-XXXXXX", line[512];
+    cr_assert_not_null(mkdtemp(directory));
+    (void)snprintf(line, sizeof line,
+                   "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+                   "-days 2 -subj /CN=all -keyout server-key.pem -out server-cert.pem 2>/dev/null "
+                   "&& cp server-cert.pem ca-cert.pem",
+                   directory);
+    cr_assert_eq(system(line), 0); /* NOLINT(cert-env33-c) */
+    struct tls_options options = {
+        .below = uring_net(ring), .clock = uring_clock(ring), .directory = directory};
+    cr_assert_eq(tls_net_open(&options, &sealed), 0, "%s", base_last_error());
+    meet("127.0.0.1:0");
+    everything();
+    part_company();
+    tls_net_close(sealed);
+    (void)snprintf(line, sizeof line, "rm -r %s", directory);
+    cr_expect_eq(system(line), 0); /* NOLINT(cert-env33-c) */
 }

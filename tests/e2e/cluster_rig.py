@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster: real etcd, iomeshd and iomesh-nbd, each machine a network namespace.
+
+Machines are `n0`, `n1`, ... with a store each, `e0`, ... with a member of etcd each, and `g0`, ...
+for gateways that have no store. Gateways answer on unix sockets: the loads need no network."""
+
+import json
+import os
+import signal
+import socket
+import tempfile
+import time
+import uuid
+
+import rig as rigs
+from cluster_net import Net
+
+MIB = rigs.MIB
+PORT = 7100
+STORE_BYTES = 1 << 30
+
+
+class Notified:
+    """What a program says by sd_notify: READY=1 when it serves."""
+
+    def __init__(self, rig):
+        self.path = rig.fresh("notify")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(self.path))
+        self.socket.setblocking(False)
+        rig.at_end(self.socket.close)
+        self.said = []
+
+    def environment(self):
+        return {**os.environ, "NOTIFY_SOCKET": str(self.path)}
+
+    def lines(self):
+        try:
+            while True:
+                self.said += self.socket.recv(4096).decode().splitlines()
+        except BlockingIOError:
+            return self.said
+
+    def ready(self):
+        return "READY=1" in self.lines()
+
+
+class Etcd:
+    """One to three members, each on a machine of its own."""
+
+    def __init__(self, net, members=1):
+        self.rig = net.rig
+        self.hosts = [net.host(f"e{i}") for i in range(members)]
+        self.processes = [None] * members
+        self.data = [self.rig.fresh("etcd") for _ in range(members)]
+        for i in range(members):
+            self.start(i)
+        self.wait()
+
+    def endpoints(self):
+        return ",".join(f"{host.address}:2379" for host in self.hosts)
+
+    def start(self, i):
+        host = self.hosts[i]
+        peers = ",".join(f"e{k}=http://{other.address}:2380" for k, other in enumerate(self.hosts))
+        self.processes[i] = host.start(
+            "etcd", "--name", f"e{i}", "--data-dir", self.data[i],
+            "--listen-client-urls", f"http://{host.address}:2379",
+            "--advertise-client-urls", f"http://{host.address}:2379",
+            "--listen-peer-urls", f"http://{host.address}:2380",
+            "--initial-advertise-peer-urls", f"http://{host.address}:2380",
+            "--initial-cluster", peers, "--logger", "zap", "--log-level", "error")
+
+    def wait(self):
+        rigs.wait_until("etcd answers", lambda: self.control("endpoint", "health").returncode == 0)
+
+    def control(self, *words, member=None, check=False):
+        """etcdctl, on the machine of a member (any that runs)."""
+        running = [i for i, process in enumerate(self.processes) if process and process.running()]
+        host = self.hosts[member if member is not None else (running or [0])[0]]
+        endpoints = f"{host.address}:2379" if member is not None else self.endpoints()
+        return host.run("etcdctl", "--endpoints", endpoints, "--dial-timeout", "1s",
+                        "--command-timeout", "3s", *words, check=check,
+                        env={**os.environ, "ETCDCTL_API": "3"})
+
+    def leader(self):
+        for i, process in enumerate(self.processes):
+            if not process or not process.running():
+                continue
+            told = self.control("endpoint", "status", "-w", "json", member=i)
+            if told.returncode != 0:
+                continue
+            status = json.loads(told.stdout.splitlines()[-1])[0]["Status"]
+            if status["leader"] == status["header"]["member_id"]:
+                return i
+        raise AssertionError("etcd has no leader")
+
+    def kill(self, i):
+        self.processes[i].kill()
+
+    def stop_all(self):
+        for process in self.processes:
+            process.popen.send_signal(signal.SIGSTOP)
+
+    def continue_all(self):
+        for process in self.processes:
+            process.popen.send_signal(signal.SIGCONT)
+
+
+class Node:
+    """A machine with stores and iomeshd."""
+
+    def __init__(self, cluster, index, zone=None, host=None):
+        self.cluster, self.rig, self.index = cluster, cluster.rig, index
+        self.host = host or cluster.net.host(f"n{index}")
+        self.name = self.host.name
+        self.zone = zone
+        self.store = self.rig.fresh(f"{self.name}-store")
+        self.drive = None
+        self.boot_id = str(uuid.uuid4())
+        self.daemon = self.notified = None
+        self.started_with = ()
+
+    @property
+    def address(self):
+        return f"tcp:{self.host.address}:{PORT}"
+
+    def stores(self):
+        return f"{self.store}:{self.cluster.store_bytes}"
+
+    def begin(self, *words):
+        """Starts iomeshd; does not wait."""
+        self.notified = Notified(self.rig)
+        zone = ["--zone", self.zone] if self.zone else []
+        self.started_with = words
+        self.daemon = self.host.start(
+            rigs.program("iomeshd"), "--pool", self.cluster.url, "--node", self.name, "--store",
+            self.stores(), "--listen", self.address, "--boot-id", self.boot_id, *zone, *words,
+            env=self.notified.environment())
+        return self
+
+    def start(self, *words):
+        self.begin(*words)
+        self.daemon.must_run("READY=1", self.notified.ready)
+        return self
+
+    def kill(self):
+        self.daemon.kill()
+
+    def restart(self):
+        return self.start(*self.started_with)
+
+    def signal(self, number):
+        self.daemon.popen.send_signal(number)
+
+    def pause(self):
+        self.signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.signal(signal.SIGCONT)
+
+    def terminate(self):
+        """SIGTERM: hands over, drains, ends well."""
+        status = self.daemon.terminate()
+        assert status == 0, self.daemon.state()
+
+    def new_boot(self):
+        self.boot_id = str(uuid.uuid4())
+
+    def on_drive(self, size=STORE_BYTES, seed=None):
+        """The store is on a drive whose power can be cut."""
+        self.drive = rigs.Drive(self.rig, size, seed)
+        self.store = self.drive.path
+
+    def power_cut(self):
+        """The machine is without power; after this it can be started again."""
+        if self.drive:
+            self.drive.control("cut")
+        self.kill()
+        if self.drive:
+            self.drive.control("arm")
+        self.new_boot()
+
+
+class Gateway:
+    """iomesh-nbd on a machine, on a unix socket."""
+
+    def __init__(self, cluster, host):
+        self.cluster, self.rig, self.host = cluster, cluster.rig, host
+        self.socket = self.rig.fresh(f"{host.name}-nbd")
+        self.server = None
+
+    def begin(self, *words):
+        if self.socket.exists():
+            self.socket.unlink()
+        self.server = self.host.start(
+            rigs.program("iomesh-nbd"), "--pool", self.cluster.url, "--node", self.host.name,
+            "--socket", self.socket, *words)
+        return self
+
+    def start(self, *words):
+        self.begin(*words)
+        self.server.must_run("its socket", lambda: rigs.connects(self.socket))
+        return self
+
+    def uri(self, volume="v"):
+        return f"nbd+unix:///{volume}?socket={self.socket}"
+
+    def kill(self):
+        self.server.kill()
+
+    def pause(self):
+        self.server.popen.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.server.popen.send_signal(signal.SIGCONT)
+
+    def terminate(self):
+        status = self.server.terminate()
+        assert status == 0, self.server.state()
+
+
+class Cluster:
+    """`nodes` machines with a store each, and etcd. Nothing of iomesh runs until up()."""
+
+    def __init__(self, rig, nodes=3, members=1, store_bytes=STORE_BYTES):
+        self.rig, self.store_bytes = rig, store_bytes
+        self.net = Net(rig)
+        self.etcd = Etcd(self.net, members)
+        self.url = f"etcd://{self.etcd.endpoints()}/{rig.directory.name}"
+        self.admin = self.net.host("admin")
+        self.nodes = [Node(self, i) for i in range(nodes)]
+        self.gateways = 0
+        rig.at_end(self.say)
+
+    def up(self, *words):
+        """A pool, and every iomeshd."""
+        self.cli("pool", "init")
+        for node in self.nodes:
+            node.begin(*words)
+        for node in self.nodes:
+            node.daemon.must_run("READY=1", node.notified.ready)
+        return self
+
+    def cli(self, *words, check=True, timeout=60, host=None):
+        """iomesh-cli on a machine that has no other part in this; what it printed."""
+        done = (host or self.admin).run(rigs.program("iomesh-cli"), "--pool", self.url, *words,
+                                        check=check, timeout=timeout)
+        return done.stdout if check else done
+
+    def json(self, *words):
+        return json.loads(self.cli("--json", *words))
+
+    def set(self, **values):
+        self.cli("pool", "set", *[f"{name}={value}" for name, value in values.items()])
+
+    def create(self, name="v", size=64 * MIB, copies=3, *words):
+        self.cli("volume", "create", name, "--size", str(size), "--sector", "4096", "--copies",
+                 str(copies), *words)
+
+    def gateway(self, host=None):
+        """On that machine, or on a new one that has no store."""
+        if host is None:
+            host = self.net.host(f"g{self.gateways}")
+            self.gateways += 1
+        return Gateway(self, host)
+
+    def copies(self, volume="v"):
+        """{node: state} of a volume of one group."""
+        copies = self.json("volume", "show", volume)["copies"]
+        return {copy["node"]: copy["state"] for copy in copies}
+
+    def wait_in_sync(self, volume="v", count=3, timeout=rigs.PATIENCE):
+        """Waits until so many copies are in sync; how long that took."""
+        began = time.monotonic()
+        rigs.wait_until(
+            f"{count} copies of {volume} in sync",
+            lambda: list(self.copies(volume).values()).count("in sync") == count, timeout)
+        return time.monotonic() - began
+
+    def say(self):
+        """What every program said last; pytest shows it if the test failed."""
+        for log in sorted(self.rig.directory.glob("iomesh*.log*")):
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}")
+
+
+def scratch():
+    """A rig without pytest, for benches."""
+    directory = tempfile.mkdtemp(prefix="iomesh-cluster-", dir=os.environ.get("IOMESH_E2E_DIR",
+                                                                              "/var/tmp"))
+    return rigs.Rig(directory)
