@@ -316,6 +316,11 @@ static int apply_broken(struct replay *replay, const struct replay_slot *slot, i
     return apply_lost(replay, slot, error);
 }
 
+bool store_replay_marked(const struct store *store)
+{
+    return store->replay == NULL || store->replay->mark_count == 0;
+}
+
 /* 0: marks are all made. */
 static int apply_marks(struct replay *replay)
 {

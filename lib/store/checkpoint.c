@@ -166,6 +166,7 @@ static void checkpoint_pages(struct page_write *pages, int result)
 static void checkpoint_freeze(struct store *store)
 {
     struct checkpoint *checkpoint = &store->checkpoint;
+    assert(store_replay_marked(store));
     checkpoint->page_count = page_dirty_count(store->cache);
     store->stats.checkpoint_pages += checkpoint->page_count;
     checkpoint->replay = journal_replay_start(store->journal);
@@ -230,7 +231,7 @@ static bool checkpoint_due(const struct store *store)
 {
     /* While records are replayed, only when replay asks, between two of them: within one the
      * tree is ahead of the free map. */
-    if (store->replay != NULL && !MUTANT(88))
+    if (store->replay != NULL)
         return !list_empty(&store->checkpoint.waiting);
     uint32_t frames = page_frame_count(store->cache);
     struct tree_stats tree;

@@ -243,6 +243,8 @@ void store_closing_turn(struct store *store);
 /* replay.c: between journal scan and the checkpoint that ends recovery. */
 int store_replay_start(struct store *store, store_done_fn *done, void *context);
 void store_replay_turn(struct store *store);
+/* The free map knows all that the tree shows: it is between two records, or steps of one. */
+bool store_replay_marked(const struct store *store);
 /* While replaying, what the tree frees goes here. */
 void store_replay_freed(struct store *store, uint64_t place, uint32_t blocks);
 

@@ -73,7 +73,7 @@ struct tree_enter {
     uint64_t existing[TREE_ENTER_BLOCKS];
     /* What the page before shows, if it is of an owner above. */
     uint64_t before[TREE_ENTER_BLOCKS];
-    uint64_t pending[MAP_BLOCKS];  /* Places that were left, and may be shown by the next. */
+    uint64_t pending[MAP_BLOCKS]; /* Places that were left, and may be shown by the next. */
 };
 
 /*

@@ -235,6 +235,7 @@ static bool task_new_cuts(struct copies_task *task)
 {
     if (task->kind == COPIES_RECONCILE || MUTANT(320))
         return false;
+    assert(task->cut_count == 0 || task->cuts != NULL);
     uint64_t newest = task->cut_count == 0 ? task->above : task->cuts[task->cut_count - 1];
     newest = MAX(newest, task->above);
     if (task_cuts_load(task) != 0 || task->cut_count == 0 ||
@@ -247,6 +248,7 @@ static bool task_new_cuts(struct copies_task *task)
 static void task_give(struct copies_task *task, struct copies_lane *lane, uint32_t segment)
 {
     bool head = task->view == task->cut_count;
+    assert(task->cut_count == 0 || task->cuts != NULL);
     uint64_t before = task->view == 0 ? 0 : task->cuts[task->view - 1];
     lane->task = task;
     lane->group = task->group;

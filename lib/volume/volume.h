@@ -28,7 +28,7 @@ struct volume_io;
 /* --- What the volumes of one engine share ------------------------------------------------- */
 
 struct volume_engine_options {
-    struct store *store; /* NULL: every volume has its copies. */
+    struct store *store;   /* NULL: every volume has its copies. */
     uint32_t op_count;     /* Store operations that may be under way; 0: 256. */
     uint32_t bounce_count; /* Buffers of 64 KiB for what is not aligned; 0: 32. */
 };

@@ -86,6 +86,7 @@ static void owner_copies(struct cluster_owner *owner, bool forced, uint64_t sent
     struct cluster *cluster = owner->cluster;
     struct copies_group_options groups[CLUSTER_GROUPS];
     struct copies_run runs[CLUSTER_SEGMENTS];
+    assert(cluster->group_count > 0);
     for (uint32_t i = 0; i < cluster->group_count; i++)
         groups[i] = (struct copies_group_options){.id = i, .record = cluster->truth.groups[i]};
     for (uint32_t i = 0; i < CLUSTER_SEGMENTS; i++)

@@ -17,7 +17,6 @@
     X(84, "a superblock names pages that are not durable")                       \
     X(85, "the CRC of a block is not looked at")                                 \
     X(86, "blocks of a request that failed are not read again")                  \
-    X(88, "a checkpoint during recovery falls between a pointer and its mark")   \
     X(89, "what lies in a gap is taken for the next block")                      \
     X(51, "blocks of a map page that recovery gave up read as zeros")            \
     X(92, "a read waits for no write that is under way")                         \
@@ -270,16 +269,16 @@
     X(312, "what is settled is not sent")
 
 /* 320 .. 339: the coordinator's I/O over copies, and what only whole clusters show of stores. */
-#define CLUSTER_MUTANTS(X)                                                          \
-    X(320, "a snapshot taken while a copy catches up is not gone through")          \
-    X(321, "data in hand is answered whatever the lease says")                      \
-    X(322, "catching up looks at the head only")                                    \
-    X(323, "what is set aside is taken for newer than what the source has")         \
+#define CLUSTER_MUTANTS(X)                                                           \
+    X(320, "a snapshot taken while a copy catches up is not gone through")           \
+    X(321, "data in hand is answered whatever the lease says")                       \
+    X(322, "catching up looks at the head only")                                     \
+    X(323, "what is set aside is taken for newer than what the source has")          \
     X(324, "a version that gets a new sequence is not written to those who have it") \
-    X(325, "a list that could not be had counts as empty")                          \
-    X(326, "a copy that was away trusts its own watermark")                         \
-    X(327, "a machine that restarted takes the watermark of later writes")          \
-    X(328, "what two views show set aside is taken back in the first only")         \
+    X(325, "a list that could not be had counts as empty")                           \
+    X(326, "a copy that was away trusts its own watermark")                          \
+    X(327, "a machine that restarted takes the watermark of later writes")           \
+    X(328, "what two views show set aside is taken back in the first only")          \
     X(329, "recovery begins the new log beside a checkpoint of the old")
 
 #endif

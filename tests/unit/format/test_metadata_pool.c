@@ -184,7 +184,8 @@ Test(metadata_pool, who_is_the_keeper_and_how_far_copying_is_comes_back)
                                          .told_ns = 7};
     cr_assert_eq(metadata_progress_encode(&progress, &value), 0);
     cr_assert_eq(metadata_progress_decode(value.bytes, value.length, &far), 0);
-    cr_assert_eq(memcmp(&far, &progress, sizeof far), 0);
+    cr_expect(far.copied_bytes == 3 && far.segments_done == 4 && far.segments_total == 5 &&
+              far.bytes_second == 6 && far.told_ns == 7);
     metadata_progress_done(&far);
     metadata_bytes_done(&value);
 }

@@ -142,8 +142,8 @@ static struct record resync_make(uint8_t kind, bool repair)
 
 Test(record, what_comes_from_another_part_decodes_to_what_was_encoded)
 {
-    for (uint8_t kind = POINTER_HOLE; kind <= POINTER_BAD; kind++) {
-        struct record record = resync_make(kind, false);
+    for (unsigned kind = POINTER_HOLE; kind <= POINTER_BAD; kind++) {
+        struct record record = resync_make((uint8_t)kind, false);
         expect_back(&record);
         flip_bits(record);
     }
