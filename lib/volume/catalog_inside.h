@@ -28,6 +28,7 @@
 #define CATALOG_STARVED_NS (10 * NS_PER_S)    /* Between two looks whether there is space. */
 #define CATALOG_STORE_ID 1u                   /* The one store of an embedded pool. */
 #define CATALOG_COUNTER "volume"
+#define CATALOG_WISHES_MAX 65536u /* That are known of; the keeper wants fewer at a time. */
 
 struct catalog_op;
 struct catalog_volume;
@@ -91,6 +92,7 @@ struct catalog_op {
     int result; /* For `next`, if it comes from catalog_turn(). */
     bool writes;
     bool inside;    /* It may open what is incomplete, or being rolled back. */
+    bool keeps;     /* The keeper's: what it opens yields to every other operation. */
     bool force;     /* It may take a volume from its owner. */
     bool swept;     /* catalog_op_open_volume(): a record says what the store is to drop. */
     bool as_rolled; /* A rollback is not over, and cannot be finished now. */
@@ -164,6 +166,7 @@ struct catalog_handle {
     bool read_only;
     catalog_opened_fn *opened;
     bool inner;                                /* The catalog's own; not counted. */
+    bool keeps;                                /* The keeper's; not counted. */
     bool importing;                            /* Of an import that has not ended. */
     char snapshot[CATALOG_NAME_BYTES_MAX + 1]; /* "": the volume itself. */
 };
@@ -298,6 +301,26 @@ struct catalog_scan {
     struct meta_request request;
 };
 
+/* In a cluster: what the keeper wants of groups, of all volumes. catalog_wish.c. */
+struct catalog_wish {
+    uint64_t volume, target, source, bytes_second;
+    uint32_t group;
+    enum metadata_wish_kind kind;
+    uint64_t revision;
+    bool listed; /* By the list that is under way. */
+};
+
+struct catalog_wishes {
+    struct catalog_wish *items; /* In order of volumes and groups. */
+    uint32_t count, capacity;
+    bool watching;
+    uint64_t from;
+    struct metadata_key after;
+    struct meta_request request;
+    struct meta_watch watch;
+    struct timer timer;
+};
+
 enum catalog_state { CATALOG_OPENING, CATALOG_READY, CATALOG_CLOSING };
 
 struct catalog {
@@ -320,7 +343,8 @@ struct catalog {
     uint64_t store_revision;
     struct metadata_store store_record;
     struct stores stores; /* Of a cluster, as the next. */
-    struct list owned, owned_later;
+    struct list owned, owned_later, owned_wishful;
+    struct catalog_wishes wishes;
     struct meta_request request; /* Of opening. */
     catalog_done_fn *done;       /* Of opening, then of closing. */
     void *context;

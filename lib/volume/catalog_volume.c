@@ -239,6 +239,7 @@ static void close_held(struct catalog_op *op, int result)
     /* No sequence is taken any more from here on. */
     op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
     op->record.owner_session = 0;
+    op->record.owner_yields = false;
     op->record.unclean = volume->orphan_last != 0;
     volume_close(volume->volume);
     volume->volume = NULL;
