@@ -26,11 +26,23 @@ struct iomesh_volume_create_options {
     uint64_t bytes;        /* 4 KiB .. 64 TiB, a multiple of 4 KiB. */
     uint32_t flags;        /* 0 */
     uint32_t reserved;
+
+    /* Since 0.3. Of a cluster. */
+    uint32_t copies; /* 1 .. 5; 0: 3. */
+    uint32_t
+        copies_min;  /* So many must be in sync, or writes wait; 0: 1 of 2, 2 of 3 and 4, 3 of 5. */
+    uint32_t domain; /* IOMESH_DOMAIN_…: no two copies in one. */
+    uint32_t classes; /* 1 << IOMESH_CLASS_… of each that its stores may be of; 0: any. */
 };
 
-#define IOMESH_VOLUME_CREATE_OPTIONS_INIT                                 \
-    {                                                                     \
-        (uint32_t)sizeof(struct iomesh_volume_create_options), 0, 0, 0, 0 \
+#define IOMESH_DOMAIN_NODE 0u
+#define IOMESH_DOMAIN_STORE 1u
+#define IOMESH_DOMAIN_RACK 2u
+#define IOMESH_DOMAIN_ZONE 3u
+
+#define IOMESH_VOLUME_CREATE_OPTIONS_INIT                                             \
+    {                                                                                 \
+        (uint32_t)sizeof(struct iomesh_volume_create_options), 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /**
@@ -39,7 +51,9 @@ struct iomesh_volume_create_options {
  * @name  copied
  *
  * Returns 0 once accepted, or -EINVAL (name, size or sector, with a sentence), -EAGAIN (too many
- * operations run), -EROFS, -ENOMEM; @done may see -EEXIST, -ENOSPC, -EIO, IOMESH_UNKNOWN.
+ * operations run), -EROFS, -ENOMEM, -ENOTSUP (copies, of an embedded pool); @done may see -EEXIST,
+ * -ENOSPC (also: the stores of the cluster are not enough for what is asked; the sentence says what
+ * is missing), -EIO, IOMESH_UNKNOWN.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.1.
  */
@@ -98,6 +112,8 @@ struct iomesh_volume_info {
     uint64_t snapshot_count;                /* Those that have a name. */
     char parent[IOMESH_NAME_BYTES_MAX + 1]; /* Of a clone: the volume; "": it is none. */
     char parent_snapshot[IOMESH_NAME_BYTES_MAX + 1];
+    /* Since 0.3. Of a cluster, else 0. */
+    uint32_t copies, copies_min;
 };
 
 /* An import into it is not over: <iomesh/snapshot.h>. */

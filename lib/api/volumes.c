@@ -7,6 +7,27 @@
 #include "api/control_client.h"
 #include "api/operation.h"
 
+_Static_assert(IOMESH_DOMAIN_NODE == METADATA_DOMAIN_NODE, "a failure domain");
+_Static_assert(IOMESH_DOMAIN_STORE == METADATA_DOMAIN_STORE, "a failure domain");
+_Static_assert(IOMESH_DOMAIN_RACK == METADATA_DOMAIN_RACK, "a failure domain");
+_Static_assert(IOMESH_DOMAIN_ZONE == METADATA_DOMAIN_ZONE, "a failure domain");
+_Static_assert(1u << IOMESH_CLASS_HDD == 1u << METADATA_HDD, "a class");
+
+static int create_check_copies(const struct iomesh_pool *pool, const char *name,
+                               const struct iomesh_volume_create_options *options)
+{
+    if (options->domain > IOMESH_DOMAIN_ZONE)
+        return FAIL(-EINVAL, "%s: domain %u is not known", name, options->domain);
+    if (options->classes & ~METADATA_MEDIA_MASK)
+        return FAIL(-EINVAL, "%s: classes %#x are not known", name, options->classes);
+    if (pool->cluster == NULL && (options->copies > 1 || options->copies_min > 1))
+        return FAIL(-ENOTSUP,
+                    "%s: an embedded pool has one store, and of each volume one copy: several are "
+                    "of a cluster, etcd://…",
+                    name);
+    return 0;
+}
+
 int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
                          const struct iomesh_volume_create_options *given, iomesh_done_fn *done,
                          void *context)
@@ -17,15 +38,24 @@ int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
         result = api_options("volume create", given, &options, sizeof options);
     if (result == 0 && options.flags != 0)
         result = FAIL(-EINVAL, "%s: flags %#x are not known", name, options.flags);
+    if (result == 0)
+        result = create_check_copies(pool, name, &options);
     if (result != 0)
         return result;
     struct api_operation *operation = api_operation_begin(pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
-    struct catalog_create create = {.bytes = options.bytes,
-                                    .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes
-                                                                              : BLOCK_BYTES};
+    struct catalog_create create = {
+        .bytes = options.bytes,
+        .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes : BLOCK_BYTES,
+        .copies = options.copies,
+        .copies_min = options.copies_min,
+        .domain = (enum metadata_domain)options.domain,
+        .media = options.classes,
+    };
+    if (pool->cluster == NULL)
+        create.copies = create.copies_min = 0;
     return api_operation_started(
         operation, catalog_create(pool->catalog, name, &create, api_operation_done, operation));
 }
@@ -79,6 +109,8 @@ static void operation_each(void *context, const struct catalog_info *from)
         .open_count = from->handle_count,
         .flags = from->flags,
         .snapshot_count = from->snapshot_count,
+        .copies = from->copies,
+        .copies_min = from->copies_min,
     };
     (void)snprintf(info.name, sizeof info.name, "%s", from->name);
     if (from->parent != NULL)
