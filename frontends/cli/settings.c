@@ -31,6 +31,12 @@ static const struct setting {
             "a store that refuses connections is waited for so long"),
     SETTING("copy_timeout", COPY_TIMEOUT, TIME, copy_timeout_ns,
             "a store that is silent is waited for so long"),
+    SETTING("slow", SLOW, TIME, slow_ns,
+            "a copy slower than this, and than the others, is read last"),
+    SETTING("resync_volume_rate", RESYNC_VOLUME_BYTES, SIZE, resync_volume_bytes,
+            "bytes a second to the copies of a volume that catch up"),
+    SETTING("resync_process_rate", RESYNC_PROCESS_BYTES, SIZE, resync_process_bytes,
+            "the same, of all volumes that one process has open"),
     SETTING("moves_per_store", MOVES_PER_STORE, COUNT, moves_per_store,
             "copies into or out of one store at a time"),
     SETTING("moves_per_pool", MOVES_PER_POOL, COUNT, moves_per_pool, "copies moved at a time"),
@@ -71,6 +77,10 @@ static void setting_put(const struct setting *setting, struct iomesh_settings *t
 
 static const char *setting_text(const struct setting *setting, uint64_t value, char to[TEXT_BYTES])
 {
+    if (value == 0)
+        snprintf(to, TEXT_BYTES, "no limit");
+    if (value == 0)
+        return to;
     if (setting->kind == SETTING_TIME)
         return text_duration(value, to);
     if (setting->kind == SETTING_SIZE)
