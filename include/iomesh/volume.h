@@ -186,7 +186,10 @@ typedef void iomesh_volume_opened_fn(void *context, int result, struct iomesh_vo
  * @opened   runs exactly once if 0 is returned, never otherwise
  *
  * Returns 0 once accepted, or -EINVAL, -EAGAIN, -ENOMEM; @opened may see -ENOENT, -EROFS,
- * -EBUSY (an import into it is not over), IOMESH_FENCED, -EIO.
+ * -EBUSY (an import into it is not over; in a cluster, another process has it open: the sentence
+ * says where), IOMESH_FENCED (another process took it meanwhile), -ECANCELED, -EIO.
+ *
+ * In a cluster it waits, however long that takes, until the copies that it needs can be reached.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.1.
  */
@@ -219,5 +222,16 @@ IOMESH_API uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volum
 IOMESH_API const char *iomesh_volume_name(const struct iomesh_volume *volume);
 /** Returns 1 if writes are refused, else 0. Thread: the engine's. Since: 0.1. */
 IOMESH_API int iomesh_volume_is_read_only(const struct iomesh_volume *volume);
+/**
+ * Whether the handle has come to its end: no I/O of it succeeds any more. In a cluster another
+ * process may take the volume (when this one was not heard of for so long that its session ran out,
+ * or by force), or what was acknowledged may be lost on all its copies. Close the handle; the
+ * volume may be opened again at once, before that too, if nobody else has it.
+ *
+ * Returns 0, or IOMESH_FENCED, -EIO: what its I/O ends with.
+ *
+ * Thread: the engine's. Blocks: never. Allocates: never. Since: 0.3.
+ */
+IOMESH_API int iomesh_volume_ended(const struct iomesh_volume *volume);
 
 #endif

@@ -107,6 +107,7 @@ struct iomesh_pool {
     struct timer slow; /* Opening takes long: whoever waits hears for what. */
     uint64_t began_ns;
     uint32_t operations; /* Asked of the catalog and not told yet. */
+    uint32_t openings;   /* Of these: they end when the pool is closed. */
     uint32_t handles;    /* On volumes. */
     bool full;           /* Was told, and not yet that there is room again. */
     uint64_t full_ns;    /* When a request was last refused for it. */

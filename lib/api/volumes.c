@@ -236,6 +236,8 @@ int iomesh_volume_open(struct iomesh_pool *pool, const char *name,
     if (operation == NULL)
         return -ENOMEM;
     operation->opened = opened;
+    operation->opening = pool->cluster != NULL;
+    pool->openings += operation->opening ? 1 : 0;
     /* What a snapshot shows never changes. */
     operation->read_only = options.flags & IOMESH_VOLUME_READ_ONLY || strchr(name, '@') != NULL;
     return api_operation_started(operation,
@@ -278,6 +280,11 @@ uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volume)
 const char *iomesh_volume_name(const struct iomesh_volume *volume)
 {
     return volume->name;
+}
+
+int iomesh_volume_ended(const struct iomesh_volume *volume)
+{
+    return volume->remote != NULL ? 0 : catalog_handle_ended(volume->handle);
 }
 
 int iomesh_volume_is_read_only(const struct iomesh_volume *volume)

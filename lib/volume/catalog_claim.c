@@ -60,7 +60,7 @@ static void claim_open_volume(struct catalog_op *op, int result)
 {
     struct catalog_owned *owned = op->claim->owned;
     struct catalog_volume *volume = owned->volume;
-    if (result == 0 && op->catalog->state == CATALOG_CLOSING)
+    if (op->catalog->state == CATALOG_CLOSING)
         result = -ECANCELED;
     if (result == 0) {
         struct volume_options options = {

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 static struct catalog_handle *handle_of(struct catalog_op *op)
 {
@@ -53,7 +53,9 @@ static void open_begin(struct catalog_op *op, int result)
         return;
     }
     bool writes = op->writes || catalog_is_cluster(op->catalog); /* Who reads owns it, too. */
-    if (writes && (op->catalog->options.read_only || handle->snapshot[0] != '\0'))
+    if (op->catalog->state == CATALOG_CLOSING)
+        catalog_op_later(op, -ECANCELED, catalog_op_fail);
+    else if (writes && (op->catalog->options.read_only || handle->snapshot[0] != '\0'))
         catalog_op_later(op, 0, open_refused);
     else if (handle->snapshot[0] != '\0')
         catalog_op_open_view(op, handle->snapshot, open_opened);
@@ -175,6 +177,11 @@ struct volume *catalog_handle_volume(const struct catalog_handle *handle)
 bool catalog_handle_read_only(const struct catalog_handle *handle)
 {
     return handle->read_only;
+}
+
+int catalog_handle_ended(const struct catalog_handle *handle)
+{
+    return handle->volume->owned != NULL ? handle->volume->owned->ended : 0;
 }
 
 const char *catalog_handle_name(const struct catalog_handle *handle)
