@@ -6,6 +6,7 @@
 
 #include "api/control_client.h"
 #include "api/operation.h"
+#include "volume/catalog_keep.h"
 
 _Static_assert(IOMESH_DOMAIN_NODE == METADATA_DOMAIN_NODE, "a failure domain");
 _Static_assert(IOMESH_DOMAIN_STORE == METADATA_DOMAIN_STORE, "a failure domain");

@@ -317,8 +317,6 @@ void catalog_handle_close(struct catalog_handle *handle, catalog_done_fn *done, 
  * handles of a name. Writes through a handle for reading only are the caller's to refuse. */
 struct volume *catalog_handle_volume(const struct catalog_handle *handle);
 bool catalog_handle_read_only(const struct catalog_handle *handle);
-/* 0, or why no I/O of it succeeds any more: in a cluster, IOMESH_FENCED, -EIO. */
-int catalog_handle_ended(const struct catalog_handle *handle);
 /* As it was opened: NAME or NAME@SNAPSHOT. Valid until the handle is closed. */
 const char *catalog_handle_name(const struct catalog_handle *handle);
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_cluster.h"
+#include "volume/catalog_inside.h"
 
 static struct catalog_handle *handle_of(struct catalog_op *op)
 {
@@ -177,11 +177,6 @@ struct volume *catalog_handle_volume(const struct catalog_handle *handle)
 bool catalog_handle_read_only(const struct catalog_handle *handle)
 {
     return handle->read_only;
-}
-
-int catalog_handle_ended(const struct catalog_handle *handle)
-{
-    return handle->volume->owned != NULL ? handle->volume->owned->ended : 0;
 }
 
 const char *catalog_handle_name(const struct catalog_handle *handle)

@@ -70,8 +70,9 @@ static void call_ended(void *context, int result)
     struct catalog_op *op = owned->op;
     owned->ended = result;
     owned->op = NULL;
-    catalog_tell(owned_catalog(owned),
-                 owned->volume->record.owner_yields ? STORE_DEBUG : STORE_WARNING,
+    bool expected =
+        owned->volume->record.owner_yields || owned_catalog(owned)->state == CATALOG_CLOSING;
+    catalog_tell(owned_catalog(owned), expected ? STORE_DEBUG : STORE_WARNING,
                  owned->volume->record.id, 0, "volume \"%s\": this process has it no more: %s",
                  owned->volume->slot->name, base_error_text(result));
     if (op != NULL)
