@@ -297,6 +297,7 @@ struct catalog_session {
 struct catalog_scan {
     bool flying, again;
     bool snapshots; /* After the volumes. */
+    bool keeper;    /* In a cluster: there is one, and it deletes. */
     struct metadata_key after;
     struct meta_request request;
 };

@@ -112,6 +112,13 @@ uint64_t catalog_session_until_ns(const struct catalog *catalog)
     return lives ? catalog->session.bound_ns : 0;
 }
 
+void catalog_session_who(const struct catalog *catalog, const char **ret_node,
+                         const char **ret_address)
+{
+    *ret_node = catalog->cluster.node != NULL ? catalog->cluster.node : "";
+    *ret_address = catalog->cluster.address != NULL ? catalog->cluster.address : "";
+}
+
 bool catalog_store_up(const struct catalog *catalog, uint64_t store)
 {
     const struct part_port *port = catalog->cluster.port(catalog->cluster.context, store);

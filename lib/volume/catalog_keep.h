@@ -3,8 +3,8 @@
  * What the keeper asks of the catalog of a cluster.
  *
  * A volume that is kept is owned, and yields: no I/O of it is answered, its copies are brought up
- * to date and what is wished of its groups is done. Whoever wants it, here or elsewhere, takes it as
- * if nobody had it; the handle has ended then, and is yet to be closed.
+ * to date and what is wished of its groups is done. Whoever wants it, here or elsewhere, takes it
+ * as if nobody had it; the handle has ended then, and is yet to be closed.
  */
 #ifndef VOLUME_CATALOG_KEEP_H
 #define VOLUME_CATALOG_KEEP_H
@@ -13,6 +13,9 @@
 
 /* Until when catalog_session() surely lives; 0: it does not. */
 uint64_t catalog_session_until_ns(const struct catalog *catalog);
+/* As its record says; "": not known. Until the catalog is closed. */
+void catalog_session_who(const struct catalog *catalog, const char **ret_node,
+                         const char **ret_address);
 /* Its port is up here. */
 bool catalog_store_up(const struct catalog *catalog, uint64_t store);
 

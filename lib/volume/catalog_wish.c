@@ -350,12 +350,12 @@ static bool progress_build(struct catalog_owned *owned)
     meta_request_reset(&owned->progress);
     for (uint32_t i = 0; i < owned->group_count && count < PROGRESS_BATCH; i++) {
         struct catalog_owned_group *group = &owned->groups[i];
-        struct metadata_progress progress;
+        struct metadata_progress progress = {0};
         struct metadata_bytes value = {0};
         bool copies = progress_of(owned, group, now_ns, &progress);
         if (!copies && !group->told)
             continue;
-        struct metadata_key key = metadata_progress_key(progress.volume, progress.group);
+        struct metadata_key key = metadata_progress_key(owned->volume->record.id, group->record.id);
         if (!copies)
             meta_delete(&owned->progress, META_SLICE(key));
         else if (metadata_progress_encode(&progress, &value) == 0)
