@@ -36,24 +36,22 @@ struct keeper_change {
 struct keeper {
     struct keeper_options options;
     bool closing;
+    bool leads;
+    bool due; /* A pass is to begin at `pass_timer`. */
+    bool key_watching, watching;
     void (*closed)(void *context);
     void *closed_context;
 
     /* The key. */
-    bool leads;
     uint64_t revision, lease; /* Of the key that was put, and by which session. */
-    bool unsure;              /* It may have been put. */
     struct meta_request elect;
     struct meta_watch key_watch;
-    bool key_watching;
     struct timer elect_timer;
 
     /* Passes. */
     struct survey survey;
-    bool due; /* One is to begin at `pass_timer`. */
     struct timer pass_timer;
     struct meta_watch watch;
-    bool watching;
     uint64_t pass_began_ns, pass_ended_ns;
     struct keeper_change *changes;
     uint32_t change_count, change_capacity;

@@ -20,6 +20,7 @@
 
 #include "format/metadata.h"
 #include "volume/catalog.h"
+#include "volume/catalog_wish.h"
 #include "volume/stores.h"
 
 #define CATALOG_BUCKETS 1024u
@@ -28,7 +29,6 @@
 #define CATALOG_STARVED_NS (10 * NS_PER_S)    /* Between two looks whether there is space. */
 #define CATALOG_STORE_ID 1u                   /* The one store of an embedded pool. */
 #define CATALOG_COUNTER "volume"
-#define CATALOG_WISHES_MAX 65536u /* That are known of; the keeper wants fewer at a time. */
 
 struct catalog_op;
 struct catalog_volume;
@@ -300,26 +300,6 @@ struct catalog_scan {
     bool keeper;    /* In a cluster: there is one, and it deletes. */
     struct metadata_key after;
     struct meta_request request;
-};
-
-/* In a cluster: what the keeper wants of groups, of all volumes. catalog_wish.c. */
-struct catalog_wish {
-    uint64_t volume, target, source, bytes_second;
-    uint32_t group;
-    enum metadata_wish_kind kind;
-    uint64_t revision;
-    bool listed; /* By the list that is under way. */
-};
-
-struct catalog_wishes {
-    struct catalog_wish *items; /* In order of volumes and groups. */
-    uint32_t count, capacity;
-    bool watching;
-    uint64_t from;
-    struct metadata_key after;
-    struct meta_request request;
-    struct meta_watch watch;
-    struct timer timer;
 };
 
 enum catalog_state { CATALOG_OPENING, CATALOG_READY, CATALOG_CLOSING };
