@@ -272,6 +272,7 @@ void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context
     stores_stop(&catalog->stores);
     catalog_wishes_stop(catalog);
     catalog_owned_stop(catalog);
+    catalog_records_stop(catalog);
     catalog_rollings_stop(catalog);
     catalog_flattens_stop(catalog);
 }

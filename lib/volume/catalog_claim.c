@@ -86,6 +86,7 @@ static void claim_open_volume(struct catalog_op *op, int result)
     catalog_claim_free(op->claim);
     op->claim = NULL;
     op->slot->open = volume;
+    catalog_records_changed(owned);
     if (op->cuts.count > catalog_cuts_kept(&op->cuts) || op->swept)
         catalog_chore_wake(op->catalog, volume->record.id);
     op->revision = 0; /* The record is the volume's. */

@@ -53,6 +53,8 @@ struct catalog_owned {
     struct meta_request request;
     struct timer timer, wish_timer, progress_timer;
     catalog_step_fn *opened, *closed; /* Of `op`. */
+    struct records_run *records;      /* Under way. */
+    uint64_t records_due_ns;          /* When copies of its records are looked at next. */
     struct meta_request progress;
     bool progressing;
     struct catalog_op *progressed;    /* Waits for the end of that, */
@@ -129,6 +131,18 @@ int catalog_chore_ask(struct catalog_chore *chore);
 bool catalog_chore_leave(struct catalog_chore *chore);
 /* Nothing more is asked of the copies for it. */
 void catalog_owned_sweep_stop(struct catalog_owned *owned);
+
+/* --- catalog_records.c ---------------------------------------------------------------------- */
+
+/* A record of the volume is another than it was: its stores get copies, soon. */
+void catalog_records_changed(struct catalog_owned *owned);
+/* Stores have copies of all that was changed, as far as they could be reached. */
+bool catalog_records_settled(const struct catalog_owned *owned);
+/* The volume is closed; all of them are. */
+void catalog_records_leave(struct catalog_owned *owned);
+void catalog_records_stop(struct catalog *catalog);
+/* One of its stores is back. */
+void catalog_records_port(struct catalog *catalog, const struct part_port *port);
 
 /* --- catalog_owned_commit.c ----------------------------------------------------------------- */
 

@@ -324,6 +324,8 @@ struct catalog {
     uint64_t store_revision;
     struct metadata_store store_record;
     struct stores stores; /* Of a cluster, as the next. */
+    struct timer records_timer; /* Copies of records of owned volumes, on their stores. */
+    uint32_t records_runs;
     struct list owned, owned_later, owned_wishful;
     struct catalog_wishes wishes;
     struct meta_request request; /* Of opening. */

@@ -188,6 +188,7 @@ void catalog_owned_close(struct catalog_owned *owned, struct catalog_op *op,
                          catalog_step_fn *closed)
 {
     assert(op->closing == owned->volume);
+    catalog_records_leave(owned);
     owned->closed = closed;
     owned->is_open = false;
     catalog_owned_after_progress(owned, op, owned_told);
@@ -207,6 +208,7 @@ void catalog_owned_free(struct catalog_owned *owned)
         return;
     struct clock *clock = owned_catalog(owned)->options.clock;
     assert(owned->copies == NULL && !owned->committing && !owned->progressing);
+    catalog_records_leave(owned);
     list_remove(&owned->node);
     list_remove(&owned->later);
     list_remove(&owned->wishful);
@@ -325,4 +327,5 @@ void catalog_port_changed(struct catalog *catalog, struct part_port *port)
         if (owned->copies != NULL)
             copies_port_changed(owned->copies, port);
     }
+    catalog_records_port(catalog, port);
 }
