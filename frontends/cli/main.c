@@ -20,6 +20,12 @@ static int run(const struct command *command)
     static int (*const runs[COMMAND_NOT_BUILT])(struct target * target) = {
         [COMMAND_POOL_STATUS] = run_pool_status,
         [COMMAND_POOL_SCRUB] = run_pool_scrub,
+        [COMMAND_POOL_SHOW] = run_pool_show,
+        [COMMAND_POOL_SET] = run_pool_set,
+        [COMMAND_STORE_LIST] = run_store_list,
+        [COMMAND_STORE_DRAIN] = run_store_drain,
+        [COMMAND_STORE_UNDRAIN] = run_store_undrain,
+        [COMMAND_STORE_REMOVE] = run_store_remove,
         [COMMAND_VOLUME_CREATE] = run_volume_create,
         [COMMAND_VOLUME_LIST] = run_volume_list,
         [COMMAND_VOLUME_SHOW] = run_volume_show,

@@ -12,6 +12,12 @@ struct target;
 
 int run_pool_status(struct target *target);
 int run_pool_scrub(struct target *target);
+int run_pool_show(struct target *target);
+int run_pool_set(struct target *target);
+int run_store_list(struct target *target);
+int run_store_drain(struct target *target);
+int run_store_undrain(struct target *target);
+int run_store_remove(struct target *target);
 int run_volume_create(struct target *target);
 int run_volume_list(struct target *target);
 int run_volume_show(struct target *target);
@@ -34,8 +40,16 @@ int run_pool_check(const struct command *command);
 int run_volume_export(const struct command *command);
 int run_volume_import(const struct command *command);
 
+struct target;
+/* pool status of a cluster; the pool is open. An exit status. */
+int cluster_status(struct target *target);
 /* Prints a volume as `volume show` does. 0, or 1 after a sentence. */
 int volume_show(struct target *target, const char *name);
+
+/* Every copy of a cluster's volume: in *ret_json if that is asked for, else in a table with a head.
+ * 0, or a code. */
+struct table;
+int copies_of(struct target *target, const char *name, json_t **ret_json, struct table *ret_table);
 
 /* --- JSON that they share ------------------------------------------------------------------ */
 

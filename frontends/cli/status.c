@@ -242,6 +242,8 @@ static int ask_devices(struct target *target, struct all *all)
 int run_pool_status(struct target *target)
 {
     const struct command *command = target->command;
+    if (target_is_cluster(command))
+        return cluster_status(target);
     struct all all = {.status = {.size = sizeof all.status}};
     int status;
     int result = target_status(target, &all.status);

@@ -83,6 +83,12 @@ static const char *advice(const struct command *command, bool is_open, int resul
             return NULL; /* The library knows what can be done. */
         return id > COMMAND_VOLUME_DELETE ? "delete what is not needed, then try again"
                                           : "free space, or choose a smaller size";
+    case -ETIMEDOUT:
+        return target_is_cluster(command)
+                   ? "volumes that are open go on until their lease runs out, 4 s after etcd was "
+                     "last reached, then wait, and go on by themselves when it is back; nothing "
+                     "else can be learned meanwhile"
+                   : NULL;
     case IOMESH_IN_USE: return "stop the process that uses it, or ask that";
     case IOMESH_FAILED: return "replace the device and restore, or restart to try it again";
     case IOMESH_CORRUPT: return "iomesh-cli pool check names each fault";
@@ -147,14 +153,38 @@ int target_engine(struct target *target, const struct command *command)
     return result == 0 ? 0 : target_fail(target, result);
 }
 
+bool target_is_cluster(const struct command *command)
+{
+    return strncmp(command->pool, "etcd:", 5) == 0;
+}
+
+/* It changes nothing: of a cluster it needs no session. */
+static bool only_looks(enum command_id id)
+{
+    return id == COMMAND_POOL_STATUS || id == COMMAND_POOL_SHOW || id == COMMAND_STORE_LIST ||
+           id == COMMAND_VOLUME_LIST || id == COMMAND_VOLUME_SHOW || id == COMMAND_GROUP_LIST;
+}
+
 int target_ask_owner(struct target *target)
 {
     int result = iomesh_control_open(target->engine, target->command->pool, &target->control);
     return result == -ENOENT || result == -ECONNREFUSED || result == -ENAMETOOLONG ? 0 : result;
 }
 
+/* What a cluster's pool alone has. */
+static bool of_clusters(enum command_id id)
+{
+    return id >= COMMAND_POOL_SHOW && id <= COMMAND_STORE_REMOVE;
+}
+
 int target_open(struct target *target, const struct command *command)
 {
+    *target = (struct target){.command = command};
+    if (of_clusters(command->spec->id) && !target_is_cluster(command))
+        return target_complain(target,
+                               "%s: is a directory, with one store and no settings: this is of a "
+                               "cluster's pool, etcd://HOST:PORT/NAME",
+                               command->pool);
     int status = target_engine(target, command);
     if (status != 0)
         return status;
@@ -165,9 +195,16 @@ int target_open(struct target *target, const struct command *command)
     /* A command that is over at once need not be asked by others; they wait for it. */
     if (!takes_long(command->spec->id))
         options.flags |= IOMESH_POOL_NO_CONTROL;
+    const bool cluster = target_is_cluster(command);
+    if (cluster && only_looks(command->spec->id))
+        options.flags |= IOMESH_POOL_READ_ONLY;
+    options.node = command->node;
+    options.zone = command->zone;
+    options.rack = command->rack;
+    options.tls_directory = command->peer_tls;
     int result = IOMESH_IN_USE;
     for (int i = 0; i < TRIES && result == IOMESH_IN_USE; i++) {
-        result = target_ask_owner(target);
+        result = cluster ? 0 : target_ask_owner(target);
         if (result == 0 && target->control == NULL)
             result = iomesh_pool_open_sync(target->engine, command->pool, &options, &target->pool);
     }

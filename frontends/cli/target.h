@@ -31,6 +31,9 @@ __attribute__((format(printf, 2, 3))) int target_complain(const struct target *t
  * owns the pool, it goes on there. */
 void target_progress(const struct target *target, struct progress *progress, const char *left);
 
+/* The pool is a cluster's. */
+bool target_is_cluster(const struct command *command);
+
 /* The engine alone. 0, or an exit status after a sentence. */
 int target_engine(struct target *target, const struct command *command);
 /* 0 and target->control if somebody serves the pool; 0 and NULL if nobody does; else a code. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <iomesh/stat.h>
+#include <iomesh/store.h>
 
 #include "common/options.h"
 
@@ -84,6 +85,88 @@ const char *text_fault(uint32_t kind)
         [IOMESH_FAULT_SPACE] = "space",           [IOMESH_FAULT_STRUCTURE] = "structure",
         [IOMESH_FAULT_METADATA] = "metadata",     [IOMESH_FAULT_OTHER] = "other"};
     return pick(kinds, sizeof kinds / sizeof *kinds, kind);
+}
+
+const char *text_store_state(uint32_t state)
+{
+    static const char *const states[] = {
+        [IOMESH_STORE_UP] = "up", [IOMESH_STORE_DRAINING] = "draining", [IOMESH_STORE_OUT] = "out"};
+    return pick(states, sizeof states / sizeof *states, state);
+}
+
+const char *text_copy_state(uint32_t state)
+{
+    static const char *const states[] = {[IOMESH_COPY_IN_SYNC] = "in sync",
+                                         [IOMESH_COPY_STALE] = "stale",
+                                         [IOMESH_COPY_CATCHING_UP] = "catching up"};
+    return pick(states, sizeof states / sizeof *states, state);
+}
+
+const char *text_reason(uint32_t reason)
+{
+    static const char *const reasons[] = {
+        [IOMESH_REASON_NONE] = "none",         [IOMESH_REASON_SILENT] = "silent",
+        [IOMESH_REASON_REFUSED] = "refused",   [IOMESH_REASON_FAILED] = "failed",
+        [IOMESH_REASON_FULL] = "full",         [IOMESH_REASON_RESTARTED] = "restarted",
+        [IOMESH_REASON_SLOW] = "slow",         [IOMESH_REASON_DAMAGED] = "damaged",
+        [IOMESH_REASON_OPERATOR] = "operator", [IOMESH_REASON_MOVED] = "moved"};
+    return pick(reasons, sizeof reasons / sizeof *reasons, reason);
+}
+
+const char *text_health(uint32_t health)
+{
+    static const char *const healths[] = {[IOMESH_HEALTH_WELL] = "well",
+                                          [IOMESH_HEALTH_BUSY] = "busy",
+                                          [IOMESH_HEALTH_DEGRADED] = "degraded",
+                                          [IOMESH_HEALTH_STOPPED] = "stopped"};
+    return pick(healths, sizeof healths / sizeof *healths, health);
+}
+
+const char *text_fact(uint32_t kind)
+{
+    static const char *const kinds[] = {[IOMESH_FACT_UNREACHABLE] = "unreachable",
+                                        [IOMESH_FACT_PAUSED] = "paused",
+                                        [IOMESH_FACT_HELD] = "held",
+                                        [IOMESH_FACT_STALE] = "stale",
+                                        [IOMESH_FACT_SHORT] = "short",
+                                        [IOMESH_FACT_SILENT] = "silent",
+                                        [IOMESH_FACT_FULL] = "full",
+                                        [IOMESH_FACT_DRAINING] = "draining",
+                                        [IOMESH_FACT_BALANCING] = "balancing",
+                                        [IOMESH_FACT_DELETING] = "deleting",
+                                        [IOMESH_FACT_NO_STORES] = "no stores",
+                                        [IOMESH_FACT_METADATA] = "metadata",
+                                        [IOMESH_FACT_MEMBER] = "etcd member",
+                                        [IOMESH_FACT_NO_KEEPER] = "no keeper"};
+    return pick(kinds, sizeof kinds / sizeof *kinds, kind);
+}
+
+bool text_time_read(const char *text, uint64_t *ret_ns)
+{
+    static const struct {
+        const char *unit;
+        uint64_t ns;
+    } units[] = {{"ms", 1000000u},
+                 {"s", 1000000000u},
+                 {"m", 60 * 1000000000ull},
+                 {"h", 3600 * 1000000000ull},
+                 {"d", 86400 * 1000000000ull}};
+    size_t digits = strspn(text, "0123456789");
+    char number[TEXT_BYTES];
+    uint64_t value = 0;
+    if (digits == 0 || digits >= sizeof number)
+        return false;
+    memcpy(number, text, digits);
+    number[digits] = '\0';
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        if (strcmp(units[i].unit, text + digits) != 0)
+            continue;
+        if (!options_number(number, 0, UINT64_MAX / units[i].ns, &value))
+            return false;
+        *ret_ns = value * units[i].ns;
+        return true;
+    }
+    return false;
 }
 
 void text_uuid(const uint8_t uuid[16], char to[TEXT_BYTES])

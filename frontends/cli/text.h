@@ -3,6 +3,7 @@
 #ifndef CLI_TEXT_H
 #define CLI_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,6 +22,14 @@ const char *text_duration(uint64_t ns, char to[TEXT_BYTES]);
 const char *text_class(uint32_t device_class);
 const char *text_state(uint32_t state);
 const char *text_fault(uint32_t kind);
+/* Words of <iomesh/store.h>. */
+const char *text_store_state(uint32_t state);
+const char *text_copy_state(uint32_t state);
+const char *text_reason(uint32_t reason);
+const char *text_health(uint32_t health);
+const char *text_fact(uint32_t kind);
+/* "250ms", "2s", "10m", "1h", "2d". False if it is none, or does not fit. */
+bool text_time_read(const char *text, uint64_t *ret_ns);
 void text_uuid(const uint8_t uuid[16], char to[TEXT_BYTES]);
 
 /* "PATH[:SIZE][,class=nvme|ssd|hdd]". NULL, or a sentence what is wrong. Cuts `text` into pieces:

@@ -71,6 +71,9 @@ static int info_print(const struct command *command, const struct iomesh_volume_
     if (info->parent[0] != '\0')
         printf("clone of   %s%s\n", shown_parent(info, parent),
                parent_gone(info) ? ": deleted, and kept for its clones" : "");
+    if (info->copies > 0)
+        printf("copies     %u, writes wait while fewer than %u are in sync\n", info->copies,
+               info->copies_min);
     if (info->flags & IOMESH_VOLUME_INCOMPLETE)
         printf("state      incomplete: an import did not end; iomesh-cli volume abandon gives it "
                "up\n");
@@ -82,8 +85,27 @@ static int info_print(const struct command *command, const struct iomesh_volume_
 int volume_show(struct target *target, const char *name)
 {
     struct iomesh_volume_info info = {.size = sizeof info};
+    json_t *json = NULL;
+    struct table table = {0};
+    const bool asks = target->command->json;
     int result = target_show(target, name, &info);
-    return result != 0 ? target_fail(target, result) : info_print(target->command, &info);
+    if (result == 0 && target_is_cluster(target->command))
+        result = copies_of(target, name, asks ? &json : NULL, &table);
+    if (result != 0)
+        return target_fail(target, result);
+    int status = 0;
+    if (asks) {
+        json_t *root = info_json(&info);
+        if (root != NULL && json != NULL)
+            json_object_set_new(root, "copies", json);
+        status = json_out(target->command, root);
+    } else {
+        status = info_print(target->command, &info);
+        if (table.row_count > 0)
+            table_print(&table, stdout);
+    }
+    table_done(&table);
+    return status;
 }
 
 /* What a command did, as the volume is now. */
@@ -107,6 +129,10 @@ int run_volume_create(struct target *target)
     struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
     options.bytes = command->size;
     options.sector_bytes = command->sector;
+    options.copies = command->copies;
+    options.copies_min = command->copies_min;
+    options.domain = command->domain;
+    options.classes = command->classes;
     int result = target_create(target, command->arguments[0], &options);
     return result != 0 ? target_fail(target, result) : show_after(target, "is made");
 }

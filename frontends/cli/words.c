@@ -5,10 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BIT(id) (1u << (id))
+#include <iomesh/volume.h>
+
+#include "cli/text.h"
+
+#define BIT(id) (UINT64_C(1) << (id))
 #define ANY (BIT(COMMAND_NOT_BUILT) - 1)
 #define CREATE BIT(COMMAND_VOLUME_CREATE)
-#define COPIES "pools of several stores are not built yet"
 #define ATTACH "attaching as a block device is not built yet: connect an NBD client to iomesh-nbd"
 
 const struct command_spec words_commands[] = {
@@ -19,10 +22,14 @@ const struct command_spec words_commands[] = {
      COMMAND_POOL_CHECK},
     {"pool scrub", "", "read and check everything, in use or not", 0, COMMAND_POOL_SCRUB},
     {"pool rebuild-metadata", "", "rebuilding metadata is not built yet", 0, COMMAND_NOT_BUILT},
-    {"store list", "", COPIES, 0, COMMAND_NOT_BUILT},
-    {"store add", "", COPIES, 0, COMMAND_NOT_BUILT},
-    {"store drain", "", COPIES, 0, COMMAND_NOT_BUILT},
-    {"store remove", "", COPIES, 0, COMMAND_NOT_BUILT},
+    {"pool show", "", "the settings of a cluster's pool", 0, COMMAND_POOL_SHOW},
+    {"pool set", "KEY=VALUE ...", "change settings of a cluster's pool", 1, COMMAND_POOL_SET},
+    {"store list", "", "the stores of a cluster's pool", 0, COMMAND_STORE_LIST},
+    {"store add", "", "adding stores is not built yet", 0, COMMAND_NOT_BUILT},
+    {"store drain", "STORE", "move what a store holds to others, place nothing new on it", 1,
+     COMMAND_STORE_DRAIN},
+    {"store undrain", "STORE", "take a store into use again", 1, COMMAND_STORE_UNDRAIN},
+    {"store remove", "STORE", "remove an empty store from the pool", 1, COMMAND_STORE_REMOVE},
     {"volume create", "NAME", "make a volume; it takes no space until it is written", 1,
      COMMAND_VOLUME_CREATE},
     {"volume list", "", "the volumes of a pool", 0, COMMAND_VOLUME_LIST},
@@ -57,11 +64,17 @@ const struct command_spec words_commands[] = {
 
 struct flag {
     struct option_spec option;
-    uint32_t commands; /* BIT(id) of each that takes it. */
+    uint64_t commands; /* BIT(id) of each that takes it. */
 };
 
 static const struct flag flags[] = {
-    {{"pool", "URL", "the pool, file:DIR; IOMESH_POOL stands in for it", NULL}, ANY},
+    {{"pool", "URL", "the pool, file:DIR or etcd://HOST:PORT/NAME; IOMESH_POOL stands in for it",
+      NULL},
+     ANY},
+    {{"node", "NAME", "of a cluster: the node that this is (the name of the machine)", NULL}, ANY},
+    {{"zone", "NAME", "of a cluster: where this is", NULL}, ANY},
+    {{"rack", "NAME", "of a cluster: where this is", NULL}, ANY},
+    {{"peer-tls-certificates", "DIR", "of a cluster: TLS to its stores", NULL}, ANY},
     {{"size", "SIZE", "of the pool's file or of a device (16G), of a volume", NULL},
      BIT(COMMAND_POOL_INIT) | CREATE | BIT(COMMAND_VOLUME_RESIZE)},
     {{"device", "DEVICE", "PATH[:SIZE][,class=nvme|ssd|hdd]; may be repeated", NULL},
@@ -76,7 +89,10 @@ static const struct flag flags[] = {
     {{"stop", NULL, "end the scrub that the owner of the pool runs", NULL},
      BIT(COMMAND_POOL_SCRUB)},
     {{"sector", "BYTES", "logical sector, 512 or 4096 (4096)", NULL}, CREATE},
-    {{"copies", "N", "not built yet", COPIES}, CREATE},
+    {{"copies", "N", "of a cluster: 1 to 5 (3)", NULL}, CREATE},
+    {{"min-copies", "N", "writes wait while fewer are in sync (1 of 2, 2 of 3)", NULL}, CREATE},
+    {{"domain", "WHAT", "no two copies in one store, node, rack or zone (node)", NULL}, CREATE},
+    {{"class", "CLASS", "only on stores of nvme, ssd or hdd; may be repeated", NULL}, CREATE},
     {{"ec", "K+M", "not built yet", "erasure coding is not built yet"}, CREATE},
     {{"tier", "POLICY", "not built yet", "tiers are not built yet"}, CREATE},
     {{"compress", "HOW", "not built yet", "compression is not built yet"}, CREATE},
@@ -88,6 +104,9 @@ static const struct flag flags[] = {
     {{"all", NULL, "those too that were deleted and are still needed, or on their way", NULL},
      BIT(COMMAND_SNAPSHOT_LIST)},
     {{"no-space", NULL, "do not find out what space each takes", NULL}, BIT(COMMAND_SNAPSHOT_LIST)},
+    {{"lost", NULL, "it will not come back: make its copies anew from others", NULL},
+     BIT(COMMAND_STORE_DRAIN)},
+    {{"wait", NULL, "until it is empty", NULL}, BIT(COMMAND_STORE_DRAIN)},
     {{"json", NULL, "answer in JSON", NULL}, ANY},
     {{"log-level", "LEVEL", "error, warning, notice, info or debug (warning)", NULL}, ANY},
     {{"log-json", NULL, "log and complain in JSON objects, one a line", NULL}, ANY},
@@ -110,7 +129,9 @@ static const char *take_bool(struct command *command, const char *name, bool yes
                     {"stop", &command->stop},
                     {"background", &command->background},
                     {"all", &command->all},
-                    {"no-space", &command->no_space}};
+                    {"no-space", &command->no_space},
+                    {"lost", &command->lost},
+                    {"wait", &command->wait}};
     for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
         if (strcmp(switches[i].name, name) == 0)
             *switches[i].value = yes;
@@ -150,6 +171,55 @@ static const char *take_since(struct command *command, const char *value)
                                       : take_text(&command->since, value);
 }
 
+/* Who and where this is, in a cluster. NULL: the flag is another. */
+static char **place_of(struct command *command, const char *name)
+{
+    if (strcmp(name, "node") == 0)
+        return &command->node;
+    if (strcmp(name, "zone") == 0)
+        return &command->zone;
+    if (strcmp(name, "rack") == 0)
+        return &command->rack;
+    return strcmp(name, "peer-tls-certificates") == 0 ? &command->peer_tls : NULL;
+}
+
+static const char *take_copies(struct command *command, const char *name, const char *value)
+{
+    static const char *const domains[] = {[IOMESH_DOMAIN_NODE] = "node",
+                                          [IOMESH_DOMAIN_STORE] = "store",
+                                          [IOMESH_DOMAIN_RACK] = "rack",
+                                          [IOMESH_DOMAIN_ZONE] = "zone"};
+    uint64_t number = 0;
+    if (strcmp(name, "domain") == 0) {
+        for (uint32_t i = 0; i < sizeof domains / sizeof *domains; i++) {
+            if (strcmp(domains[i], value) == 0) {
+                command->domain = i;
+                return NULL;
+            }
+        }
+        return "is store, node, rack or zone";
+    }
+    if (strcmp(name, "class") == 0) {
+        for (uint32_t i = IOMESH_CLASS_NVME; i <= IOMESH_CLASS_HDD; i++) {
+            if (strcmp(text_class(i), value) == 0) {
+                command->classes |= 1u << i;
+                return NULL;
+            }
+        }
+        return "is nvme, ssd or hdd";
+    }
+    if (!options_number(value, 1, 5, &number))
+        return "is 1 to 5";
+    *(strcmp(name, "copies") == 0 ? &command->copies : &command->copies_min) = (uint32_t)number;
+    return NULL;
+}
+
+static bool is_copies(const char *name)
+{
+    return strcmp(name, "copies") == 0 || strcmp(name, "min-copies") == 0 ||
+           strcmp(name, "domain") == 0 || strcmp(name, "class") == 0;
+}
+
 static const char *take(void *context, const struct option_spec *spec, const char *value)
 {
     struct command *command = context;
@@ -157,6 +227,10 @@ static const char *take(void *context, const struct option_spec *spec, const cha
     uint64_t number = 0;
     if (spec->value == NULL)
         return take_bool(command, name, strcmp(value, "yes") == 0);
+    if (place_of(command, name) != NULL)
+        return take_text(place_of(command, name), value);
+    if (is_copies(name))
+        return take_copies(command, name, value);
     if (strcmp(name, "pool") == 0)
         return take_pool(command, value);
     if (strcmp(name, "since") == 0)
@@ -375,10 +449,16 @@ static enum options_outcome check_whole(struct command *command)
     if (id == COMMAND_VOLUME_IMPORT && strchr(command->arguments[1], '@') != NULL)
         return complain(command->arguments[1],
                         "is no name of a volume; the name of the snapshot comes from the stream");
+    if ((id == COMMAND_STORE_DRAIN || id == COMMAND_STORE_UNDRAIN || id == COMMAND_STORE_REMOVE) &&
+        !options_number(command->arguments[0], 1, UINT64_MAX, &command->store))
+        return complain(command->arguments[0],
+                        "is not the number of a store; iomesh-cli store list tells them");
     if (id == COMMAND_SNAPSHOT_DIFF && check_diff(command) != OPTIONS_RUN)
         return OPTIONS_EXIT_USAGE;
     if (command->stop && (command->background || command->rate != 0))
         return complain("--stop", "goes with neither --rate nor --background");
+    if (command->lost && command->wait)
+        return complain("--lost", "does not go with --wait: pool status tells how far it is");
     if (command->pool == NULL)
         command->pool = getenv("IOMESH_POOL");
     if (command->pool == NULL || command->pool[0] == '\0')
@@ -409,6 +489,10 @@ void words_done(struct command *command)
         free(command->devices[i]);
     free(command->pool_named);
     free(command->since);
+    free(command->node);
+    free(command->zone);
+    free(command->rack);
+    free(command->peer_tls);
     *command = (struct command){0};
 }
 

@@ -19,6 +19,12 @@ enum command_id {
     COMMAND_POOL_STATUS,
     COMMAND_POOL_CHECK,
     COMMAND_POOL_SCRUB,
+    COMMAND_POOL_SHOW,
+    COMMAND_POOL_SET,
+    COMMAND_STORE_LIST,
+    COMMAND_STORE_DRAIN,
+    COMMAND_STORE_UNDRAIN,
+    COMMAND_STORE_REMOVE,
     COMMAND_VOLUME_CREATE,
     COMMAND_VOLUME_LIST,
     COMMAND_VOLUME_SHOW,
@@ -60,10 +66,15 @@ struct command {
     bool json;
     enum log_level log_level;
     bool log_json;
-    bool size_given, force, overwrite, no_data, stop, background, all, no_space;
+    bool size_given, force, overwrite, no_data, stop, background, all, no_space, lost, wait;
     uint64_t size, rate;
+    uint64_t store; /* A number. */
     uint32_t sector;
-    char *devices[DEVICES_GIVEN_MAX]; /* As they were given. */
+    uint32_t copies, copies_min;         /* 0: not given. */
+    uint32_t domain;                     /* IOMESH_DOMAIN_… */
+    uint32_t classes;                    /* 1 << IOMESH_CLASS_… */
+    char *node, *zone, *rack, *peer_tls; /* NULL: not given. */
+    char *devices[DEVICES_GIVEN_MAX];    /* As they were given. */
     unsigned device_count;
     char *pool_named; /* By a flag or the file. */
     char *since;      /* NULL: not given. */

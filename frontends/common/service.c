@@ -47,3 +47,13 @@ void service_tell(const char *state)
     (void)!sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, length);
     close(fd);
 }
+
+double service_watchdog_seconds(void)
+{
+    const char *pid = getenv("WATCHDOG_PID");
+    const char *text = getenv("WATCHDOG_USEC");
+    if (text == NULL || (pid != NULL && strtol(pid, NULL, 10) != (long)getpid()))
+        return 0.;
+    const double us = strtod(text, NULL);
+    return us > 0. ? us / 1e6 / 2. : 0.;
+}

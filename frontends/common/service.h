@@ -15,4 +15,7 @@ int service_sockets(void);
 /* "READY=1", "STOPPING=1", "STATUS=…", with newlines between several. Nobody listening is fine. */
 void service_tell(const char *state);
 
+/* How often WATCHDOG=1 is to be told, at least, in seconds; 0: nobody waits for it. */
+double service_watchdog_seconds(void);
+
 #endif

@@ -50,6 +50,7 @@ static void start_closing(struct connection *connection)
         TAILQ_REMOVE(&server->queue, connection, queue);
         connection->queueing = false;
     }
+    export_forget(connection);
     transport_close(&connection->transport, stream_closed, connection);
     /* Its payload will not come any more; a receive under way is ended by the closing. */
     struct io *hungry = connection->hungry;

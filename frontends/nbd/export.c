@@ -7,6 +7,10 @@
  *      └──────────── somebody asked again meanwhile ◀────────┘
  *
  * It is flushed before it is closed: then a volume that nobody uses owes nothing to the power.
+ *
+ * In a cluster a volume may be taken from this process, and opening one waits while its copies are
+ * away. Whoever has an export whose volume was taken gets errors until he leaves; those who come
+ * after that was noticed get an export of their own, on the volume opened anew.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,9 +26,32 @@ static struct export *find(struct server *server, const char *name)
 {
     struct export *export;
     TAILQ_FOREACH(export, &server->exports, link)
-    if (strcmp(export->name, name) == 0)
-        return export;
+    {
+        if (export->state == EXPORT_OPEN && iomesh_volume_ended(export->volume) != 0)
+            export->ended = true;
+        if (!export->ended && strcmp(export->name, name) == 0)
+            return export;
+    }
     return NULL;
+}
+
+bool exports_are_idle(const struct server *server)
+{
+    const struct export *export;
+    TAILQ_FOREACH(export, &server->exports, link)
+    if (export->state != EXPORT_OPENING || !TAILQ_EMPTY(&export->waiters))
+        return false;
+    return true;
+}
+
+void export_forget(struct connection *connection)
+{
+    if (!connection->awaiting)
+        return;
+    TAILQ_REMOVE(&connection->export->waiters, connection, waiting);
+    connection->export = NULL;
+    connection->awaiting = false;
+    connection->asking = false;
 }
 
 /* Answers everybody who waits. They may leave or come back while they are told. */
@@ -33,6 +60,7 @@ static void tell_waiters(struct export *export, int result)
     struct connection *connection;
     while ((connection = TAILQ_FIRST(&export->waiters)) != NULL) {
         TAILQ_REMOVE(&export->waiters, connection, waiting);
+        connection->awaiting = false;
         if (result == 0)
             export->users++;
         else
@@ -45,7 +73,6 @@ static void export_free(struct export *export)
 {
     struct server *server = export->server;
     TAILQ_REMOVE(&server->exports, export, link);
-    server->export_count--;
     free(export);
     server_check_drained(server);
 }
@@ -65,7 +92,9 @@ static void closed(void *context, int result)
 static void flushed(void *context, int result)
 {
     struct export *export = context;
-    if (result != 0) {
+    if (result == IOMESH_FENCED) {
+        log_line(LOG_LEVEL_WARNING, "volume %s: closed; another process has it", export->name);
+    } else if (result != 0) {
         log_line(LOG_LEVEL_ERROR, "flushing volume %s: %s", export->name,
                  iomesh_error_text(result));
         if (export->server->flush_error == 0)
@@ -140,10 +169,10 @@ void export_open(struct connection *connection, const char *name)
         TAILQ_INIT(&export->waiters);
         memcpy(export->name, name, strlen(name) + 1);
         TAILQ_INSERT_TAIL(&server->exports, export, link);
-        server->export_count++;
     }
     connection->export = export;
     TAILQ_INSERT_TAIL(&export->waiters, connection, waiting);
+    connection->awaiting = true;
     if (fresh)
         start_opening(export);
 }

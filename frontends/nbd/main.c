@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/service.h"
+#include "nbd/identity.h"
 #include "nbd/metrics.h"
 #include "nbd/plant.h"
 #include "nbd/server.h"
@@ -28,6 +29,8 @@ struct program {
     ev_signal terminate, interrupt;
     ev_timer tick;
     ev_timer drain_limit;
+    bool cut;   /* Connections were, by the drain's limit. */
+    int passed; /* Sockets that were handed over. */
     int exit_status;
 };
 
@@ -73,7 +76,15 @@ static void on_drain_limit(struct ev_loop *ev, ev_timer *timer, int events)
     (void)ev;
     (void)events;
     struct program *program = timer->data;
-    server_cut(&program->server);
+    if (!program->cut) {
+        program->cut = true;
+        server_cut(&program->server);
+    } else if (settings_cluster(&program->settings)) {
+        /* As kill -9: nothing that was acknowledged is lost. */
+        log_line(LOG_LEVEL_ERROR, "requests wait for copies that cannot be reached: not waiting "
+                                  "any longer");
+        _exit(EXIT_FAILURE);
+    }
 }
 
 static void on_signal(struct ev_loop *ev, ev_signal *signal, int events)
@@ -125,6 +136,13 @@ static int open_pool(struct program *program)
     pool_options.requests_max = settings->limits.requests_max + 64;
     if (pool_options.requests_max > 65536)
         pool_options.requests_max = 65536;
+    char address[IDENTITY_BYTES_MAX];
+    if (settings_cluster(settings))
+        pool_options.address = identity_address(settings, program->passed, address);
+    pool_options.node = settings->node;
+    pool_options.zone = settings->zone;
+    pool_options.rack = settings->rack;
+    pool_options.tls_directory = settings->peer_tls_directory;
     result = iomesh_pool_open_sync(server->engine, settings->pool, &pool_options, &server->pool);
     if (result != 0)
         return refused(result);
@@ -136,7 +154,7 @@ static int listen_everywhere(struct program *program)
 {
     const struct settings *settings = &program->settings;
     struct server *server = &program->server;
-    const int passed = service_sockets();
+    const int passed = program->passed;
     if (settings->socket_count + (uint32_t)passed > SERVER_LISTENERS_MAX) {
         log_line(LOG_LEVEL_ERROR,
                  "%d sockets were handed over and %u asked for: %d are served at most", passed,
@@ -165,6 +183,7 @@ static int start(struct program *program)
     struct server *server = &program->server;
     const struct settings *settings = &program->settings;
     char sentence[512];
+    program->passed = service_sockets();
     server->limits = settings->limits;
     server->read_only = settings->read_only;
     memcpy(server->default_export, settings->default_export, sizeof server->default_export);
@@ -204,6 +223,9 @@ static int stop(struct program *program, int status)
 {
     struct server *server = &program->server;
     http_close(program->http);
+    while (server->engine != NULL && !exports_are_idle(server) &&
+           iomesh_wait(server->engine, IOMESH_NEVER) >= 0)
+        ;
     if (server->flush_error != 0)
         status = fail("last flush", iomesh_error_text(server->flush_error));
     if (server->pool != NULL && iomesh_pool_close_sync(server->pool) != 0)

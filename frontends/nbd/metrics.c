@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "common/prometheus.h"
 
 struct number {
     const char *name;
@@ -14,15 +15,10 @@ struct number {
     uint64_t value;
 };
 
-static void print_head(struct http_page *page, const char *name, const char *type, const char *help)
-{
-    http_print(page, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
-}
-
 static void print_numbers(struct http_page *page, const struct number *numbers, size_t count)
 {
     for (size_t index = 0; index < count; index++) {
-        print_head(page, numbers[index].name, numbers[index].type, numbers[index].help);
+        prometheus_head(page, numbers[index].name, numbers[index].type, numbers[index].help);
         http_print(page, "%s %" PRIu64 "\n", numbers[index].name, numbers[index].value);
     }
 }
@@ -63,7 +59,7 @@ static void server_numbers(const struct server *server, struct http_page *page)
          log_dropped()},
     };
     print_numbers(page, numbers, COUNT(numbers));
-    print_head(page, "iomesh_nbd_requests_total", "counter", "Requests by command.");
+    prometheus_head(page, "iomesh_nbd_requests_total", "counter", "Requests by command.");
     for (size_t index = 0; index < COUNT(commands); index++)
         if (index != NBD_CMD_DISC)
             http_print(page, "iomesh_nbd_requests_total{command=\"%s\"} %" PRIu64 "\n",
@@ -160,19 +156,6 @@ static void pool_work(const struct iomesh_pool_status *status, struct http_page 
     print_numbers(page, numbers, COUNT(numbers));
 }
 
-/* Label values: quotes, backslashes and newlines escaped, as Prometheus wants them. */
-static void print_label(struct http_page *page, const char *name)
-{
-    for (; *name != '\0'; name++) {
-        if (*name == '"' || *name == '\\')
-            http_print(page, "\\");
-        if (*name == '\n')
-            http_print(page, "\\n");
-        else
-            http_print(page, "%c", *name);
-    }
-}
-
 /* The engine's fine buckets in steps of four: one for each doubling. */
 static void print_histogram(struct http_page *page, const char *volume, const char *operation,
                             const struct iomesh_histogram *histogram)
@@ -184,14 +167,14 @@ static void print_histogram(struct http_page *page, const char *volume, const ch
         if (bound == UINT64_MAX || bucket % 4 != 0)
             continue;
         http_print(page, "iomesh_volume_latency_seconds_bucket{volume=\"");
-        print_label(page, volume);
+        prometheus_label(page, volume);
         http_print(page, "\",operation=\"%s\",le=\"%.9g\"} %" PRIu64 "\n", operation,
                    (double)bound / 1e9, below);
     }
     static const char *const ends[] = {"bucket", "sum", "count"};
     for (int end = 0; end < 3; end++) {
         http_print(page, "iomesh_volume_latency_seconds_%s{volume=\"", ends[end]);
-        print_label(page, volume);
+        prometheus_label(page, volume);
         http_print(page, "\",operation=\"%s\"%s} ", operation, end == 0 ? ",le=\"+Inf\"" : "");
         if (end == 1)
             http_print(page, "%.9f\n", (double)histogram->sum_ns / 1e9);
@@ -202,13 +185,13 @@ static void print_histogram(struct http_page *page, const char *volume, const ch
 
 static void pool_devices(const struct server *server, uint32_t count, struct http_page *page)
 {
-    print_head(page, "iomesh_device_failed", "gauge", "1: a write or flush of it failed.");
+    prometheus_head(page, "iomesh_device_failed", "gauge", "1: a write or flush of it failed.");
     for (uint32_t index = 0; index < count; index++) {
         struct iomesh_device_status device = {.size = sizeof device};
         if (iomesh_pool_device(server->pool, index, &device) != 0)
             continue;
         http_print(page, "iomesh_device_failed{device=\"%" PRIu32 "\",path=\"", index);
-        print_label(page, device.path);
+        prometheus_label(page, device.path);
         http_print(page, "\"} %" PRIu32 "\n", device.failed);
     }
 }
@@ -217,7 +200,7 @@ static void print_volume_value(struct http_page *page, const char *name, const c
                                const char *operation, uint64_t value)
 {
     http_print(page, "%s{volume=\"", name);
-    print_label(page, volume);
+    prometheus_label(page, volume);
     if (operation != NULL)
         http_print(page, "\",operation=\"%s", operation);
     http_print(page, "\"} %" PRIu64 "\n", value);
@@ -273,7 +256,7 @@ static void volume_numbers(const struct server *server, struct http_page *page)
         [FAMILY_LATENCY] = {"iomesh_volume_latency_seconds", "histogram", "Inside the engine."},
     };
     for (size_t family = 0; family < COUNT(families); family++) {
-        print_head(page, families[family].name, families[family].type, families[family].help);
+        prometheus_head(page, families[family].name, families[family].type, families[family].help);
         struct export *export;
         TAILQ_FOREACH(export, &server->exports, link)
         {

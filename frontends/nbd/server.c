@@ -120,7 +120,7 @@ void server_turned(struct server *server)
 
 void server_check_drained(struct server *server)
 {
-    if (!server->draining || server->connection_count > 0 || server->export_count > 0 ||
+    if (!server->draining || server->connection_count > 0 || !exports_are_idle(server) ||
         server->listeners_open > 0 || server->drained == NULL)
         return;
     void (*drained)(void *) = server->drained;

@@ -75,6 +75,7 @@ struct connection {
     bool filling;    /* A fill or a receive is under way. */
     bool out_flying; /* session.out is being sent. */
     bool asking;     /* A lookup, listing or opening is under way. */
+    bool awaiting;   /* Among export->waiters. */
     bool comparing;  /* The lookup is for contexts of snapshots. */
     bool tls_next;   /* Start TLS once out is sent. */
     bool end_next;   /* Close once out is sent. */
@@ -117,6 +118,7 @@ struct export
     enum export_state state;
     struct iomesh_volume *volume;
     uint32_t users;
+    bool ended; /* Its volume was taken from this process: for those who have it, errors. */
     struct connection_list waiters;
     char name[NBD_NAME_BYTES_MAX + 1]; /* VOLUME or VOLUME@SNAPSHOT. */
 };
@@ -166,7 +168,6 @@ struct server {
     struct connection_list queue; /* They wait for a free io. */
     struct io_list hungry;        /* They are one, and wait for memory. */
     struct export_list exports;
-    uint32_t export_count;
     struct io *ios;
     struct io_list ios_free;
     struct io_list ios_retry; /* The engine said -EAGAIN. */
@@ -238,6 +239,10 @@ void names_confirm(struct connection *connection);
 /* Open a volume or join those who use it: handshake_opened() runs, from a turn or at once. */
 void export_open(struct connection *connection, const char *name);
 void export_leave(struct export *export);
+/* The connection does not wait for its export any more. Harmless if it does not wait. */
+void export_forget(struct connection *connection);
+/* There is nothing but volumes that wait until they are open: closing the pool ends them. */
+bool exports_are_idle(const struct server *server);
 
 /* io.c */
 /* A request of the client; its payload, if any, is next in the stream. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const struct option_spec table[] = {
-    {"pool", "URL", "the pool, file:DIR; IOMESH_POOL stands in for it", NULL},
+    {"pool", "URL", "file:DIR or etcd://HOST:PORT[,...]/NAME; IOMESH_POOL stands in for it", NULL},
     {"socket", "PATH", "listen on a unix socket; may be repeated", NULL},
     {"socket-mode", "MODE", "permissions of unix sockets, octal (600)", NULL},
     {"listen", "HOST:PORT", "listen on TCP; may be repeated", NULL},
@@ -29,6 +29,10 @@ static const struct option_spec table[] = {
     {"scrub-rate", "SIZE", "bytes that a scrub reads a second, at most (16M)", NULL},
     {"scrub-interval", "DAYS", "from the end of a scrub to the next, 1 to 365 (7)", NULL},
     {"no-scrub", NULL, "do not scrub in the background", NULL},
+    {"node", "NAME", "in a cluster: the node that this is (the name of the machine)", NULL},
+    {"zone", "NAME", "in a cluster: the zone that this is in", NULL},
+    {"rack", "NAME", "in a cluster: the rack that this is in", NULL},
+    {"peer-tls-certificates", "DIR", "in a cluster: TLS to stores; files as above", NULL},
     {"log-level", "LEVEL", "error, warning, notice, info or debug (notice)", NULL},
     {"log-json", NULL, "log JSON objects, one a line", NULL},
     {NULL, NULL, NULL, NULL},
@@ -164,11 +168,37 @@ static const char *take_limit(struct settings *settings, const char *name, const
     return sentence;
 }
 
+/* Who and where this is, in a cluster. NULL: the flag is another. */
+static char **who(struct settings *settings, const char *name)
+{
+    if (strcmp(name, "node") == 0)
+        return &settings->node;
+    if (strcmp(name, "zone") == 0)
+        return &settings->zone;
+    if (strcmp(name, "rack") == 0)
+        return &settings->rack;
+    return strcmp(name, "peer-tls-certificates") == 0 ? &settings->peer_tls_directory : NULL;
+}
+
+/* Of the pool's own store: a cluster's are others'. */
+static bool is_of_stores(const char *name, bool yes)
+{
+    static const char *const flags[] = {"cache-size", "scrub-rate", "scrub-interval"};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (strcmp(name, flags[i]) == 0)
+            return true;
+    return yes && (strcmp(name, "discard") == 0 || strcmp(name, "no-scrub") == 0);
+}
+
 static const char *take(void *context, const struct option_spec *spec, const char *value)
 {
     struct settings *settings = context;
     const char *name = spec->name;
     const bool yes = strcmp(value, "yes") == 0;
+    if (who(settings, name) != NULL)
+        return take_text(who(settings, name), value);
+    if (is_of_stores(name, yes))
+        settings->of_stores = name;
     if (strcmp(name, "pool") == 0) {
         char *pool = settings->pool_named ? (char *)settings->pool : NULL;
         const char *sentence = take_text(&pool, value);
@@ -202,6 +232,27 @@ static const char *take(void *context, const struct option_spec *spec, const cha
     return NULL;
 }
 
+/* What was given is of the kind of pool that was. */
+static enum options_outcome check_kind(const struct settings *settings)
+{
+    const bool cluster = settings_cluster(settings);
+    if (cluster && settings->of_stores != NULL) {
+        fprintf(stderr,
+                "iomesh-nbd: --%s: a cluster's stores are served by iomeshd: say it there\n",
+                settings->of_stores);
+        return OPTIONS_EXIT_USAGE;
+    }
+    const char *given = settings->node != NULL                 ? "node"
+                        : settings->zone != NULL               ? "zone"
+                        : settings->rack != NULL               ? "rack"
+                        : settings->peer_tls_directory != NULL ? "peer-tls-certificates"
+                                                               : NULL;
+    if (cluster || given == NULL)
+        return OPTIONS_RUN;
+    fprintf(stderr, "iomesh-nbd: --%s: is for a cluster's pool, etcd://HOST:PORT/NAME\n", given);
+    return OPTIONS_EXIT_USAGE;
+}
+
 enum options_outcome settings_read(struct settings *settings, int argc, char **argv)
 {
     *settings = (struct settings){
@@ -226,7 +277,12 @@ enum options_outcome settings_read(struct settings *settings, int argc, char **a
         fprintf(stderr, "iomesh-nbd: no pool: give --pool URL or set IOMESH_POOL\n");
         return OPTIONS_EXIT_USAGE;
     }
-    return OPTIONS_RUN;
+    return check_kind(settings);
+}
+
+bool settings_cluster(const struct settings *settings)
+{
+    return strncmp(settings->pool, "etcd:", 5) == 0;
 }
 
 void settings_done(struct settings *settings)
@@ -235,6 +291,10 @@ void settings_done(struct settings *settings)
         free(settings->sockets[index]);
     free(settings->tls_directory);
     free(settings->metrics);
+    free(settings->node);
+    free(settings->zone);
+    free(settings->rack);
+    free(settings->peer_tls_directory);
     if (settings->pool_named)
         free((char *)settings->pool);
 }

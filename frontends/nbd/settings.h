@@ -24,11 +24,16 @@ struct settings {
     uint64_t scrub_rate, scrub_interval_ns;
     uint32_t spin_us; /* 0: never. */
     uint32_t pool_flags;
-    bool pool_named; /* By a flag or the file. */
+    /* In a cluster. NULL: not given. */
+    char *node, *zone, *rack, *peer_tls_directory;
+    bool pool_named;       /* By a flag or the file. */
+    const char *of_stores; /* A flag that says something of the pool's own store; or NULL. */
 };
 
 /* As options_read(). */
 enum options_outcome settings_read(struct settings *settings, int argc, char **argv);
+/* The pool is a cluster's. */
+bool settings_cluster(const struct settings *settings);
 void settings_done(struct settings *settings);
 
 #endif

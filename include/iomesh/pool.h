@@ -149,7 +149,8 @@ IOMESH_API int iomesh_pool_open_sync(struct iomesh_engine *engine, const char *u
 
 /**
  * Close a pool: flushes, writes a checkpoint, lets the devices go. Every volume of it is closed
- * before. The handle is dead once 0 is returned, whatever @done sees.
+ * before; in a cluster, opening one may be under way, and ends with -ECANCELED. The handle is dead
+ * once 0 is returned, whatever @done sees.
  *
  * Returns 0 once accepted, or -EBUSY: a volume is open or an operation runs. @done may see -EIO,
  * IOMESH_FAILED: then the next open recovers from the journal.

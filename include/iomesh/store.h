@@ -262,11 +262,16 @@ struct iomesh_settings {
     uint32_t moves_per_pool;  /* 1 .. 10,000. */
     uint64_t move_store_bytes; /* A second, into or out of one store; 1 MiB or more. */
     uint64_t move_pool_bytes;  /* A second, all together; 1 MiB or more. */
+    uint64_t slow_ns; /* A copy slower than this, and than the others, is read last; 1 ms ..
+                                  60 s. */
+    /* A second, to copies that catch up; 1 MiB or more; 0: without a limit. */
+    uint64_t resync_volume_bytes;  /* Of one volume. */
+    uint64_t resync_process_bytes; /* Of all volumes that one process has open. */
 };
 
-#define IOMESH_SETTINGS_INIT                                             \
-    {                                                                    \
-        (uint32_t)sizeof(struct iomesh_settings), 0, 0, 0, 0, 0, 0, 0, 0 \
+#define IOMESH_SETTINGS_INIT                                                      \
+    {                                                                             \
+        (uint32_t)sizeof(struct iomesh_settings), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 #define IOMESH_SETTING_BALANCE_PERCENT 1u
@@ -277,12 +282,15 @@ struct iomesh_settings {
 #define IOMESH_SETTING_MOVES_PER_POOL 32u
 #define IOMESH_SETTING_MOVE_STORE_BYTES 64u
 #define IOMESH_SETTING_MOVE_POOL_BYTES 128u
+#define IOMESH_SETTING_SLOW 256u
+#define IOMESH_SETTING_RESYNC_VOLUME_BYTES 512u
+#define IOMESH_SETTING_RESYNC_PROCESS_BYTES 1024u
 
 /**
  * Tell the settings of a pool.
  *
  * @ret_set   as they were set, 0 where they were not; set its size before. NULL is fine
- * @ret_used  what is in use: none is 0. The same
+ * @ret_used  what is in use. The same
  *
  * Returns 0, or -EINVAL (size), -ENOTSUP.
  *

@@ -26,11 +26,23 @@ struct iomesh_volume_create_options {
     uint64_t bytes;        /* 4 KiB .. 64 TiB, a multiple of 4 KiB. */
     uint32_t flags;        /* 0 */
     uint32_t reserved;
+
+    /* Since 0.3. Of a cluster. */
+    uint32_t copies; /* 1 .. 5; 0: 3. */
+    uint32_t
+        copies_min;  /* So many must be in sync, or writes wait; 0: 1 of 2, 2 of 3 and 4, 3 of 5. */
+    uint32_t domain; /* IOMESH_DOMAIN_…: no two copies in one. */
+    uint32_t classes; /* 1 << IOMESH_CLASS_… of each that its stores may be of; 0: any. */
 };
 
-#define IOMESH_VOLUME_CREATE_OPTIONS_INIT                                 \
-    {                                                                     \
-        (uint32_t)sizeof(struct iomesh_volume_create_options), 0, 0, 0, 0 \
+#define IOMESH_DOMAIN_NODE 0u
+#define IOMESH_DOMAIN_STORE 1u
+#define IOMESH_DOMAIN_RACK 2u
+#define IOMESH_DOMAIN_ZONE 3u
+
+#define IOMESH_VOLUME_CREATE_OPTIONS_INIT                                             \
+    {                                                                                 \
+        (uint32_t)sizeof(struct iomesh_volume_create_options), 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /**
@@ -39,7 +51,9 @@ struct iomesh_volume_create_options {
  * @name  copied
  *
  * Returns 0 once accepted, or -EINVAL (name, size or sector, with a sentence), -EAGAIN (too many
- * operations run), -EROFS, -ENOMEM; @done may see -EEXIST, -ENOSPC, -EIO, IOMESH_UNKNOWN.
+ * operations run), -EROFS, -ENOMEM, -ENOTSUP (copies, of an embedded pool); @done may see -EEXIST,
+ * -ENOSPC (also: the stores of the cluster are not enough for what is asked; the sentence says what
+ * is missing), -EIO, IOMESH_UNKNOWN.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.1.
  */
@@ -98,6 +112,8 @@ struct iomesh_volume_info {
     uint64_t snapshot_count;                /* Those that have a name. */
     char parent[IOMESH_NAME_BYTES_MAX + 1]; /* Of a clone: the volume; "": it is none. */
     char parent_snapshot[IOMESH_NAME_BYTES_MAX + 1];
+    /* Since 0.3. Of a cluster, else 0. */
+    uint32_t copies, copies_min;
 };
 
 /* An import into it is not over: <iomesh/snapshot.h>. */
@@ -170,7 +186,10 @@ typedef void iomesh_volume_opened_fn(void *context, int result, struct iomesh_vo
  * @opened   runs exactly once if 0 is returned, never otherwise
  *
  * Returns 0 once accepted, or -EINVAL, -EAGAIN, -ENOMEM; @opened may see -ENOENT, -EROFS,
- * -EBUSY (an import into it is not over), IOMESH_FENCED, -EIO.
+ * -EBUSY (an import into it is not over; in a cluster, another process has it open: the sentence
+ * says where), IOMESH_FENCED (another process took it meanwhile), -ECANCELED, -EIO.
+ *
+ * In a cluster it waits, however long that takes, until the copies that it needs can be reached.
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.1.
  */
@@ -203,5 +222,16 @@ IOMESH_API uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volum
 IOMESH_API const char *iomesh_volume_name(const struct iomesh_volume *volume);
 /** Returns 1 if writes are refused, else 0. Thread: the engine's. Since: 0.1. */
 IOMESH_API int iomesh_volume_is_read_only(const struct iomesh_volume *volume);
+/**
+ * Whether the handle has come to its end: no I/O of it succeeds any more. In a cluster another
+ * process may take the volume (when this one was not heard of for so long that its session ran out,
+ * or by force), or what was acknowledged may be lost on all its copies. Close the handle; the
+ * volume may be opened again at once, before that too, if nobody else has it.
+ *
+ * Returns 0, or IOMESH_FENCED, -EIO: what its I/O ends with.
+ *
+ * Thread: the engine's. Blocks: never. Allocates: never. Since: 0.3.
+ */
+IOMESH_API int iomesh_volume_ended(const struct iomesh_volume *volume);
 
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "meta/etcd/etcd.h"
+#include "tls/tls.h"
 
 #define RECORD_AGAIN_NS NS_PER_S
 
@@ -262,6 +263,7 @@ void cluster_free(struct cluster *cluster)
     if (cluster == NULL)
         return;
     cluster_stores_free(cluster);
+    tls_net_close(cluster->tls);
     copies_engine_close(cluster->copies);
     meta_request_done(&cluster->request);
     metadata_cluster_done(&cluster->record);

@@ -51,6 +51,7 @@ struct cluster_watch {
 struct cluster {
     struct iomesh_pool *pool;
     struct net *net; /* What connections are made over, to stores and by whoever serves some. */
+    struct net *tls; /* That, if it is sealed; else NULL. */
     uint64_t engine; /* Who this is to stores; random. */
     uint64_t seed;
     char node[METADATA_TEXT_ROOM];
@@ -128,7 +129,8 @@ void cluster_stores_free(struct cluster *cluster);
 
 /* --- cluster_who.c -------------------------------------------------------------------------- */
 
-/* NULL, or with a sentence: what the options say does not do. Fills who this process is. */
+/* Who this process is, and what it speaks over, as the pool's options say. 0, or -EINVAL, -ENOMEM,
+ * ... with a sentence. */
 int cluster_new(struct iomesh_pool *pool, struct cluster **ret_cluster);
 
 #endif

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "api/cluster.h"
+#include "tls/tls.h"
 
 /* One text of the options. */
 static int who_text(const char *what, const char *given, char to[METADATA_TEXT_ROOM])
@@ -47,9 +48,32 @@ static int who_fill(struct cluster *cluster, const struct iomesh_pool_options *o
         result = who_text("zone", options->zone, cluster->zone);
     if (result == 0)
         result = who_text("rack", options->rack, cluster->rack);
-    if (result == 0 && options->tls_directory != NULL)
-        result = FAIL(-ENOTSUP, "TLS between the programs of a pool is not built yet");
     who_default(cluster);
+    return result;
+}
+
+static void net_notice(void *context, const char *sentence)
+{
+    const struct cluster *cluster = context;
+    api_trace(cluster->pool->engine, IOMESH_SEVERITY_WARNING, IOMESH_EVENT_POOL, sentence, NULL, 0);
+}
+
+static int net_choose(struct cluster *cluster, const char *tls_directory)
+{
+    struct net *below = uring_net(cluster->pool->engine->uring);
+    cluster->net = below;
+    if (tls_directory == NULL)
+        return 0;
+    struct tls_options options = {
+        .below = below,
+        .clock = cluster->pool->clock,
+        .directory = tls_directory,
+        .notice = net_notice,
+        .context = cluster,
+    };
+    int result = tls_net_open(&options, &cluster->tls);
+    if (result == 0)
+        cluster->net = cluster->tls;
     return result;
 }
 
@@ -59,11 +83,12 @@ int cluster_new(struct iomesh_pool *pool, struct cluster **ret_cluster)
     if (cluster == NULL)
         return FAIL(-ENOMEM, "%s: no memory", pool->url);
     cluster->pool = pool;
-    cluster->net = uring_net(pool->engine->uring);
     list_init(&cluster->watches);
     for (unsigned i = 0; i < CLUSTER_BUCKETS; i++)
         list_init(&cluster->stores[i]);
     int result = who_fill(cluster, &pool->options);
+    if (result == 0)
+        result = net_choose(cluster, pool->options.tls_directory);
     if (result != 0) {
         free(cluster);
         return result;

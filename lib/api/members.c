@@ -24,8 +24,12 @@ static void member_answered(struct meta_request *request, int result)
     if (result == 0)
         return;
     meta_etcd_state(member->meta, &state);
-    (void)snprintf(member->trouble, sizeof member->trouble, "%s",
-                   state.trouble[0] != '\0' ? state.trouble : base_error_text(result));
+    const char *trouble = state.trouble[0] != '\0' ? state.trouble : base_error_text(result);
+    char of[sizeof member->endpoint + 16];
+    int length = snprintf(of, sizeof of, "etcd at %s: ", member->endpoint);
+    if (length > 0 && strncmp(trouble, of, (size_t)length) == 0)
+        trouble += length;
+    (void)snprintf(member->trouble, sizeof member->trouble, "%s", trouble);
 }
 
 static int member_ask(struct member *member, const char *url)

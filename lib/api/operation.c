@@ -65,6 +65,7 @@ struct api_operation *api_operation_new(struct iomesh_pool *pool, const char *na
 void api_operation_end(struct api_operation *operation)
 {
     operation->pool->operations--;
+    operation->pool->openings -= operation->opening ? 1 : 0;
     engine_count(operation->pool->engine->engine);
     free(operation);
 }

@@ -106,6 +106,18 @@ static int place_find_link(struct place *place)
     return result;
 }
 
+int place_find_store(struct place *place)
+{
+    int result = 0;
+    while (result == 0 && place->device_count < DEVICES_MAX)
+        result = place_find_link(place);
+    if (result != 0 && result != -ENOENT)
+        return result;
+    if (place->device_count > 0)
+        return 0;
+    return place_add(place, place_join(place->directory, "store"), IOMESH_CLASS_NVME, 0);
+}
+
 int place_find_devices(struct place *place)
 {
     struct stat what;
@@ -115,14 +127,7 @@ int place_find_devices(struct place *place)
     if (stat(place->metadata, &what) != 0)
         return FAIL(-errno, "%s: no pool there (%s: %s): make one with pool init", place->directory,
                     place->metadata, strerror(errno));
-    int result = 0;
-    while (result == 0 && place->device_count < DEVICES_MAX)
-        result = place_find_link(place);
-    if (result != 0 && result != -ENOENT)
-        return result;
-    if (place->device_count > 0)
-        return 0;
-    return place_add(place, place_join(place->directory, "store"), IOMESH_CLASS_NVME, 0);
+    return place_find_store(place);
 }
 
 /* --- A new pool ---------------------------------------------------------------------------- */

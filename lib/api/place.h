@@ -38,6 +38,8 @@ bool place_is_cluster(const char *url);
 int place_parse(const char *url, struct place *place);
 /* Finds the devices of a pool that is there. 0, or -ENOENT … with a sentence. */
 int place_find_devices(struct place *place);
+/* The same of a store without metadata: only `directory` is set. */
+int place_find_store(struct place *place);
 /* What a new pool shall have: checked, paths made absolute. */
 int place_plan_devices(struct place *place, const struct iomesh_pool_init_options *options);
 /* The directory itself: made if it is not there, durably. *ret_made: it was. */

@@ -401,9 +401,12 @@ int iomesh_pool_close(struct iomesh_pool *pool, iomesh_done_fn *done, void *cont
     if (done == NULL)
         return FAIL(-EINVAL, "closing a pool needs a callback");
     const struct pool_control *control = pool->control;
+    if (pool->nodes > 0)
+        return FAIL(-EBUSY, "%s: stores of it are served here: close the node first", pool->url);
     if (pool->handles > (control != NULL ? control->handles : 0))
         return FAIL(-EBUSY, "%s: a volume is open: close it first", pool->url);
-    uint32_t operations = pool->operations - (control != NULL ? control->operations : 0);
+    uint32_t operations =
+        pool->operations - pool->openings - (control != NULL ? control->operations : 0);
     if (operations > 0)
         return FAIL(-EBUSY, "%s: %u operations are under way: wait for them", pool->url,
                     operations);

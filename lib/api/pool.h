@@ -107,7 +107,9 @@ struct iomesh_pool {
     struct timer slow; /* Opening takes long: whoever waits hears for what. */
     uint64_t began_ns;
     uint32_t operations; /* Asked of the catalog and not told yet. */
+    uint32_t openings;   /* Of these: they end when the pool is closed. */
     uint32_t handles;    /* On volumes. */
+    uint32_t nodes;      /* Open on it: 0 or 1. */
     bool full;           /* Was told, and not yet that there is room again. */
     uint64_t full_ns;    /* When a request was last refused for it. */
 
@@ -137,6 +139,9 @@ void pool_watch_space(struct iomesh_pool *pool);
 /* Of io.c: one request that ended, in the numbers of its volume. */
 void api_io_count(struct iomesh_volume_stats *stats, const struct volume_io *io, int result,
                   uint64_t took_ns);
+
+/* Of status.c: what a store says of itself, in those fields. */
+void api_store_status(struct store *store, struct iomesh_pool_status *status);
 
 /* Of histogram.c. */
 void api_histogram_add(struct iomesh_histogram *histogram, uint64_t ns);

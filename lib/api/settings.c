@@ -9,6 +9,7 @@
 #define SETTINGS_TRIES 16u
 #define GRACE_NS (250 * NS_PER_MS) /* As struct replica_options says. */
 #define COPY_TIMEOUT_NS (2 * NS_PER_S)
+#define SLOW_NS (50 * NS_PER_MS)
 
 /* --- Telling -------------------------------------------------------------------------------- */
 
@@ -24,6 +25,9 @@ static struct iomesh_settings settings_set(const struct metadata_cluster *record
         .moves_per_pool = record->moves_per_pool_max,
         .move_store_bytes = record->move_store_bytes_max,
         .move_pool_bytes = record->move_pool_bytes_max,
+        .slow_ns = record->slow_ms * NS_PER_MS,
+        .resync_volume_bytes = record->resync_volume_bytes_max,
+        .resync_process_bytes = record->resync_engine_bytes_max,
     };
 }
 
@@ -48,6 +52,9 @@ int iomesh_settings_get(struct iomesh_pool *pool, struct iomesh_settings *ret_se
         .moves_per_pool = plan.moves_per_pool_max,
         .move_store_bytes = plan.store_bytes_max,
         .move_pool_bytes = plan.pool_bytes_max,
+        .slow_ns = set.slow_ns != 0 ? set.slow_ns : SLOW_NS,
+        .resync_volume_bytes = set.resync_volume_bytes,
+        .resync_process_bytes = set.resync_process_bytes,
     };
     if (ret_set != NULL)
         result = api_give(ret_set, ret_set->size, &set, sizeof set);
@@ -90,6 +97,12 @@ static int settings_check(const struct iomesh_settings *settings, uint32_t which
          UINT64_MAX, "1 MiB a second or more"},
         {IOMESH_SETTING_MOVE_POOL_BYTES, "move_pool_bytes", settings->move_pool_bytes, 1u << 20,
          UINT64_MAX, "1 MiB a second or more"},
+        {IOMESH_SETTING_SLOW, "slow", settings->slow_ns, NS_PER_MS, 60 * NS_PER_S,
+         "1 millisecond to 60 seconds"},
+        {IOMESH_SETTING_RESYNC_VOLUME_BYTES, "resync_volume_bytes", settings->resync_volume_bytes,
+         1u << 20, UINT64_MAX, "1 MiB a second or more"},
+        {IOMESH_SETTING_RESYNC_PROCESS_BYTES, "resync_process_bytes",
+         settings->resync_process_bytes, 1u << 20, UINT64_MAX, "1 MiB a second or more"},
     };
     uint32_t known = 0;
     for (size_t i = 0; i < COUNT_OF(rules); i++) {
@@ -146,6 +159,12 @@ static void setting_apply(const struct setting *setting, struct metadata_cluster
         record->move_store_bytes_max = from->move_store_bytes;
     if (which & IOMESH_SETTING_MOVE_POOL_BYTES)
         record->move_pool_bytes_max = from->move_pool_bytes;
+    if (which & IOMESH_SETTING_SLOW)
+        record->slow_ms = from->slow_ns / NS_PER_MS;
+    if (which & IOMESH_SETTING_RESYNC_VOLUME_BYTES)
+        record->resync_volume_bytes_max = from->resync_volume_bytes;
+    if (which & IOMESH_SETTING_RESYNC_PROCESS_BYTES)
+        record->resync_engine_bytes_max = from->resync_process_bytes;
 }
 
 static void setting_read(struct meta_request *request, int result);

@@ -16,9 +16,9 @@ int api_give(void *to, uint32_t size_given, const void *from, uint32_t size)
     return 0;
 }
 
-static uint32_t status_state(const struct iomesh_pool *pool, const struct store_stats *stats)
+static uint32_t status_state(const struct store *store, const struct store_stats *stats)
 {
-    switch (store_state(pool->store)) {
+    switch (store_state(store)) {
     case STORE_FAILED: return IOMESH_POOL_FAILED;
     case STORE_READ_ONLY: return IOMESH_POOL_IS_READ_ONLY;
     default:
@@ -75,19 +75,27 @@ static void status_store(struct iomesh_pool_status *status, const struct store_s
     status->checksum_errors = stats->corrupt_blocks;
 }
 
-static void status_embedded(struct iomesh_pool *pool, struct iomesh_pool_status *status)
+void api_store_status(struct store *store, struct iomesh_pool_status *status)
 {
     struct store_stats stats = {0};
-    store_stats(pool->store, &stats);
-    status->state = status_state(pool, &stats);
+    store_stats(store, &stats);
+    status->state = status_state(store, &stats);
+    status->format = STORE_FORMAT;
+    status->scrub_rate = stats.scrub_rate;
+    status->scrub_running = store_scrub_running(store);
+    status_space(status, &stats.space);
+    status_store(status, &stats);
+}
+
+static void status_embedded(struct iomesh_pool *pool, struct iomesh_pool_status *status)
+{
+    api_store_status(pool->store, status);
     status->device_count = pool->disk_count;
-    status->scrub_rate = stats.scrub_rate != 0 ? stats.scrub_rate : pool->scrub_rate;
-    status->scrub_running = store_scrub_running(pool->store);
+    if (status->scrub_rate == 0)
+        status->scrub_rate = pool->scrub_rate;
     struct meta_sqlite_counts metadata = meta_sqlite_counts(pool->meta);
     status->metadata_requests = metadata.requests;
     status->metadata_commits = metadata.commits;
-    status_space(status, &stats.space);
-    status_store(status, &stats);
 }
 
 /* What the records of the stores say: each is as old as its store's last word. */

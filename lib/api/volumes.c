@@ -6,6 +6,28 @@
 
 #include "api/control_client.h"
 #include "api/operation.h"
+#include "volume/catalog_keep.h"
+
+_Static_assert(IOMESH_DOMAIN_NODE == METADATA_DOMAIN_NODE, "a failure domain");
+_Static_assert(IOMESH_DOMAIN_STORE == METADATA_DOMAIN_STORE, "a failure domain");
+_Static_assert(IOMESH_DOMAIN_RACK == METADATA_DOMAIN_RACK, "a failure domain");
+_Static_assert(IOMESH_DOMAIN_ZONE == METADATA_DOMAIN_ZONE, "a failure domain");
+_Static_assert(1u << IOMESH_CLASS_HDD == 1u << METADATA_HDD, "a class");
+
+static int create_check_copies(const struct iomesh_pool *pool, const char *name,
+                               const struct iomesh_volume_create_options *options)
+{
+    if (options->domain > IOMESH_DOMAIN_ZONE)
+        return FAIL(-EINVAL, "%s: domain %u is not known", name, options->domain);
+    if (options->classes & ~METADATA_MEDIA_MASK)
+        return FAIL(-EINVAL, "%s: classes %#x are not known", name, options->classes);
+    if (pool->cluster == NULL && (options->copies > 1 || options->copies_min > 1))
+        return FAIL(-ENOTSUP,
+                    "%s: an embedded pool has one store, and of each volume one copy: several are "
+                    "of a cluster, etcd://…",
+                    name);
+    return 0;
+}
 
 int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
                          const struct iomesh_volume_create_options *given, iomesh_done_fn *done,
@@ -17,15 +39,24 @@ int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
         result = api_options("volume create", given, &options, sizeof options);
     if (result == 0 && options.flags != 0)
         result = FAIL(-EINVAL, "%s: flags %#x are not known", name, options.flags);
+    if (result == 0)
+        result = create_check_copies(pool, name, &options);
     if (result != 0)
         return result;
     struct api_operation *operation = api_operation_begin(pool, context);
     if (operation == NULL)
         return -ENOMEM;
     operation->done = done;
-    struct catalog_create create = {.bytes = options.bytes,
-                                    .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes
-                                                                              : BLOCK_BYTES};
+    struct catalog_create create = {
+        .bytes = options.bytes,
+        .sector_bytes = options.sector_bytes != 0 ? options.sector_bytes : BLOCK_BYTES,
+        .copies = options.copies,
+        .copies_min = options.copies_min,
+        .domain = (enum metadata_domain)options.domain,
+        .media = options.classes,
+    };
+    if (pool->cluster == NULL)
+        create.copies = create.copies_min = 0;
     return api_operation_started(
         operation, catalog_create(pool->catalog, name, &create, api_operation_done, operation));
 }
@@ -79,6 +110,8 @@ static void operation_each(void *context, const struct catalog_info *from)
         .open_count = from->handle_count,
         .flags = from->flags,
         .snapshot_count = from->snapshot_count,
+        .copies = from->copies,
+        .copies_min = from->copies_min,
     };
     (void)snprintf(info.name, sizeof info.name, "%s", from->name);
     if (from->parent != NULL)
@@ -204,6 +237,8 @@ int iomesh_volume_open(struct iomesh_pool *pool, const char *name,
     if (operation == NULL)
         return -ENOMEM;
     operation->opened = opened;
+    operation->opening = pool->cluster != NULL;
+    pool->openings += operation->opening ? 1 : 0;
     /* What a snapshot shows never changes. */
     operation->read_only = options.flags & IOMESH_VOLUME_READ_ONLY || strchr(name, '@') != NULL;
     return api_operation_started(operation,
@@ -246,6 +281,11 @@ uint32_t iomesh_volume_sector_bytes(const struct iomesh_volume *volume)
 const char *iomesh_volume_name(const struct iomesh_volume *volume)
 {
     return volume->name;
+}
+
+int iomesh_volume_ended(const struct iomesh_volume *volume)
+{
+    return volume->remote != NULL ? 0 : catalog_handle_ended(volume->handle);
 }
 
 int iomesh_volume_is_read_only(const struct iomesh_volume *volume)

@@ -110,3 +110,24 @@ int metadata_copy_listed(const uint8_t *from, uint32_t length, struct metadata_c
     *ret_copy = copy;
     return (int)(METADATA_COPY_ENTRY_BYTES + key_length + copy.bytes);
 }
+
+void metadata_stamp_put(uint8_t to[METADATA_COPY_STAMP_BYTES], const struct metadata_stamp *stamp)
+{
+    put64(to, stamp->epoch);
+    put64(to + 8, stamp->revision);
+}
+
+bool metadata_stamp_get(const uint8_t *from, uint32_t length, struct metadata_stamp *ret_stamp)
+{
+    if (length <= METADATA_COPY_STAMP_BYTES)
+        return false;
+    *ret_stamp = (struct metadata_stamp){.epoch = get64(from), .revision = get64(from + 8)};
+    return true;
+}
+
+int metadata_stamp_compare(const struct metadata_stamp *a, const struct metadata_stamp *b)
+{
+    if (a->epoch != b->epoch)
+        return a->epoch < b->epoch ? -1 : 1;
+    return (a->revision > b->revision) - (a->revision < b->revision);
+}

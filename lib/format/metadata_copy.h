@@ -16,6 +16,10 @@
  *  224  zeros
  *  256  the record
  *
+ * A record of a cluster is kept with a stamp before it: the epoch of the volume's coordinator that
+ * sent it (u64), and the revision of the metadata that it is of (u64). Of copies of one record that
+ * with the greater stamp is the newer: epochs first, for revisions begin anew with another etcd.
+ *
  * As a list, one behind the other: key length (u16), 0 (u16), bytes (u32), key, record.
  */
 #ifndef FORMAT_METADATA_COPY_H
@@ -31,6 +35,17 @@
 #define METADATA_COPY_HALF_BLOCKS 32u
 #define METADATA_COPY_SLOT_BLOCKS 64u
 #define METADATA_COPY_ENTRY_BYTES 8u
+
+#define METADATA_COPY_STAMP_BYTES 16u
+
+struct metadata_stamp {
+    uint64_t epoch, revision;
+};
+void metadata_stamp_put(uint8_t to[METADATA_COPY_STAMP_BYTES], const struct metadata_stamp *stamp);
+/* Total: false: it is too short to have one and a record behind it. */
+bool metadata_stamp_get(const uint8_t *from, uint32_t length, struct metadata_stamp *ret_stamp);
+/* Below 0: `a` is older. */
+int metadata_stamp_compare(const struct metadata_stamp *a, const struct metadata_stamp *b);
 
 struct metadata_copy {
     uint64_t number;

@@ -12,6 +12,7 @@
 #define FLAG_PARTS 4u
 #define SCRUB_AT 152u
 #define BOOT_AT 216u
+#define POOL_AT 236u
 #define DEVICES_AT 512u
 #define DEVICE_STRIDE 40u
 
@@ -137,6 +138,7 @@ void superblock_encode(uint8_t to[BLOCK_BYTES], const struct superblock *superbl
     scrub_encode(to + SCRUB_AT, &superblock->scrub);
     memcpy(to + BOOT_AT, superblock->boot_id, sizeof superblock->boot_id);
     put32(to + BOOT_AT + 16, superblock->boot);
+    memcpy(to + POOL_AT, superblock->pool_uuid, sizeof superblock->pool_uuid);
     for (uint32_t i = 0; i < superblock->device_count; i++)
         device_encode(to + DEVICES_AT + i * DEVICE_STRIDE, &superblock->devices[i]);
     put32(to, crc32c(to + 4, BLOCK_BYTES - 4));
@@ -181,6 +183,7 @@ int superblock_decode(const uint8_t from[BLOCK_BYTES], struct superblock *ret_su
     ret_superblock->scrub = scrub_decode(from + SCRUB_AT);
     memcpy(ret_superblock->boot_id, from + BOOT_AT, sizeof ret_superblock->boot_id);
     ret_superblock->boot = get32(from + BOOT_AT + 16);
+    memcpy(ret_superblock->pool_uuid, from + POOL_AT, sizeof ret_superblock->pool_uuid);
     ret_superblock->scrub.running = (get32(from + 12) & FLAG_SCRUB_RUNS) != 0;
     error = superblock_sane(ret_superblock);
     for (uint32_t i = 0; error == 0 && i < ret_superblock->device_count; i++)

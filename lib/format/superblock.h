@@ -89,7 +89,8 @@ struct superblock_device {
  *  212  scrub block       u32   and block in it
  *  216  boot id           16    of the machine that opened it last; zeros: not known
  *  232  boot              u32   +1 whenever that is another, or may be
- *  236  zero
+ *  236  pool uuid         16    of the pool that it was made for; zeros: not known
+ *  252  zero
  *  512  devices           64 x 40: uuid 16, base u64, blocks u64, class u32, zero u32
  */
 /* What is known of scrubbing. All zero in stores of programs that did not write it, and advice for
@@ -123,6 +124,7 @@ struct superblock {
     struct superblock_scrub scrub;
     uint8_t boot_id[16];
     uint32_t boot;
+    uint8_t pool_uuid[STORE_UUID_BYTES];
     uint32_t device_count;
     struct superblock_device devices[SUPERBLOCK_DEVICES_MAX];
 };

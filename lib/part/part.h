@@ -142,9 +142,9 @@ enum part_request_kind {
     PART_RECORD = 16,
     /* Copies of records whose keys come after `key` (NULL: from the first on), in the order of
      * their bytes, as many as fit into the `count` blocks of `data` (PART_RECORDS_BLOCKS_MIN or
-     * more): a list of format/metadata_copy.h. Answers: found, how many; bytes, of the list. None:
-     * there are no more. Of all volumes and none; anybody may ask. What is damaged here is passed
-     * over. */
+     * more): a list of format/metadata_copy.h. `group`: if not 0, only of keys whose first so many
+     * bytes are those of `key`. Answers: found, how many; bytes, of the list. None: there are no
+     * more. Of all volumes and none; anybody may ask. What is damaged here is passed over. */
     PART_RECORDS = 17,
     PART_REQUEST_LAST = PART_RECORDS,
 };

@@ -219,6 +219,7 @@ static int format_sizes(struct opening *opening)
     struct superblock *super = &store->super;
     super->version = STORE_FORMAT;
     memcpy(super->uuid, opening->uuid, STORE_UUID_BYTES);
+    memcpy(super->pool_uuid, store->options.pool_uuid, sizeof super->pool_uuid);
     super->replay_batch = 1;
     sizes_choose(store, super);
     for (unsigned i = 0; i < store->devices.count; i++) {

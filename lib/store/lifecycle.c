@@ -63,7 +63,7 @@ void store_opening_turn(struct store *store)
     store_done_fn *done = opening->done;
     void *context = opening->context;
     int result = opening->result;
-    if (result != 0 || opening->fresh) {
+    if (result != 0 || opening->fresh || opening->look != NULL) {
         store_free(store);
     } else {
         store->state = store->options.read_only ? STORE_READ_ONLY : STORE_READY;

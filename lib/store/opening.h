@@ -21,8 +21,9 @@ struct opening {
     struct store *store;
     store_done_fn *done;
     void *context;
-    bool fresh;     /* Format, not open. */
-    bool overwrite; /* Format: whatever is there. */
+    bool fresh;                  /* Format, not open. */
+    bool overwrite;              /* Format: whatever is there. */
+    struct store_identity *look; /* Only this is wanted; NULL: more. */
     uint8_t uuid[STORE_UUID_BYTES];
     uint8_t *blocks; /* One block for each device or superblock copy, 4 KiB aligned. */
     struct opening_read reads[DEVICES_MAX];
@@ -55,6 +56,8 @@ int opening_begin(const struct store_options *options, store_done_fn *done, void
 void opening_read_labels(struct opening *opening, void (*next)(struct opening *opening));
 /* Puts the disks where their labels say: 0, or why they are no store. */
 int opening_labels_check(struct opening *opening);
+/* Takes the newest superblock of those that were read: 0, or why there is none. */
+int opening_supers_check(struct opening *opening);
 void opening_end(struct opening *opening, int result);
 /* Parts: loaded, and saved again. */
 void opening_parts_turn(struct opening *opening);

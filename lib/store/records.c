@@ -188,6 +188,10 @@ static void list_next(struct records *records)
         return;
     }
     const struct record_copy *copy = records->copies[records->at];
+    if (request->key != NULL && strncmp(copy->key, request->key, request->group) != 0) {
+        records_end(records, 0);
+        return;
+    }
     uint64_t length = METADATA_COPY_ENTRY_BYTES + strlen(copy->key) + copy->bytes;
     if (request->bytes + length > (uint64_t)request->count * BLOCK_BYTES) {
         records_end(records, 0);

@@ -77,7 +77,9 @@ struct store_options {
     /* Not older than this incarnation (what the metadata recorded): an old image is refused. */
     uint64_t incarnation_min;
 
-    /* For tests and small devices; 0: chosen by the size. Used by store_format() only. */
+    /* Used by store_format() only: for which pool; zeros: not known. */
+    uint8_t pool_uuid[16];
+    /* The same. For tests and small devices; 0: chosen by the size. */
     uint64_t journal_bytes;
     uint64_t reserve_bytes;
     uint32_t batch_blocks_max;
@@ -100,6 +102,17 @@ typedef void store_done_fn(void *context, int result);
  */
 int store_format(const struct store_options *options, const uint8_t uuid[16], bool overwrite,
                  struct store **ret_store, store_done_fn *done, void *context);
+
+/* What the first superblock of a store says. */
+struct store_identity {
+    uint8_t uuid[16];
+    uint8_t pool_uuid[16]; /* Zeros: not known. */
+    uint64_t incarnation;
+};
+/* Read that and nothing more; changes nothing. As store_format(), and *ret_look is filled at
+ * done(0). What store_open() would refuse by labels and superblocks is refused. */
+int store_identify(const struct store_options *options, struct store_identity *ret_look,
+                   struct store **ret_store, store_done_fn *done, void *context);
 
 /*
  * Open and recover. 0: *ret_store is set at once and wants store_turn(); `done` runs once. After

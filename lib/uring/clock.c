@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <string.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "base/uuid.h"
 #include "uring/ring.h"
 
 static uint64_t clock_read(clockid_t id)
@@ -38,4 +42,18 @@ int uring_random(void *bytes, uint32_t count)
     if (length < 0)
         return FAIL(-errno, "the system has no random bytes to give");
     return (uint32_t)length == count ? 0 : -EIO;
+}
+
+int uring_boot_id(uint8_t ret_boot_id[16])
+{
+    static const char path[] = "/proc/sys/kernel/random/boot_id";
+    char text[64] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (length < 0)
+        return FAIL(-error, "%s: %s", path, strerror(error));
+    return uuid_parse(text, ret_boot_id) ? 0 : FAIL(-EIO, "%s: says no UUID", path);
 }

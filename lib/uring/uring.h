@@ -63,6 +63,8 @@ unsigned uring_open_count(const struct uring *uring);
 
 /* Bytes that nobody can guess, for names that must be unique. Any thread. 0 or -errno. */
 int uring_random(void *bytes, uint32_t count);
+/* Of this machine, another with each of its boots. 0 or -errno with a sentence. Any thread. */
+int uring_boot_id(uint8_t ret_boot_id[16]);
 
 /* --- Buffers ------------------------------------------------------------------------------- */
 

@@ -27,6 +27,7 @@ static void catalog_free(struct catalog *catalog)
     meta_request_done(&catalog->request);
     metadata_store_done(&catalog->store_record);
     stores_done(&catalog->stores);
+    catalog_wishes_done(catalog);
     free(catalog);
 }
 
@@ -64,6 +65,7 @@ static struct catalog *catalog_new(const struct catalog_options *options)
     list_init(&catalog->ids.waiting);
     list_init(&catalog->owned);
     list_init(&catalog->owned_later);
+    list_init(&catalog->owned_wishful);
     return catalog;
 }
 
@@ -81,6 +83,8 @@ static void open_end(struct catalog *catalog, int result)
     catalog->state = CATALOG_READY;
     if (!catalog->options.read_only) {
         catalog_session_start(catalog);
+        if (catalog_is_cluster(catalog))
+            catalog_wishes_start(catalog);
         if (catalog_may_write(catalog))
             catalog_scan_start(catalog);
     }
@@ -266,7 +270,9 @@ void catalog_close(struct catalog *catalog, catalog_done_fn *done, void *context
     catalog->context = context;
     clock_cancel(catalog->options.clock, &catalog->session.timer);
     stores_stop(&catalog->stores);
+    catalog_wishes_stop(catalog);
     catalog_owned_stop(catalog);
+    catalog_records_stop(catalog);
     catalog_rollings_stop(catalog);
     catalog_flattens_stop(catalog);
 }
@@ -293,7 +299,7 @@ static bool close_step(struct catalog *catalog)
     catalog_chores_leave(catalog);
     if (!list_empty(&catalog->ops) || !list_empty(&catalog->chores) || catalog->ids.flying ||
         catalog->scan.flying || catalog->session.flying || catalog->request.flying ||
-        stores_flying(&catalog->stores))
+        stores_flying(&catalog->stores) || catalog->wishes.request.flying)
         return false;
     int result = catalog->options.read_only
                      ? -ENOENT
@@ -313,6 +319,7 @@ unsigned catalog_turn(struct catalog *catalog)
     catalog_ids_turn(catalog);
     unsigned ran = catalog_ops_turn(catalog);
     catalog_lots_turn(catalog);
+    catalog_wishes_turn(catalog);
     catalog_owned_turn(catalog);
     catalog_scan_turn(catalog);
     ran += catalog_chores_turn(catalog);

@@ -58,11 +58,14 @@ static void chore_wait(struct catalog_chore *chore, uint64_t delay_ns)
     clock_set_after(chore->catalog->options.clock, &chore->timer, delay_ns);
 }
 
-/* A store that takes no writes now is opened anew before it does. */
+/* A store that takes no writes now is opened anew before it does; a volume of a cluster that was
+ * closed since, too. */
 static void chore_stopped(struct catalog_chore *chore, int result)
 {
     struct catalog *catalog = chore->catalog;
-    if (catalog->state != CATALOG_READY || store_state(catalog->options.store) != STORE_READY) {
+    bool later = catalog_is_cluster(catalog) ? result == -ECANCELED
+                                             : store_state(catalog->options.store) != STORE_READY;
+    if (catalog->state != CATALOG_READY || later) {
         chore_free(chore);
         return;
     }
@@ -149,6 +152,10 @@ static void forget_told(struct catalog_op *op, int result)
     }
     chore->tries = 0;
     starved_wake_all(op->catalog);
+    struct catalog_volume *volume =
+        chore->last == 0 ? NULL : catalog_volume_find(op->catalog, &op->record);
+    if (volume != NULL && volume->owned != NULL)
+        catalog_records_changed(volume->owned);
     if (chore->last == 0)
         catalog_tell(op->catalog, STORE_DEBUG, chore->id, 0,
                      "the space of deleted volume %llu has come back",

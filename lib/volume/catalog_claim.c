@@ -60,7 +60,7 @@ static void claim_open_volume(struct catalog_op *op, int result)
 {
     struct catalog_owned *owned = op->claim->owned;
     struct catalog_volume *volume = owned->volume;
-    if (result == 0 && op->catalog->state == CATALOG_CLOSING)
+    if (op->catalog->state == CATALOG_CLOSING)
         result = -ECANCELED;
     if (result == 0) {
         struct volume_options options = {
@@ -86,6 +86,7 @@ static void claim_open_volume(struct catalog_op *op, int result)
     catalog_claim_free(op->claim);
     op->claim = NULL;
     op->slot->open = volume;
+    catalog_records_changed(owned);
     if (op->cuts.count > catalog_cuts_kept(&op->cuts) || op->swept)
         catalog_chore_wake(op->catalog, volume->record.id);
     op->revision = 0; /* The record is the volume's. */
@@ -214,6 +215,8 @@ static void maps_read(struct catalog_op *op, int result)
     }
     if (result == 0 && owned->segments < place_segments(owned->volume->record.bytes))
         result = IOMESH_CORRUPT;
+    if (result == 0 && op->keeps && !list_empty(&op->slot->ops))
+        result = IOMESH_FENCED; /* Somebody wants it. */
     if (result == 0)
         result = catalog_owned_open(owned, op, claim_open_volume);
     if (result != 0)
@@ -318,6 +321,7 @@ static void claim_put(struct catalog_op *op)
         catalog_put_sweep_unclean(&op->request, record, catalog_cuts_newest(&op->cuts), &op->swept);
     record->epoch++;
     record->owner_session = op->catalog->session.lease;
+    record->owner_yields = op->keeps;
     record->sequence_end += op->catalog->options.sequence_lot;
     record->unclean = true;
     if (result == 0 && record->sequence_end > SEQUENCE_MAX)
@@ -415,7 +419,7 @@ void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next)
 {
     uint64_t owner = op->record.owner_session;
     if (!catalog_is_cluster(op->catalog) || op->slot->open != NULL || owner == 0 ||
-        owner == op->catalog->session.lease) {
+        owner == op->catalog->session.lease || op->record.owner_yields) {
         next(op, 0);
         return;
     }
@@ -450,7 +454,9 @@ void catalog_op_claim(struct catalog_op *op)
         return;
     }
     uint64_t owner = op->record.owner_session;
-    if (owner == 0 || owner == op->catalog->session.lease) {
+    /* Who yields has answered nobody: there is nothing to wait for, either. */
+    if (owner == 0 || owner == op->catalog->session.lease ||
+        (op->record.owner_yields && !MUTANT(341))) {
         claim_put(op);
         return;
     }

@@ -18,13 +18,17 @@ struct catalog_owned_group {
     struct metadata_group record;
     uint64_t revision;
     struct replica_record wanted;
-    bool asked;  /* `wanted` is to be put. */
-    bool flying; /* It is in the transaction under way. */
+    struct metadata_group next; /* What is in the transaction under way; memory is lent. */
+    bool asked;                 /* `wanted` is to be put. */
+    bool flying;                /* It is in the transaction under way. */
+    bool told;                  /* There may be a record of its progress. */
+    uint64_t told_bytes;
 };
 
 struct catalog_owned {
-    struct list node;  /* In catalog->owned. */
-    struct list later; /* In catalog->owned_later: a transaction is to begin. */
+    struct list node;    /* In catalog->owned. */
+    struct list later;   /* In catalog->owned_later: a transaction is to begin. */
+    struct list wishful; /* In catalog->owned_wishful: wishes are to be looked at. */
     struct catalog_volume *volume;
     struct catalog_op *op;              /* That waits until it is open. */
     struct copies *copies;              /* NULL: not yet, or not any more. */
@@ -37,7 +41,8 @@ struct catalog_owned {
     uint64_t old_until_ns; /* When the owner before has surely ended; 0: it has. */
     uint64_t *cuts;        /* Kept, oldest first. */
     uint32_t cut_count;
-    int ended;   /* Why nothing is done any more; 0: it is. */
+    int ended; /* Why nothing is done any more; 0: it is. */
+    bool is_open;
     bool unsure; /* Somebody may have taken it: to be looked at before the lease counts. */
     bool unsure_again;
     bool committing;
@@ -46,8 +51,14 @@ struct catalog_owned {
     struct catalog_op *swept;    /* Waits for the end of that, */
     catalog_step_fn *swept_next; /* then this. */
     struct meta_request request;
-    struct timer timer;
+    struct timer timer, wish_timer, progress_timer;
     catalog_step_fn *opened, *closed; /* Of `op`. */
+    struct records_run *records;      /* Under way. */
+    uint64_t records_due_ns;          /* When copies of its records are looked at next. */
+    struct meta_request progress;
+    bool progressing;
+    struct catalog_op *progressed;    /* Waits for the end of that, */
+    catalog_step_fn *progressed_next; /* then this. */
 };
 
 static inline struct catalog *owned_catalog(const struct catalog_owned *owned)
@@ -121,6 +132,18 @@ bool catalog_chore_leave(struct catalog_chore *chore);
 /* Nothing more is asked of the copies for it. */
 void catalog_owned_sweep_stop(struct catalog_owned *owned);
 
+/* --- catalog_records.c ---------------------------------------------------------------------- */
+
+/* A record of the volume is another than it was: its stores get copies, soon. */
+void catalog_records_changed(struct catalog_owned *owned);
+/* Stores have copies of all that was changed, as far as they could be reached. */
+bool catalog_records_settled(const struct catalog_owned *owned);
+/* The volume is closed; all of them are. */
+void catalog_records_leave(struct catalog_owned *owned);
+void catalog_records_stop(struct catalog *catalog);
+/* One of its stores is back. */
+void catalog_records_port(struct catalog *catalog, const struct part_port *port);
+
 /* --- catalog_owned_commit.c ----------------------------------------------------------------- */
 
 /* A group as the machine of its copies knows it. */
@@ -160,5 +183,38 @@ void catalog_owned_doubt(struct catalog *catalog);
 void catalog_owned_end(struct catalog *catalog);
 /* Those that wait until they are open need not. */
 void catalog_owned_stop(struct catalog *catalog);
+/* Somebody else wants what is kept: from now on it is ours no more. */
+void catalog_owned_yield(struct catalog_owned *owned);
+
+/* --- catalog_keep.c ------------------------------------------------------------------------- */
+
+/* Another operation on a name: if the volume is kept, or being opened for that, it is let go. */
+void catalog_slot_yield(struct catalog_slot *slot, const struct catalog_op *op);
+
+/* --- catalog_handle.c ----------------------------------------------------------------------- */
+
+/* As catalog_handle_open(), for the keeper. */
+int catalog_handle_keep(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
+                        void *context);
+
+/* --- catalog_wish.c ------------------------------------------------------------------------- */
+
+void catalog_wishes_start(struct catalog *catalog);
+void catalog_wishes_stop(struct catalog *catalog);
+void catalog_wishes_done(struct catalog *catalog);
+void catalog_wishes_turn(struct catalog *catalog);
+/* NULL: none. */
+const struct catalog_wish *catalog_wish_find(const struct catalog *catalog, uint64_t volume,
+                                             uint32_t group);
+/* It is open: wishes are done, progress is told. */
+void catalog_owned_began(struct catalog_owned *owned);
+/* Wishes of its groups are looked at, in this turn or the next. */
+void catalog_owned_wish(struct catalog_owned *owned);
+/* Whether this store's copy leaves because another comes, which `wanted` has. */
+bool catalog_wish_leaves(const struct catalog_owned *owned, const struct replica_record *wanted,
+                         uint32_t group, uint64_t store);
+/* No progress is being told any more: `next`. One operation may wait. */
+void catalog_owned_after_progress(struct catalog_owned *owned, struct catalog_op *op,
+                                  catalog_step_fn *next);
 
 #endif

@@ -52,6 +52,7 @@ static int delete_build(struct catalog_op *op, uint32_t kept)
     if (catalog_is_cluster(op->catalog)) {
         record->epoch++;
         record->owner_session = 0;
+        record->owner_yields = false;
     }
     record->state = METADATA_VOLUME_DELETING;
     record->rollback_cut = 0;

@@ -28,7 +28,7 @@ static void open_opened(struct catalog_op *op, int result)
     assert(result == 0);
     handle->volume = op->view != NULL ? op->view : op->slot->open;
     list_push_back(&handle->volume->handles, &handle->node);
-    op->catalog->handle_count++;
+    op->catalog->handle_count += handle->keeps ? 0 : 1;
     catalog_op_end(op, 0);
 }
 
@@ -48,8 +48,14 @@ static void open_begin(struct catalog_op *op, int result)
 {
     struct catalog_handle *handle = handle_of(op);
     (void)result;
+    if (op->keeps && op->slot->open != NULL && !op->slot->open->record.owner_yields) {
+        catalog_op_end(op, FAIL(-EBUSY, "volume \"%s\" is open", op->slot->name));
+        return;
+    }
     bool writes = op->writes || catalog_is_cluster(op->catalog); /* Who reads owns it, too. */
-    if (writes && (op->catalog->options.read_only || handle->snapshot[0] != '\0'))
+    if (op->catalog->state == CATALOG_CLOSING)
+        catalog_op_later(op, -ECANCELED, catalog_op_fail);
+    else if (writes && (op->catalog->options.read_only || handle->snapshot[0] != '\0'))
         catalog_op_later(op, 0, open_refused);
     else if (handle->snapshot[0] != '\0')
         catalog_op_open_view(op, handle->snapshot, open_opened);
@@ -75,7 +81,7 @@ static int open_parse(const char *name, char volume[CATALOG_NAME_BYTES_MAX + 1],
 }
 
 static int handle_open(struct catalog *catalog, const char *name, bool read_only, bool force,
-                       catalog_opened_fn *opened, void *context)
+                       bool keeps, catalog_opened_fn *opened, void *context)
 {
     char volume[CATALOG_NAME_BYTES_MAX + 1];
     char snapshot[CATALOG_NAME_BYTES_MAX + 1];
@@ -93,6 +99,7 @@ static int handle_open(struct catalog *catalog, const char *name, bool read_only
     handle->opened = opened;
     handle->op.writes = !read_only;
     handle->op.force = force;
+    handle->op.keeps = handle->keeps = keeps;
     handle->op.context = context;
     memcpy(handle->snapshot, snapshot, sizeof snapshot);
     error = catalog_op_start(&handle->op, catalog, volume, open_begin, open_end);
@@ -104,13 +111,19 @@ static int handle_open(struct catalog *catalog, const char *name, bool read_only
 int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
                         catalog_opened_fn *opened, void *context)
 {
-    return handle_open(catalog, name, read_only, false, opened, context);
+    return handle_open(catalog, name, read_only, false, false, opened, context);
 }
 
 int catalog_handle_open_force(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
                               void *context)
 {
-    return handle_open(catalog, name, false, true, opened, context);
+    return handle_open(catalog, name, false, true, false, opened, context);
+}
+
+int catalog_handle_keep(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
+                        void *context)
+{
+    return handle_open(catalog, name, false, false, true, opened, context);
 }
 
 static void close_end(struct catalog_op *op, int result)
@@ -134,7 +147,7 @@ static void close_begin(struct catalog_op *op, int result)
     struct catalog_handle *handle = handle_of(op);
     (void)result;
     list_remove(&handle->node);
-    op->catalog->handle_count -= handle->inner ? 0 : 1;
+    op->catalog->handle_count -= handle->inner || handle->keeps ? 0 : 1;
     if (handle->volume->view == VIEW_HEAD) {
         catalog_op_close(op, handle->volume, close_closed);
         return;
@@ -150,7 +163,7 @@ void catalog_handle_close(struct catalog_handle *handle, catalog_done_fn *done, 
 {
     struct catalog *catalog = handle->op.catalog;
     const char *name = handle->volume->slot->name;
-    handle->op = (struct catalog_op){.done = done, .context = context};
+    handle->op = (struct catalog_op){.done = done, .context = context, .keeps = handle->keeps};
     int error = catalog_op_start(&handle->op, catalog, name, close_begin, close_end);
     assert(error == 0); /* The name has a slot. */
     (void)error;

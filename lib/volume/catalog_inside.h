@@ -20,6 +20,7 @@
 
 #include "format/metadata.h"
 #include "volume/catalog.h"
+#include "volume/catalog_wish.h"
 #include "volume/stores.h"
 
 #define CATALOG_BUCKETS 1024u
@@ -91,6 +92,7 @@ struct catalog_op {
     int result; /* For `next`, if it comes from catalog_turn(). */
     bool writes;
     bool inside;    /* It may open what is incomplete, or being rolled back. */
+    bool keeps;     /* The keeper's: what it opens yields to every other operation. */
     bool force;     /* It may take a volume from its owner. */
     bool swept;     /* catalog_op_open_volume(): a record says what the store is to drop. */
     bool as_rolled; /* A rollback is not over, and cannot be finished now. */
@@ -164,6 +166,7 @@ struct catalog_handle {
     bool read_only;
     catalog_opened_fn *opened;
     bool inner;                                /* The catalog's own; not counted. */
+    bool keeps;                                /* The keeper's; not counted. */
     bool importing;                            /* Of an import that has not ended. */
     char snapshot[CATALOG_NAME_BYTES_MAX + 1]; /* "": the volume itself. */
 };
@@ -294,6 +297,7 @@ struct catalog_session {
 struct catalog_scan {
     bool flying, again;
     bool snapshots; /* After the volumes. */
+    bool keeper;    /* In a cluster: there is one, and it deletes. */
     struct metadata_key after;
     struct meta_request request;
 };
@@ -320,7 +324,10 @@ struct catalog {
     uint64_t store_revision;
     struct metadata_store store_record;
     struct stores stores; /* Of a cluster, as the next. */
-    struct list owned, owned_later;
+    struct timer records_timer; /* Copies of records of owned volumes, on their stores. */
+    uint32_t records_runs;
+    struct list owned, owned_later, owned_wishful;
+    struct catalog_wishes wishes;
     struct meta_request request; /* Of opening. */
     catalog_done_fn *done;       /* Of opening, then of closing. */
     void *context;

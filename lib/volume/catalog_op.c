@@ -55,8 +55,10 @@ static void slot_go_on(struct catalog_slot *slot)
 {
     if (slot->running)
         return;
-    slot_lose(slot);
     struct list *node = list_pop_front(&slot->ops);
+    if (node != NULL)
+        catalog_slot_yield(slot, LIST_ENTRY(node, struct catalog_op, node));
+    slot_lose(slot);
     if (node != NULL) {
         struct catalog_op *op = LIST_ENTRY(node, struct catalog_op, node);
         slot->running = true;
@@ -101,8 +103,10 @@ int catalog_op_start(struct catalog_op *op, struct catalog *catalog, const char 
         begin(op, 0);
         return 0;
     }
-    if (op->slot->running)
+    if (op->slot->running) {
         REACH(catalog_name_waited);
+        catalog_slot_yield(op->slot, op);
+    }
     list_push_back(&op->slot->ops, &op->node);
     slot_go_on(op->slot);
     return 0;

@@ -59,6 +59,7 @@ static void call_opened(void *context)
     struct catalog_owned *owned = context;
     struct catalog_op *op = owned->op;
     owned->op = NULL;
+    catalog_owned_began(owned);
     if (op != NULL)
         catalog_op_later(op, 0, owned->opened);
 }
@@ -69,9 +70,11 @@ static void call_ended(void *context, int result)
     struct catalog_op *op = owned->op;
     owned->ended = result;
     owned->op = NULL;
-    catalog_tell(owned_catalog(owned), STORE_WARNING, owned->volume->record.id, 0,
-                 "volume \"%s\": this process has it no more: %s", owned->volume->slot->name,
-                 base_error_text(result));
+    bool expected =
+        owned->volume->record.owner_yields || owned_catalog(owned)->state == CATALOG_CLOSING;
+    catalog_tell(owned_catalog(owned), expected ? STORE_DEBUG : STORE_WARNING,
+                 owned->volume->record.id, 0, "volume \"%s\": this process has it no more: %s",
+                 owned->volume->slot->name, base_error_text(result));
     if (op != NULL)
         catalog_op_later(op, result, owned->opened);
 }
@@ -85,6 +88,7 @@ int catalog_owned_new(struct catalog_volume *volume, struct catalog_owned **ret_
         return -ENOMEM;
     owned->volume = volume;
     list_init(&owned->later);
+    list_init(&owned->wishful);
     list_push_back(&volume->catalog->owned, &owned->node);
     *ret_owned = owned;
     return 0;
@@ -168,17 +172,26 @@ static void owned_close(struct catalog_op *op, int result)
     copies_close(owned->copies, owned_closed, owned);
 }
 
-void catalog_owned_close(struct catalog_owned *owned, struct catalog_op *op,
-                         catalog_step_fn *closed)
+static void owned_told(struct catalog_op *op, int result)
 {
-    assert(op->closing == owned->volume);
-    owned->closed = closed;
+    struct catalog_owned *owned = op->closing->owned;
+    (void)result;
     if (owned->sweep != NULL) {
         catalog_owned_sweep_stop(owned);
         catalog_owned_after_sweep(owned, op, owned_close);
     } else {
         owned_close(op, 0);
     }
+}
+
+void catalog_owned_close(struct catalog_owned *owned, struct catalog_op *op,
+                         catalog_step_fn *closed)
+{
+    assert(op->closing == owned->volume);
+    catalog_records_leave(owned);
+    owned->closed = closed;
+    owned->is_open = false;
+    catalog_owned_after_progress(owned, op, owned_told);
 }
 
 void catalog_owned_after_sweep(struct catalog_owned *owned, struct catalog_op *op,
@@ -193,10 +206,16 @@ void catalog_owned_free(struct catalog_owned *owned)
 {
     if (owned == NULL)
         return;
-    assert(owned->copies == NULL && !owned->committing);
+    struct clock *clock = owned_catalog(owned)->options.clock;
+    assert(owned->copies == NULL && !owned->committing && !owned->progressing);
+    catalog_records_leave(owned);
     list_remove(&owned->node);
     list_remove(&owned->later);
-    clock_cancel(owned_catalog(owned)->options.clock, &owned->timer);
+    list_remove(&owned->wishful);
+    clock_cancel(clock, &owned->timer);
+    clock_cancel(clock, &owned->wish_timer);
+    clock_cancel(clock, &owned->progress_timer);
+    meta_request_done(&owned->progress);
     for (uint32_t i = 0; i < owned->group_count; i++)
         metadata_group_done(&owned->groups[i].record);
     meta_request_done(&owned->request);
@@ -293,6 +312,14 @@ void catalog_owned_stop(struct catalog *catalog)
     }
 }
 
+void catalog_owned_yield(struct catalog_owned *owned)
+{
+    if (owned->ended == 0)
+        owned->ended = IOMESH_FENCED;
+    if (owned->copies != NULL)
+        copies_end(owned->copies, IOMESH_FENCED);
+}
+
 void catalog_port_changed(struct catalog *catalog, struct part_port *port)
 {
     LIST_EACH (&catalog->owned, node) {
@@ -300,4 +327,5 @@ void catalog_port_changed(struct catalog *catalog, struct part_port *port)
         if (owned->copies != NULL)
             copies_port_changed(owned->copies, port);
     }
+    catalog_records_port(catalog, port);
 }

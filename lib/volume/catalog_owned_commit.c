@@ -104,9 +104,11 @@ static void group_apply(const struct catalog_owned *owned, const struct catalog_
             member.since_ns = now_ns;
             if (member.state == METADATA_IN_SYNC)
                 member.reason = METADATA_REASON_NONE;
-            else if (member.state == METADATA_STALE)
+            else if (member.state == METADATA_STALE && before != NULL)
                 member.reason = stale_reason(owned, group->record.id, of->store);
         }
+        member.leaving = member.leaving ||
+                         catalog_wish_leaves(owned, &group->wanted, group->record.id, of->store);
         ret_record->members[ret_record->member_count++] = member;
     }
     group_leave(&group->record, ret_record);
@@ -145,13 +147,12 @@ void catalog_owned_wake(struct catalog_owned *owned)
 
 static int commit_group(struct catalog_owned *owned, struct catalog_owned_group *group)
 {
-    struct metadata_group record;
     struct metadata_bytes value = {0};
-    group_apply(owned, group, &record);
-    int result = metadata_group_encode(&record, &value);
+    group_apply(owned, group, &group->next);
+    int result = metadata_group_encode(&group->next, &value);
     if (result != 0)
         return result;
-    struct metadata_key key = metadata_group_key(record.volume, record.id);
+    struct metadata_key key = metadata_group_key(group->next.volume, group->next.id);
     meta_if_modified(&owned->request, META_SLICE(key), group->revision);
     meta_put(&owned->request, META_SLICE(key), META_SLICE(value), 0);
     metadata_bytes_done(&value);
@@ -192,11 +193,9 @@ static void told_done(struct catalog_owned *owned)
         struct catalog_owned_group *group = &owned->groups[i];
         if (!group->flying)
             continue;
-        struct metadata_group record;
-        group_apply(owned, group, &record);
-        group->record = record;
+        group->record = group->next;
         group->revision = owned->request.revision;
-        copies_transacted(owned->copies, record.id, &group->wanted);
+        copies_transacted(owned->copies, group->record.id, &group->wanted);
     }
 }
 
@@ -290,6 +289,7 @@ static void owned_committed(struct meta_request *request, int result)
     }
     for (uint32_t i = 0; i < owned->group_count; i++)
         owned->groups[i].flying = false;
+    catalog_owned_wish(owned);
     catalog_volume_changed(owned->volume, NULL, 0);
 }
 

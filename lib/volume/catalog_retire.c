@@ -4,8 +4,9 @@
  *
  * A volume that is deleted: its groups tell which stores have something of it, or had.
  *
- *   GROUPS ──▶ of each store: FENCE to the epoch of the deletion ──▶ RETIRE ──▶ done
- *                ▲ a second later, while it is away ──┘
+ *   GROUPS ──▶ of each store: FENCE to the epoch of the deletion ──▶ RETIRE
+ *                ▲ a second later, while it is away ──┘                 └──▶ the copies of records
+ *                                                         that it keeps: LIST, FORGET ──▶ done
  *
  * Its records stay until every store has answered: whoever opens the pool after a crash asks all of
  * them again, which does no harm. A store that has no record any more is not asked.
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/metadata_copy.h"
 #include "volume/catalog_cluster.h"
 
 struct retire_target {
@@ -24,7 +26,14 @@ struct retire_target {
     uint32_t group; /* One of those that it has. */
     bool flying, done;
     struct part_request request;
+    unsigned kind;      /* Of target_kinds: whose copies are listed next. */
+    uint8_t *data;      /* The list. NULL: not yet. */
+    uint32_t at, bytes; /* Of the list: the next to be forgotten. */
+    char key[METADATA_KEY_BYTES_MAX + 1];
 };
+
+static const enum metadata_kind target_kinds[] = {METADATA_VOLUME, METADATA_GROUP, METADATA_MAP,
+                                                  METADATA_SNAPSHOT};
 
 struct catalog_retire {
     struct catalog_chore *chore;
@@ -45,6 +54,8 @@ static void retire_end(struct catalog_retire *retire, int result)
     clock_cancel(chore->catalog->options.clock, &retire->timer);
     chore->retire = NULL;
     meta_request_done(&retire->request);
+    for (uint32_t i = 0; i < retire->count; i++)
+        free(retire->targets[i].data);
     free(retire->targets);
     free(retire);
     catalog_chore_stored(chore, result);
@@ -95,11 +106,88 @@ static void target_send(struct retire_target *target, struct part_port *port,
     part_submit(port, &target->request);
 }
 
+/* All of a kind that the store has. */
+static void target_list(struct retire_target *target, struct part_port *port)
+{
+    const struct catalog_chore *chore = target->retire->chore;
+    enum metadata_kind kind = target_kinds[target->kind];
+    struct metadata_key key = kind == METADATA_VOLUME ? metadata_volume_key(chore->id)
+                                                      : metadata_volume_prefix(kind, chore->id);
+    size_t length = kind == METADATA_VOLUME ? key.length - 1 : key.length;
+    memcpy(target->key, key.bytes, length);
+    target->key[length] = '\0';
+    target->request = (struct part_request){
+        .kind = PART_RECORDS,
+        .group = (uint32_t)length,
+        .count = PART_RECORDS_BLOCKS_MIN,
+        .data = target->data,
+        .key = target->key,
+        .done = target_done,
+        .context = target,
+    };
+    part_submit(port, &target->request);
+}
+
+/* True: the next of the list is being forgotten. */
+static bool target_forget(struct retire_target *target, struct part_port *port)
+{
+    struct metadata_copy copy;
+    struct metadata_key own = metadata_volume_key(target->retire->chore->id);
+    while (target->at < target->bytes) {
+        int length =
+            metadata_copy_listed(target->data + target->at, target->bytes - target->at, &copy);
+        if (length < 0)
+            return false;
+        target->at += (uint32_t)length;
+        if (target_kinds[target->kind] == METADATA_VOLUME &&
+            (copy.key_length != own.length || memcmp(copy.key, own.bytes, own.length) != 0))
+            continue;
+        memcpy(target->key, copy.key, sizeof copy.key);
+        target->request = (struct part_request){
+            .kind = PART_RECORD, .key = target->key, .done = target_done, .context = target};
+        part_submit(port, &target->request);
+        return true;
+    }
+    return false;
+}
+
+/* What it was asked after RETIRE was answered. True: it is asked more. */
+static bool target_forgets(struct retire_target *target, const struct part_request *request)
+{
+    bool listed = request->kind == PART_RECORDS;
+    bool own = request->kind != PART_RETIRE && target_kinds[target->kind] == METADATA_VOLUME;
+    if (request->kind == PART_RETIRE) {
+        target->kind = 0;
+        if (target->data == NULL)
+            target->data =
+                aligned_alloc(BLOCK_BYTES, (size_t)PART_RECORDS_BLOCKS_MIN * BLOCK_BYTES);
+        if (target->data == NULL)
+            return false;
+        target_list(target, request->port);
+        return true;
+    }
+    if (listed) {
+        target->at = 0;
+        target->bytes = request->bytes;
+    }
+    if (target_forget(target, request->port))
+        return true;
+    /* Of the volume's own record there is one; of others one list may not have had all. */
+    if (own || (listed && request->found == 0))
+        target->kind++;
+    if (target->kind == COUNT_OF(target_kinds))
+        return false;
+    target_list(target, request->port);
+    return true;
+}
+
 static void target_done(struct part_request *request, int result)
 {
     struct retire_target *target = request->context;
     struct catalog_retire *retire = target->retire;
     bool fence = request->kind == PART_FENCE;
+    if (!fence && result == 0 && !retire->stopped && target_forgets(target, request))
+        return;
     /* One that is retired already obeys nobody, and says so to the fence only. */
     if (fence && (result == 0 || result == IOMESH_FENCED) && !retire->stopped) {
         target_send(target, request->port, PART_RETIRE);
@@ -231,9 +319,11 @@ struct catalog_sweep {
     bool failed, stopped;
     struct part_request requests[REPLICA_COPIES_MAX];
     struct timer timer;
+    uint32_t waited; /* For copies of records. */
     uint64_t *cuts;
     uint32_t cut_count;
 };
+#define SWEEP_WAITS 10u
 
 static void sweep_end(struct catalog_sweep *sweep, int result)
 {
@@ -326,7 +416,10 @@ static void sweep_ask(struct catalog_sweep *sweep)
 static void sweep_begin(struct timer *timer)
 {
     struct catalog_sweep *sweep = CONTAINER_OF(timer, struct catalog_sweep, timer);
-    if (sweep->owned->taking && !sweep->stopped) {
+    /* A copy of a record that says a snapshot is there must not outlive what it shows; but what is
+     * deleted does not wait for that for ever. */
+    bool told = catalog_records_settled(sweep->owned) || ++sweep->waited > SWEEP_WAITS;
+    if ((sweep->owned->taking || !told) && !sweep->stopped) {
         clock_set_after(sweep->chore->catalog->options.clock, timer, CATALOG_RETRY_NS);
         return;
     }

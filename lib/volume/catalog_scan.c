@@ -9,7 +9,7 @@ static void scan_next(struct catalog *catalog);
 static void scan_volume(struct catalog *catalog, const struct metadata_volume *record)
 {
     if (record->state != METADATA_VOLUME_LIVE) {
-        if (MUTANT(107))
+        if (MUTANT(107) || (record->state == METADATA_VOLUME_DELETING && catalog->scan.keeper))
             return;
         REACH(catalog_deletion_resumed);
         catalog_chore_wake(catalog, record->id);
@@ -66,6 +66,8 @@ static void scan_read(struct meta_request *request, int result)
         return;
     }
     const struct meta_response *response = &request->responses[0];
+    if (request->response_count > 1)
+        scan->keeper = request->responses[1].entry_count > 0;
     for (uint32_t i = 0; i < response->entry_count; i++)
         scan_entry(catalog, &response->entries[i]);
     if (!response->more || response->entry_count == 0) {
@@ -96,6 +98,9 @@ static void scan_next(struct catalog *catalog)
         metadata_prefix(scan->snapshots ? METADATA_SNAPSHOT : METADATA_VOLUME);
     meta_request_reset(&scan->request);
     meta_list(&scan->request, META_SLICE(prefix), META_SLICE(scan->after), META_LIST_ENTRIES_MAX);
+    struct metadata_key keeper = metadata_keeper_key();
+    if (catalog_is_cluster(catalog) && !scan->snapshots && scan->after.length == 0)
+        meta_get(&scan->request, META_SLICE(keeper));
     int error = meta_commit(catalog->options.meta, &scan->request, scan_read);
     scan->flying = error == 0;
     scan->again = error != 0;

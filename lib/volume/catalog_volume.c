@@ -55,8 +55,10 @@ void catalog_volume_changed(struct catalog_volume *volume, const struct metadata
     volume->changing = false;
     struct catalog_op *op = volume->waits;
     volume->waits = NULL;
-    if (volume->owned != NULL)
+    if (volume->owned != NULL) {
         catalog_owned_wake(volume->owned);
+        catalog_records_changed(volume->owned);
+    }
     if (op != NULL)
         catalog_op_hold(op, volume, op->held);
     else if (volume->lot_wanted && list_empty(&volume->lot_later))
@@ -173,8 +175,10 @@ void catalog_volume_listed(struct catalog_volume *volume, const struct catalog_c
 {
     volume->cut = catalog_cuts_kept_below(cuts, UINT64_MAX);
     volume->views = cuts->count > 0;
-    if (volume->owned != NULL)
+    if (volume->owned != NULL) {
         catalog_owned_keep(volume->owned, cuts);
+        catalog_records_changed(volume->owned);
+    }
     catalog_volume_views(volume);
 }
 
@@ -239,6 +243,7 @@ static void close_held(struct catalog_op *op, int result)
     /* No sequence is taken any more from here on. */
     op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
     op->record.owner_session = 0;
+    op->record.owner_yields = false;
     op->record.unclean = volume->orphan_last != 0;
     volume_close(volume->volume);
     volume->volume = NULL;

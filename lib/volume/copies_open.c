@@ -236,6 +236,7 @@ int copies_drop(struct copies *copies, uint32_t id, uint64_t store)
     if (copy == REPLICA_COPIES_MAX)
         return -ENOENT;
     replica_drop(&group->replica, copy);
+    replica_tick(&group->replica, copies_now(group)); /* It may be idle, and then has no tick. */
     copies_group_ready(group);
     return 0;
 }

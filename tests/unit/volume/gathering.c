@@ -6,6 +6,7 @@
 #define TURNS_MAX 2000000u
 
 struct gathering gathering;
+void (*gathering_also)(void);
 
 /* --- Links ------------------------------------------------------------------------------------ */
 
@@ -102,6 +103,8 @@ void gathering_turn(void)
         if (user->catalog != NULL)
             (void)catalog_turn(user->catalog);
     }
+    if (gathering_also != NULL)
+        gathering_also();
 }
 
 void gathering_turns(unsigned count)

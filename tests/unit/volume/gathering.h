@@ -60,6 +60,8 @@ struct gathering {
     struct catalog_handle *opened;
 };
 extern struct gathering gathering;
+/* What else has a turn. */
+extern void (*gathering_also)(void);
 
 /* Metadata of a cluster without stores; nobody uses it. */
 void gathering_open(void);

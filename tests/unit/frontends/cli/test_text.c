@@ -30,6 +30,34 @@ Test(text, times_and_durations)
     cr_assert_str_eq(text_duration(90000ull * 1000000000, to), "1 d 1 h");
 }
 
+Test(text, times_have_a_unit)
+{
+    const struct {
+        const char *text;
+        uint64_t ns; /* UINT64_MAX: refused. */
+    } times[] = {{"250ms", 250000000u},
+                 {"2s", 2000000000u},
+                 {"10m", 600000000000u},
+                 {"1h", 3600000000000u},
+                 {"2d", 172800000000000u},
+                 {"0s", 0},
+                 {"213503d", 18446659200000000000u},
+                 {"213504d", UINT64_MAX},
+                 {"2", UINT64_MAX},
+                 {"s", UINT64_MAX},
+                 {"-2s", UINT64_MAX},
+                 {"2 s", UINT64_MAX},
+                 {"2sec", UINT64_MAX},
+                 {"1.5h", UINT64_MAX},
+                 {"", UINT64_MAX}};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        uint64_t ns = UINT64_MAX;
+        cr_assert_eq(text_time_read(times[i].text, &ns), times[i].ns != UINT64_MAX, "%s",
+                     times[i].text);
+        cr_assert_eq(ns, times[i].ns, "%s", times[i].text);
+    }
+}
+
 Test(text, a_uuid_has_its_dashes)
 {
     const uint8_t uuid[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255};

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <iomesh/volume.h>
+
 #include "cli/words.h"
 
 static struct command command;
@@ -53,8 +55,9 @@ Test(words, every_word_of_the_grammar_is_known_and_what_is_not_built_is_refused)
 {
     for (const struct command_spec *spec = words_commands; spec->words != NULL; spec++) {
         char line[200];
+        const char *one = strcmp(spec->arguments, "STORE") == 0 ? "7" : "one@a";
         snprintf(line, sizeof line, "--pool file:/p %s %s %s", spec->words,
-                 spec->argument_count > 0 ? "one@a" : "", spec->argument_count > 1 ? "one" : "");
+                 spec->argument_count > 0 ? one : "", spec->argument_count > 1 ? "one" : "");
         if (spec->id == COMMAND_VOLUME_CREATE || spec->id == COMMAND_VOLUME_RESIZE)
             strncat(line, " --size 1M", sizeof line - strlen(line) - 1);
         cr_assert_eq(type(line), spec->id == COMMAND_NOT_BUILT ? OPTIONS_EXIT_USAGE : OPTIONS_RUN,
@@ -73,11 +76,50 @@ Test(words, a_flag_of_another_command_is_refused)
 
 Test(words, a_flag_that_is_not_built_is_refused_not_ignored)
 {
-    const char *const flags[] = {"--copies 3", "--ec 4+2", "--tier auto", "--compress zstd",
-                                 "--encrypt"};
+    const char *const flags[] = {"--ec 4+2", "--tier auto", "--compress zstd", "--encrypt"};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         char line[100];
         snprintf(line, sizeof line, "--pool file:/p volume create v --size 1M %s", flags[i]);
+        cr_assert_eq(type(line), OPTIONS_EXIT_USAGE, "%s", line);
+    }
+}
+
+Test(words, copies_are_asked_for_by_number_domain_and_class)
+{
+    cr_assert_eq(type("--pool etcd://h:1/p volume create v --size 1G --copies 5 --min-copies=3 "
+                      "--domain rack --class nvme --class hdd --node a --zone z --rack r"),
+                 OPTIONS_RUN);
+    cr_assert_eq(command.copies, 5);
+    cr_assert_eq(command.copies_min, 3);
+    cr_assert_eq(command.domain, IOMESH_DOMAIN_RACK);
+    cr_assert_eq(command.classes, 1u << IOMESH_CLASS_NVME | 1u << IOMESH_CLASS_HDD);
+    cr_assert_str_eq(command.node, "a");
+    cr_assert_str_eq(command.zone, "z");
+    cr_assert_str_eq(command.rack, "r");
+    const char *const wrong[] = {"--copies 0", "--copies 6", "--min-copies x", "--domain room",
+                                 "--class tape"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char line[100];
+        snprintf(line, sizeof line, "--pool etcd://h:1/p volume create v --size 1M %s", wrong[i]);
+        cr_assert_eq(type(line), OPTIONS_EXIT_USAGE, "%s", line);
+    }
+}
+
+Test(words, a_store_is_a_number)
+{
+    cr_assert_eq(type("--pool etcd://h:1/p store drain 12 --wait"), OPTIONS_RUN);
+    cr_assert_eq(command.store, 12);
+    cr_assert(command.wait);
+    const char *const wrong[] = {"store drain",
+                                 "store drain a",
+                                 "store remove 0",
+                                 "store undrain -1",
+                                 "store remove 1 2",
+                                 "store list --wait",
+                                 "store drain 1 --lost --wait"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char line[100];
+        snprintf(line, sizeof line, "--pool etcd://h:1/p %s", wrong[i]);
         cr_assert_eq(type(line), OPTIONS_EXIT_USAGE, "%s", line);
     }
 }
