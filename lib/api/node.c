@@ -69,6 +69,41 @@ static void node_buffer_put(struct peer_buffers *buffers, void *memory)
     uring_buffer_put(node->pool->engine->uring, memory);
 }
 
+/* --- The keeper of the pool, perhaps --------------------------------------------------------- */
+
+static void node_keeper_event(void *context, const struct catalog_event *event)
+{
+    static const uint32_t severities[] = {
+        [STORE_DEBUG] = IOMESH_SEVERITY_DEBUG,
+        [STORE_INFO] = IOMESH_SEVERITY_INFO,
+        [STORE_WARNING] = IOMESH_SEVERITY_WARNING,
+        [STORE_ERROR] = IOMESH_SEVERITY_CRITICAL,
+    };
+    const struct iomesh_node *node = context;
+    api_trace(node->pool->engine, severities[event->severity], IOMESH_EVENT_POOL, event->text, NULL,
+              0);
+}
+
+static int node_keeper_open(struct iomesh_node *node)
+{
+    const struct keeper_options options = {
+        .meta = node->pool->meta,
+        .clock = node->clock,
+        .catalog = node->pool->catalog,
+        .event = node_keeper_event,
+        .context = node,
+    };
+    return (node->options.flags & IOMESH_NODE_NO_KEEPER) != 0
+               ? 0
+               : keeper_open(&options, &node->keeper);
+}
+
+static void node_keeper_closed(void *context)
+{
+    struct iomesh_node *node = context;
+    node->keeper = NULL;
+}
+
 /* --- Its end -------------------------------------------------------------------------------- */
 
 static void node_free(struct iomesh_node *node)
@@ -111,6 +146,8 @@ int iomesh_node_close(struct iomesh_node *node, iomesh_done_fn *done, void *cont
     node->context = context;
     node->state = NODE_CLOSE_SERVER;
     cluster_watch_remove(&node->watch);
+    if (node->keeper != NULL)
+        keeper_close(node->keeper, node_keeper_closed, node);
     peer_server_close(node->server, node_server_closed, node);
     engine_touch(node->pool->engine->engine);
     return 0;
@@ -150,7 +187,9 @@ static unsigned node_turn(struct engine_hook *hook)
         node_store_ended(node, store);
         return count + 1; /* What ran may have changed the list. */
     }
-    if (node->state == NODE_CLOSE_STORES && list_empty(&node->stores)) {
+    if (node->keeper != NULL)
+        keeper_turn(node->keeper);
+    if (node->state == NODE_CLOSE_STORES && list_empty(&node->stores) && node->keeper == NULL) {
         node_gone(node);
         count++;
     }
@@ -255,6 +294,8 @@ int iomesh_node_open(struct iomesh_pool *pool, const struct iomesh_node_options 
     cluster_watch_add(pool->cluster, &node->watch);
     pool->nodes++;
     result = node_listen(node, &options);
+    if (result == 0)
+        result = node_keeper_open(node);
     if (result != 0) {
         peer_server_close(node->server, node_server_failed, node);
         return result;

@@ -26,6 +26,7 @@
 #include "api/pool.h"
 #include "api/store_make.h"
 #include "api/store_record.h"
+#include "keeper/keeper.h"
 #include "peer/peer.h"
 
 enum node_state { NODE_OPEN, NODE_CLOSE_SERVER, NODE_CLOSE_STORES };
@@ -40,6 +41,7 @@ struct iomesh_node {
     uint8_t boot_id[16];
     struct peer_buffers buffers;
     struct peer_server *server; /* NULL: closed. */
+    struct keeper *keeper;      /* NULL: closed, or not wanted. */
     uint32_t address_count;
     const char *addresses[IOMESH_NODE_LISTENERS_MAX];
     struct list stores; /* struct iomesh_node_store */

@@ -85,6 +85,23 @@ def test_bash_completes_from_the_pool_that_is_named(greek):
         assert bash_offers(f"iomesh-cli {way}", "file:/nowhere") == {"alpha", "beta"}, way
 
 
+@pytest.mark.parametrize("line, among", [
+    ("iomeshd --lis", {"--listen"}),
+    ("iomeshd --pool x --no-", {"--no-keeper", "--no-scrub"}),
+    ("iomeshd --log-level d", {"debug"}),
+])
+def test_shells_complete_flags_of_the_daemon(line, among):
+    words = line.split(" ")
+    bash = offered("", "bash", "-c",
+                   f"source {rigs.ROOT}/docs/completion/iomeshd; COMP_WORDS=({quoted(words)}); "
+                   f"COMP_CWORD={len(words) - 1}; _iomeshd; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
+    zsh = offered("", "zsh", "-f", "-c",
+                  "compadd() { [[ $1 == -- ]] && shift; print -rl -- ${(M)@:#$PREFIX*} }; "
+                  f"words=({quoted(words)}); CURRENT={len(words)}; PREFIX={words[-1]!r}; "
+                  f"source {rigs.ROOT}/docs/completion/_iomeshd")
+    assert bash == among and zsh == among
+
+
 def test_zsh_finds_its_completion_by_itself():
     text = (f"fpath=({rigs.ROOT}/docs/completion $fpath); autoload -Uz compinit; compinit -D -u; "
             "print $_comps[iomesh-cli]")

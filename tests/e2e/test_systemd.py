@@ -29,11 +29,11 @@ for node in null zero full random urandom; do
     touch $root/dev/$node
     mount --bind /dev/$node $root/dev/$node
 done
-rm -rf $root/etc/systemd/system $root/lib/systemd/system/*.wants $root/etc/default/iomesh-nbd
+rm -rf $root/etc/systemd/system $root/lib/systemd/system/*.wants $root/etc/default/iomesh* $root/etc/iomesh
 mkdir -p $root/etc/systemd/system $root/mnt
 mount --bind $share $root/mnt
-cp $units/iomesh-nbd.* $root/etc/systemd/system/
-for program in $bin/iomesh-nbd $bin/iomesh-cli; do
+cp $units/iomesh*.* $root/etc/systemd/system/
+for program in $bin/iomesh-nbd $bin/iomesh-cli $bin/iomeshd; do
     cp $program $root/usr/bin/
     ldd $program | awk '$1 ~ /^libiomesh/ { print $3 }' | xargs -I{} cp {} $root/usr/lib/
 done
@@ -139,6 +139,54 @@ def test_a_filter_that_takes_io_uring_away_is_named(rig):
         journalctl -o cat -u iomesh-nbd
     """)
     assert "seccomp filter" in said and "io_uring_setup" in said, said
+
+
+CLUSTER = """
+    systemd-run -q --unit=truth etcd --data-dir /tmp/etcd --listen-client-urls http://127.0.0.1:{0} \\
+        --advertise-client-urls http://127.0.0.1:{0} --listen-peer-urls http://127.0.0.1:{1} \\
+        --initial-advertise-peer-urls http://127.0.0.1:{1} \\
+        --initial-cluster default=http://127.0.0.1:{1}
+    export ETCDCTL_API=3 IOMESH_POOL=etcd://127.0.0.1:{0}/p
+    until etcdctl --endpoints 127.0.0.1:{0} endpoint health; do sleep 0.1; done
+    iomesh-cli pool init
+    mkdir /etc/iomesh
+    printf '%s\\n' "pool = $IOMESH_POOL" 'node = a' 'store = /var/lib/iomesh/s:128M' \\
+        'listen = unix:/run/iomesh/peer.sock' >/etc/iomesh/iomeshd.conf
+"""
+
+
+def test_a_storage_daemon_has_no_more_than_it_needs_and_comes_back_when_it_is_killed(rig):
+    said = under_systemd(rig, CLUSTER.format(rigs.free_port(), rigs.free_port()) + """
+        systemctl start iomeshd
+        systemctl show iomeshd -p ActiveState -p StatusText
+        before=$(systemctl show -P MainPID iomeshd)
+        cat /proc/$before/status
+        kill -9 $before
+        until [ "$(systemctl show -P NRestarts iomeshd)" = 1 ]; do sleep 0.05; done
+        until systemctl show -P StatusText iomeshd | grep '1 of 1'; do sleep 0.05; done
+        systemctl show iomeshd -p NRestarts
+        iomesh-cli store list
+        systemctl stop iomeshd
+        systemctl show iomeshd -p Result -p ExecMainStatus
+        journalctl -o cat -u iomeshd
+    """)
+    assert "ActiveState=active" in said and "StatusText=1 of 1 stores are served" in said, said
+    for line in ("CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1",
+                 "Seccomp:\t2"):
+        assert line in said, said
+    assert "NRestarts=1" in said and "unix:/run/iomesh/peer.sock" in said, said
+    assert "Result=success" in said and "ExecMainStatus=0" in said, said
+    assert said.count("store 1 is served") == 2 and "all stores are closed" in said, said
+
+
+def test_a_storage_daemon_that_cannot_serve_says_why_in_the_journal(rig):
+    said = under_systemd(rig, CLUSTER.format(rigs.free_port(), rigs.free_port()) + """
+        sed -i 's,/s:128M,/s,' /etc/iomesh/iomeshd.conf
+        ! systemctl start iomeshd
+        systemctl stop iomeshd
+        journalctl -o cat -u iomeshd
+    """)
+    assert "is not there; give a size and a store is made" in said.split("journalctl")[-1], said
 
 
 if __name__ == "__main__":
