@@ -84,7 +84,7 @@ def test_the_status_adds_up(cli):
     assert space["total_bytes"] == 256 * MIB
     assert space["total_bytes"] == sum(space[part + "_bytes"] for part in
                                        ("used", "waiting", "free", "reserve"))
-    assert status["state"] == "healthy" and status["format"] == 2
+    assert status["state"] == "healthy" and status["format"] == 3
     assert status["owner_process"] is None
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", status["uuid"])
     assert status["devices"] == [{"path": str(cli.directory / "store"), "class": "nvme",
