@@ -197,8 +197,8 @@ struct metadata_store {
     uint64_t bytes_used; /* As it last said. */
     enum metadata_store_state state;
     uint64_t incarnation;    /* Raised at each opening: an older one is an old image. */
-    uint64_t bytes_promised; /* What it would hold if the volumes placed on it were full, as it
-                                last said. */
+    uint64_t bytes_promised; /* What it would hold if the volumes placed on it were full, as the
+                                keeper last saw it, to a hundredth of the store. */
     uint64_t state_since_ns; /* Since 1970. */
     uint32_t state_reason;   /* enum metadata_reason, or a newer one. */
     uint32_t weight_percent; /* Of its capacity, for placement; 0: all of it. */
