@@ -9,8 +9,7 @@
 #include "cli/text.h"
 
 /* --size is that of the devices which do not say their own, or of the pool's own file. */
-static int gather(const struct target *target, struct iomesh_device *devices,
-                  struct iomesh_pool_init_options *options)
+int devices_gather(const struct target *target, struct iomesh_device *devices, uint64_t *ret_bytes)
 {
     const struct command *command = target->command;
     unsigned unsized = 0;
@@ -31,10 +30,7 @@ static int gather(const struct target *target, struct iomesh_device *devices,
         (void)target_complain(target, "--size: every device has a size of its own");
         return 2;
     }
-    options->device_count = command->device_count;
-    options->devices = devices;
-    if (command->device_count == 0)
-        options->bytes = command->size;
+    *ret_bytes = command->device_count == 0 ? command->size : 0;
     return 0;
 }
 
@@ -57,9 +53,11 @@ int run_pool_init(const struct command *command)
     struct iomesh_pool_init_options options = IOMESH_POOL_INIT_OPTIONS_INIT;
     if (command->overwrite)
         options.flags |= IOMESH_POOL_OVERWRITE;
-    int status = gather(&target, devices, &options);
+    int status = devices_gather(&target, devices, &options.bytes);
     if (status != 0)
         return status;
+    options.device_count = command->device_count;
+    options.devices = devices;
     struct making making = {0};
     progress_begin(&making.progress, "pool init");
     options.progress = on_progress;

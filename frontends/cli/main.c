@@ -12,9 +12,8 @@
 static int run(const struct command *command)
 {
     static int (*const alone[COMMAND_NOT_BUILT])(const struct command *command) = {
-        [COMMAND_POOL_INIT] = run_pool_init,
-        [COMMAND_POOL_CHECK] = run_pool_check,
-        [COMMAND_VOLUME_EXPORT] = run_volume_export,
+        [COMMAND_POOL_INIT] = run_pool_init,         [COMMAND_POOL_CHECK] = run_pool_check,
+        [COMMAND_POOL_REBUILD] = run_pool_rebuild,   [COMMAND_VOLUME_EXPORT] = run_volume_export,
         [COMMAND_VOLUME_IMPORT] = run_volume_import,
     };
     static int (*const runs[COMMAND_NOT_BUILT])(struct target * target) = {
@@ -23,6 +22,7 @@ static int run(const struct command *command)
         [COMMAND_POOL_SHOW] = run_pool_show,
         [COMMAND_POOL_SET] = run_pool_set,
         [COMMAND_STORE_LIST] = run_store_list,
+        [COMMAND_STORE_ADD] = run_store_add,
         [COMMAND_STORE_DRAIN] = run_store_drain,
         [COMMAND_STORE_UNDRAIN] = run_store_undrain,
         [COMMAND_STORE_REMOVE] = run_store_remove,

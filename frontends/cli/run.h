@@ -14,6 +14,7 @@ int run_pool_status(struct target *target);
 int run_pool_scrub(struct target *target);
 int run_pool_show(struct target *target);
 int run_pool_set(struct target *target);
+int run_store_add(struct target *target);
 int run_store_list(struct target *target);
 int run_store_drain(struct target *target);
 int run_store_undrain(struct target *target);
@@ -35,6 +36,7 @@ int run_group_create(struct target *target);
 int run_group_list(struct target *target);
 int run_group_delete(struct target *target);
 /* These open what they need, in an order of their own. */
+int run_pool_rebuild(const struct command *command);
 int run_pool_init(const struct command *command);
 int run_pool_check(const struct command *command);
 int run_volume_export(const struct command *command);
@@ -50,6 +52,11 @@ int volume_show(struct target *target, const char *name);
  * 0, or a code. */
 struct table;
 int copies_of(struct target *target, const char *name, json_t **ret_json, struct table *ret_table);
+
+/* The devices of a pool or store, as --device and --size say; bytes of its own file if there are
+ * none. 0, or 2 after a sentence. */
+struct iomesh_device;
+int devices_gather(const struct target *target, struct iomesh_device *devices, uint64_t *ret_bytes);
 
 /* --- JSON that they share ------------------------------------------------------------------ */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* store list, drain, undrain, remove */
+/* store list, add, drain, undrain, remove */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <iomesh/store.h>
+#include <iomesh/sys/serve.h>
 
 #include "cli/progress.h"
 #include "cli/run.h"
@@ -93,6 +94,41 @@ int run_store_list(struct target *target)
     }
     table_done(&listing.table);
     return status;
+}
+
+/* --- Adding -------------------------------------------------------------------------------- */
+
+int run_store_add(struct target *target)
+{
+    const struct command *command = target->command;
+    struct iomesh_device devices[DEVICES_GIVEN_MAX];
+    struct iomesh_store_add_options options = IOMESH_STORE_ADD_OPTIONS_INIT;
+    struct progress progress;
+    uint64_t store = 0;
+    int status = devices_gather(target, devices, &options.bytes);
+    if (status != 0)
+        return status;
+    options.path = command->arguments[0];
+    options.flags = command->overwrite ? IOMESH_POOL_OVERWRITE : 0;
+    options.device_count = command->device_count;
+    options.devices = devices;
+    for (uint32_t i = IOMESH_CLASS_NVME; i <= IOMESH_CLASS_HDD; i++) {
+        if (command->classes == 1u << i)
+            options.device_class = i;
+    }
+    options.progress = progress_on;
+    options.progress_context = &progress;
+    progress_begin(&progress, "store add");
+    int result = iomesh_store_add_sync(target->pool, &options, &store);
+    progress_end(&progress);
+    if (result != 0)
+        return target_fail(target, result);
+    if (command->json)
+        return json_out(command, json_pack("{s:o, s:o}", "id", json_number(store), "path",
+                                           json_text(command->arguments[0])));
+    printf("store %" PRIu64 " is made: iomeshd --store %s serves it\n", store,
+           command->arguments[0]);
+    return 0;
 }
 
 /* --- Changing ------------------------------------------------------------------------------ */

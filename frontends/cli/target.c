@@ -76,7 +76,8 @@ static const char *advice(const struct command *command, bool is_open, int resul
             return "choose another name";
         return pool_is_there(command->pool) ? "choose another place"
                                             : "--overwrite takes devices as they are";
-    case -EPERM: return how_to_force(id);
+    case -EPERM:
+        return id == COMMAND_POOL_REBUILD ? "--accept-loss goes on without them" : how_to_force(id);
     case -EACCES: return "run as the user that owns the pool, or as root";
     case -ENOSPC:
         if (id == COMMAND_SNAPSHOT_ROLLBACK)

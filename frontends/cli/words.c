@@ -21,11 +21,12 @@ const struct command_spec words_commands[] = {
     {"pool check", "", "look at everything in a pool that nobody uses, change nothing", 0,
      COMMAND_POOL_CHECK},
     {"pool scrub", "", "read and check everything, in use or not", 0, COMMAND_POOL_SCRUB},
-    {"pool rebuild-metadata", "", "rebuilding metadata is not built yet", 0, COMMAND_NOT_BUILT},
+    {"pool rebuild-metadata", "", "make the metadata of a cluster anew of what its stores have", 0,
+     COMMAND_POOL_REBUILD},
     {"pool show", "", "the settings of a cluster's pool", 0, COMMAND_POOL_SHOW},
     {"pool set", "KEY=VALUE ...", "change settings of a cluster's pool", 1, COMMAND_POOL_SET},
     {"store list", "", "the stores of a cluster's pool", 0, COMMAND_STORE_LIST},
-    {"store add", "", "adding stores is not built yet", 0, COMMAND_NOT_BUILT},
+    {"store add", "DIR|DEVICE", "make a store of a cluster's pool", 1, COMMAND_STORE_ADD},
     {"store drain", "STORE", "move what a store holds to others, place nothing new on it", 1,
      COMMAND_STORE_DRAIN},
     {"store undrain", "STORE", "take a store into use again", 1, COMMAND_STORE_UNDRAIN},
@@ -76,10 +77,16 @@ static const struct flag flags[] = {
     {{"rack", "NAME", "of a cluster: where this is", NULL}, ANY},
     {{"peer-tls-certificates", "DIR", "of a cluster: TLS to its stores", NULL}, ANY},
     {{"size", "SIZE", "of the pool's file or of a device (16G), of a volume", NULL},
-     BIT(COMMAND_POOL_INIT) | CREATE | BIT(COMMAND_VOLUME_RESIZE)},
+     BIT(COMMAND_POOL_INIT) | BIT(COMMAND_STORE_ADD) | CREATE | BIT(COMMAND_VOLUME_RESIZE)},
     {{"device", "DEVICE", "PATH[:SIZE][,class=nvme|ssd|hdd]; may be repeated", NULL},
-     BIT(COMMAND_POOL_INIT)},
-    {{"overwrite", NULL, "take devices that hold something already", NULL}, BIT(COMMAND_POOL_INIT)},
+     BIT(COMMAND_POOL_INIT) | BIT(COMMAND_STORE_ADD)},
+    {{"overwrite", NULL, "take devices that hold something already", NULL},
+     BIT(COMMAND_POOL_INIT) | BIT(COMMAND_STORE_ADD)},
+    {{"store", "DIR|DEVICE", "a store that is left, served by nobody; may be repeated", NULL},
+     BIT(COMMAND_POOL_REBUILD)},
+    {{"accept-loss", NULL, "though writes that were acknowledged may be missing", NULL},
+     BIT(COMMAND_POOL_REBUILD)},
+    {{"look", NULL, "tell what would be made, make nothing", NULL}, BIT(COMMAND_POOL_REBUILD)},
     {{"no-data", NULL, "check pages and records only, read no data", NULL},
      BIT(COMMAND_POOL_CHECK)},
     {{"rate", "SIZE", "bytes a second (the pool's; 1G when nobody uses it)", NULL},
@@ -92,7 +99,8 @@ static const struct flag flags[] = {
     {{"copies", "N", "of a cluster: 1 to 5 (3)", NULL}, CREATE},
     {{"min-copies", "N", "writes wait while fewer are in sync (1 of 2, 2 of 3)", NULL}, CREATE},
     {{"domain", "WHAT", "no two copies in one store, node, rack or zone (node)", NULL}, CREATE},
-    {{"class", "CLASS", "only on stores of nvme, ssd or hdd; may be repeated", NULL}, CREATE},
+    {{"class", "CLASS", "nvme, ssd or hdd: of stores, may be repeated; of the store", NULL},
+     CREATE | BIT(COMMAND_STORE_ADD)},
     {{"ec", "K+M", "not built yet", "erasure coding is not built yet"}, CREATE},
     {{"tier", "POLICY", "not built yet", "tiers are not built yet"}, CREATE},
     {{"compress", "HOW", "not built yet", "compression is not built yet"}, CREATE},
@@ -131,7 +139,9 @@ static const char *take_bool(struct command *command, const char *name, bool yes
                     {"all", &command->all},
                     {"no-space", &command->no_space},
                     {"lost", &command->lost},
-                    {"wait", &command->wait}};
+                    {"wait", &command->wait},
+                    {"accept-loss", &command->accept_loss},
+                    {"look", &command->look}};
     for (size_t i = 0; i < sizeof switches / sizeof *switches; i++)
         if (strcmp(switches[i].name, name) == 0)
             *switches[i].value = yes;
@@ -146,6 +156,16 @@ static const char *take_device(struct command *command, const char *value)
         return "a pool has at most 64 devices";
     command->devices[command->device_count] = strdup(value);
     return command->devices[command->device_count++] == NULL ? "no memory" : NULL;
+}
+
+static const char *take_store(struct command *command, const char *value)
+{
+    if (value[0] == '\0')
+        return "is empty";
+    if (command->store_count == STORES_GIVEN_MAX)
+        return "more than 256 stores";
+    command->stores[command->store_count] = strdup(value);
+    return command->stores[command->store_count++] == NULL ? "no memory" : NULL;
 }
 
 static const char *take_text(char **text, const char *value)
@@ -237,6 +257,8 @@ static const char *take(void *context, const struct option_spec *spec, const cha
         return take_since(command, value);
     if (strcmp(name, "device") == 0)
         return take_device(command, value);
+    if (strcmp(name, "store") == 0)
+        return take_store(command, value);
     if (strcmp(name, "log-level") == 0)
         return log_level_from(value, &command->log_level)
                    ? NULL
@@ -457,6 +479,10 @@ static enum options_outcome check_whole(struct command *command)
         return OPTIONS_EXIT_USAGE;
     if (command->stop && (command->background || command->rate != 0))
         return complain("--stop", "goes with neither --rate nor --background");
+    if (id == COMMAND_STORE_ADD && (command->classes & (command->classes - 1)) != 0)
+        return complain("--class", "a store has one");
+    if (id == COMMAND_POOL_REBUILD && command->store_count == 0)
+        return complain(command->spec->words, "needs --store DIR|DEVICE, all that are left");
     if (command->lost && command->wait)
         return complain("--lost", "does not go with --wait: pool status tells how far it is");
     if (command->pool == NULL)
@@ -487,6 +513,8 @@ void words_done(struct command *command)
 {
     for (unsigned i = 0; i < command->device_count; i++)
         free(command->devices[i]);
+    for (unsigned i = 0; i < command->store_count; i++)
+        free(command->stores[i]);
     free(command->pool_named);
     free(command->since);
     free(command->node);

@@ -19,9 +19,11 @@ enum command_id {
     COMMAND_POOL_STATUS,
     COMMAND_POOL_CHECK,
     COMMAND_POOL_SCRUB,
+    COMMAND_POOL_REBUILD,
     COMMAND_POOL_SHOW,
     COMMAND_POOL_SET,
     COMMAND_STORE_LIST,
+    COMMAND_STORE_ADD,
     COMMAND_STORE_DRAIN,
     COMMAND_STORE_UNDRAIN,
     COMMAND_STORE_REMOVE,
@@ -55,7 +57,7 @@ struct command_spec {
 };
 
 /* The most that a group takes, and words before them. */
-enum { WORDS_MAX = 264, DEVICES_GIVEN_MAX = 64 };
+enum { WORDS_MAX = 264, DEVICES_GIVEN_MAX = 64, STORES_GIVEN_MAX = 256 };
 
 /* A command line, understood. */
 struct command {
@@ -66,7 +68,8 @@ struct command {
     bool json;
     enum log_level log_level;
     bool log_json;
-    bool size_given, force, overwrite, no_data, stop, background, all, no_space, lost, wait;
+    bool size_given, force, overwrite, no_data, stop, background, all, no_space, lost, wait,
+        accept_loss, look;
     uint64_t size, rate;
     uint64_t store; /* A number. */
     uint32_t sector;
@@ -76,6 +79,8 @@ struct command {
     char *node, *zone, *rack, *peer_tls; /* NULL: not given. */
     char *devices[DEVICES_GIVEN_MAX];    /* As they were given. */
     unsigned device_count;
+    char *stores[STORES_GIVEN_MAX]; /* As they were given. */
+    unsigned store_count;
     char *pool_named; /* By a flag or the file. */
     char *since;      /* NULL: not given. */
 };

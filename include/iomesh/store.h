@@ -315,4 +315,63 @@ IOMESH_API int iomesh_settings_set(struct iomesh_pool *pool, const struct iomesh
 IOMESH_API int iomesh_settings_set_sync(struct iomesh_pool *pool,
                                         const struct iomesh_settings *settings, uint32_t which);
 
+/* --- Metadata that is lost ----------------------------------------------------------------- */
+
+/* What is found and what is missing, a line each. severity: IOMESH_SEVERITY_… of
+ * <iomesh/event.h>: ERROR may be a loss, WARNING is missing or cannot be read, INFO is found. */
+typedef void iomesh_rebuild_tell_fn(void *context, uint32_t severity, const char *text);
+
+struct iomesh_rebuild_options {
+    uint32_t size;
+    uint32_t flags;            /* IOMESH_REBUILD_… */
+    const char *const *stores; /* Directories and devices; borrowed for the call. */
+    uint32_t store_count;      /* 1 .. 256 */
+    uint32_t reserved;
+    iomesh_rebuild_tell_fn *tell; /* NULL is fine. */
+    void *context;
+};
+
+#define IOMESH_REBUILD_ACCEPT_LOSS 1u /* Though writes that were acknowledged may be missing. */
+#define IOMESH_REBUILD_LOOK 2u        /* Tell what would be made, make nothing. */
+
+#define IOMESH_REBUILD_OPTIONS_INIT                                       \
+    {                                                                     \
+        (uint32_t)sizeof(struct iomesh_rebuild_options), 0, 0, 0, 0, 0, 0 \
+    }
+
+struct iomesh_rebuild_result {
+    uint32_t size;
+    uint32_t stores;
+    uint64_t volumes, snapshots, groups; /* That were found. */
+    uint64_t losses;                     /* Groups that may lack acknowledged writes. */
+    uint64_t faults;                     /* Things that are missing, or could not be read. */
+};
+
+/**
+ * Make the metadata of a cluster anew, when etcd is lost, from the copies of records that its
+ * stores keep.
+ *
+ * Nobody serves the stores meanwhile, and no program of the pool runs any more. All stores that are
+ * left are named: what is on none of them is lost. Copies of records follow their records by
+ * moments, so what was made or deleted in the last of them may be missing, or be there again.
+ * Epochs and sequences begin beyond whatever any store has seen; copies that cannot be known to be
+ * whole are stale, and are brought up to date when their volume is opened.
+ *
+ * @url         "etcd://..."; no pool is there
+ * @ret_result  written whatever is returned; set its size before. NULL is fine
+ *
+ * Returns 0, or
+ *   -EINVAL        an option is wrong
+ *   -EEXIST        there is a pool; or a store was named twice
+ *   -EPERM         acknowledged writes may be missing, and ACCEPT_LOSS is not given
+ *   -ENOENT        no store there; or none has copies of records
+ *   -EXDEV         a store is of another pool than the others
+ *   IOMESH_IN_USE  another process serves a store
+ *   -ETIMEDOUT     etcd is out of reach; IOMESH_CORRUPT, -EIO, -ENOMEM …
+ *
+ * Thread: any, not inside a callback. Blocks: for as long as reading takes. Since: 0.3.
+ */
+IOMESH_API int iomesh_pool_rebuild(const char *url, const struct iomesh_rebuild_options *options,
+                                   struct iomesh_rebuild_result *ret_result);
+
 #endif

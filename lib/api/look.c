@@ -211,9 +211,7 @@ static int take_progress(struct look *look, const struct meta_entry *entry)
 static void silence_of(struct look *look, const struct metadata_member *member)
 {
     struct look_store *store = look_store(look, member->store);
-    bool silent =
-        member->reason == METADATA_REASON_SILENT || member->reason == METADATA_REASON_REFUSED;
-    if (store == NULL || store->answers || !silent || member->state == METADATA_IN_SYNC ||
+    if (store == NULL || store->answers || member->state == METADATA_IN_SYNC ||
         member->since_ns == 0)
         return;
     if (store->silent_since_ns == 0 || member->since_ns < store->silent_since_ns)

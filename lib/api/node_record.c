@@ -46,13 +46,13 @@ static bool record_fill_reason(struct iomesh_node_store *store)
     bool failed = store_state(store->store) == STORE_FAILED;
     bool told = record->state_reason == METADATA_REASON_FAILED;
     store->failed_told = failed;
-    if (failed == told || (failed && record->state == METADATA_STORE_OUT))
+    if (failed == told)
         return false;
     /* One that is out, and works again, is treated as one that was silent. */
     record->state_reason = failed                                ? METADATA_REASON_FAILED
                            : record->state == METADATA_STORE_OUT ? METADATA_REASON_SILENT
                                                                  : METADATA_REASON_NONE;
-    if (failed)
+    if (failed && record->state == METADATA_STORE_UP)
         record->state_since_ns = clock_wall_ns(store->node->clock);
     return true;
 }

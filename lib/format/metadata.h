@@ -61,7 +61,7 @@ enum metadata_kind {
     METADATA_MAP = 8,
     METADATA_SNAPSHOT = 9,
     METADATA_TOGETHER = 10,
-    /* 11: who reads a snapshot. */
+    METADATA_READER = 11, /* Leased; its value is that of a session. */
     METADATA_KEEPER = 12,
     METADATA_WISH = 13,
     METADATA_PROGRESS = 14,
@@ -85,6 +85,10 @@ struct metadata_key metadata_volume_key(uint64_t id);
 struct metadata_key metadata_group_key(uint64_t volume, uint32_t group);
 struct metadata_key metadata_map_key(uint64_t volume, uint32_t index);
 struct metadata_key metadata_snapshot_key(uint64_t volume, uint64_t cut);
+/* A session reads a snapshot: it is not deleted meanwhile. */
+struct metadata_key metadata_reader_key(uint64_t volume, uint64_t cut, uint64_t session);
+/* What the keys of all who read it begin with. */
+struct metadata_key metadata_reader_prefix(uint64_t volume, uint64_t cut);
 /* `name` has passed name_check(). */
 struct metadata_key metadata_together_key(const void *name, size_t length);
 struct metadata_key metadata_keeper_key(void);
@@ -101,6 +105,7 @@ struct metadata_key_parts {
     enum metadata_kind kind;
     uint64_t id;         /* Of the store, session or volume. */
     uint64_t index;      /* The group, the map's index, the cut. */
+    uint64_t session;    /* Of METADATA_READER. */
     const uint8_t *name; /* Of METADATA_NAME, _COUNTER, _TOGETHER: within the key. */
     size_t name_length;
 };
@@ -197,8 +202,8 @@ struct metadata_store {
     uint64_t bytes_used; /* As it last said. */
     enum metadata_store_state state;
     uint64_t incarnation;    /* Raised at each opening: an older one is an old image. */
-    uint64_t bytes_promised; /* What it would hold if the volumes placed on it were full, as it
-                                last said. */
+    uint64_t bytes_promised; /* What it would hold if the volumes placed on it were full, as the
+                                keeper last saw it, to a hundredth of the store. */
     uint64_t state_since_ns; /* Since 1970. */
     uint32_t state_reason;   /* enum metadata_reason, or a newer one. */
     uint32_t weight_percent; /* Of its capacity, for placement; 0: all of it. */

@@ -6,7 +6,7 @@
 #include "format/metadata.h"
 
 /* What follows the prefix. */
-enum shape { SHAPE_NOTHING, SHAPE_NAME, SHAPE_ID, SHAPE_ID_4, SHAPE_ID_12 };
+enum shape { SHAPE_NOTHING, SHAPE_NAME, SHAPE_ID, SHAPE_ID_4, SHAPE_ID_12, SHAPE_ID_12_ID };
 
 static const struct {
     const char *prefix;
@@ -22,6 +22,7 @@ static const struct {
     [METADATA_MAP] = {"map/", SHAPE_ID_4},
     [METADATA_SNAPSHOT] = {"snap/", SHAPE_ID_12},
     [METADATA_TOGETHER] = {"snapgroup/", SHAPE_NAME},
+    [METADATA_READER] = {"reader/", SHAPE_ID_12_ID},
     [METADATA_KEEPER] = {"keeper", SHAPE_NOTHING},
     [METADATA_WISH] = {"wish/", SHAPE_ID_4},
     [METADATA_PROGRESS] = {"progress/", SHAPE_ID_4},
@@ -141,6 +142,21 @@ struct metadata_key metadata_snapshot_key(uint64_t volume, uint64_t cut)
     return key;
 }
 
+struct metadata_key metadata_reader_prefix(uint64_t volume, uint64_t cut)
+{
+    struct metadata_key key = metadata_volume_prefix(METADATA_READER, volume);
+    key_append_number(&key, cut, 12);
+    key_append(&key, "/", 1);
+    return key;
+}
+
+struct metadata_key metadata_reader_key(uint64_t volume, uint64_t cut, uint64_t session)
+{
+    struct metadata_key key = metadata_reader_prefix(volume, cut);
+    key_append_number(&key, session, 16);
+    return key;
+}
+
 struct metadata_key metadata_together_key(const void *name, size_t length)
 {
     struct metadata_key key = metadata_prefix(METADATA_TOGETHER);
@@ -170,7 +186,7 @@ static bool number_parse(const uint8_t *from, size_t digits, uint64_t *ret_numbe
 static bool rest_parse(enum shape shape, const uint8_t *rest, size_t length,
                        struct metadata_key_parts *parts)
 {
-    size_t digits = shape == SHAPE_ID_4 ? 4 : shape == SHAPE_ID_12 ? 12 : 0;
+    size_t digits = shape == SHAPE_ID_4 ? 4 : shape >= SHAPE_ID_12 ? 12 : 0;
     switch (shape) {
     case SHAPE_NOTHING: return length == 0;
     case SHAPE_NAME:
@@ -182,6 +198,10 @@ static bool rest_parse(enum shape shape, const uint8_t *rest, size_t length,
     case SHAPE_ID_12:
         return length == 17 + digits && number_parse(rest, 16, &parts->id) && rest[16] == '/' &&
                number_parse(rest + 17, digits, &parts->index);
+    case SHAPE_ID_12_ID:
+        return length == 46 && number_parse(rest, 16, &parts->id) && rest[16] == '/' &&
+               number_parse(rest + 17, digits, &parts->index) && rest[29] == '/' &&
+               number_parse(rest + 30, 16, &parts->session);
     }
     return false;
 }

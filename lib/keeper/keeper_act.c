@@ -137,8 +137,8 @@ static void act_done(struct meta_request *request, int result)
 {
     struct keeper *keeper = CONTAINER_OF(request, struct keeper, act);
     const struct keeper_change *change = &keeper->changes[keeper->change_at];
-    bool of_store = change->kind == KEEPER_STORE;
-    if (result == 0 && request->succeeded && of_store)
+    bool of_store = change->kind == KEEPER_STORE || change->kind == KEEPER_PROMISED;
+    if (result == 0 && request->succeeded && change->kind == KEEPER_STORE)
         keeper_tell(keeper, STORE_WARNING, "store %llu is %s", (unsigned long long)change->store,
                     change->state == METADATA_STORE_OUT
                         ? "out: it has been silent for too long, and its copies are made elsewhere"
@@ -151,6 +151,17 @@ static void act_done(struct meta_request *request, int result)
     act_next(keeper);
 }
 
+static void build_state(const struct keeper *keeper, const struct keeper_change *change,
+                        struct metadata_store *changed)
+{
+    bool failed = changed->state_reason == METADATA_REASON_FAILED;
+    changed->state = change->state;
+    changed->state_since_ns = clock_wall_ns(keeper->options.clock);
+    changed->state_reason = change->state != METADATA_STORE_OUT ? METADATA_REASON_NONE
+                            : failed                            ? METADATA_REASON_FAILED
+                                                                : METADATA_REASON_SILENT;
+}
+
 static int build_store(struct keeper *keeper, const struct keeper_change *change)
 {
     const struct metadata_store *record =
@@ -159,10 +170,10 @@ static int build_store(struct keeper *keeper, const struct keeper_change *change
     if (record == NULL)
         return -ENOENT;
     struct metadata_store changed = *record; /* What it holds is lent. */
-    changed.state = change->state;
-    changed.state_since_ns = clock_wall_ns(keeper->options.clock);
-    changed.state_reason =
-        change->state == METADATA_STORE_OUT ? METADATA_REASON_SILENT : METADATA_REASON_NONE;
+    if (change->kind == KEEPER_STORE)
+        build_state(keeper, change, &changed);
+    else
+        changed.bytes_promised = change->promised;
     int result = metadata_store_encode(&changed, &value);
     if (result != 0)
         return result;
@@ -196,12 +207,12 @@ static int act_build(struct keeper *keeper)
     keeper->change_end = keeper->change_at + 1;
     meta_request_reset(&keeper->act);
     keeper_if_leads(keeper, &keeper->act);
-    if (first->kind == KEEPER_STORE)
+    if (first->kind == KEEPER_STORE || first->kind == KEEPER_PROMISED)
         return build_store(keeper, first);
     int result = build_wish(keeper, first);
     while (result == 0 && keeper->change_end < keeper->change_count &&
            keeper->change_end - keeper->change_at < KEEPER_BATCH &&
-           keeper->changes[keeper->change_end].kind != KEEPER_STORE)
+           keeper->changes[keeper->change_end].kind > KEEPER_PROMISED)
         result = build_wish(keeper, &keeper->changes[keeper->change_end++]);
     return result;
 }
@@ -219,6 +230,24 @@ static void act_next(struct keeper *keeper)
     keeper_acted(keeper);
 }
 
+/* What placing looks at. Not for each volume that comes or goes: a hundredth of a store is news. */
+static void promises_review(struct keeper *keeper)
+{
+    const struct survey *survey = &keeper->survey;
+    for (uint32_t i = 0; i < survey->store_count; i++) {
+        uint64_t told = survey->stores[i].record.bytes_promised;
+        uint64_t is = survey->promised[i];
+        uint64_t moved = is > told ? is - told : told - is;
+        if (moved == 0 || (moved < survey->stores[i].record.bytes / 100 && is != 0 && told != 0))
+            continue;
+        struct keeper_change change = {.kind = KEEPER_PROMISED,
+                                       .store = survey->stores[i].record.id,
+                                       .revision = survey->revisions[i],
+                                       .promised = is};
+        change_add(keeper, &change);
+    }
+}
+
 void keeper_act(struct keeper *keeper)
 {
     size_t count;
@@ -232,5 +261,6 @@ void keeper_act(struct keeper *keeper)
             wish_review(keeper, &keeper->survey.wishes[i]);
     }
     keeper_kept_end(keeper);
+    promises_review(keeper);
     act_next(keeper);
 }

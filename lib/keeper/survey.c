@@ -38,6 +38,7 @@ void survey_done(struct survey *survey)
         meta_request_done(&survey->lists[i].request);
     free(survey->stores);
     free(survey->revisions);
+    free(survey->promised);
     free(survey->wishes);
     free(survey->idle);
     free(survey->names);
@@ -201,6 +202,7 @@ static int stores_room(struct survey *survey)
     size_t bytes = 1;
     free(survey->stores);
     free(survey->revisions);
+    free(survey->promised);
     free(survey->names);
     survey->store_count = stores->count;
     for (uint32_t i = 0; i < stores->count; i++) {
@@ -209,9 +211,11 @@ static int stores_room(struct survey *survey)
     }
     survey->stores = calloc(stores->count + 1, sizeof *survey->stores);
     survey->revisions = calloc(stores->count + 1, sizeof *survey->revisions);
+    survey->promised = calloc(stores->count + 1, sizeof *survey->promised);
     survey->names = malloc(bytes);
-    return survey->stores == NULL || survey->revisions == NULL || survey->names == NULL ? -ENOMEM
-                                                                                        : 0;
+    bool all = survey->stores != NULL && survey->revisions != NULL && survey->promised != NULL &&
+               survey->names != NULL;
+    return all ? 0 : -ENOMEM;
 }
 
 /* Since when it has been silent, if it was already at the survey before. */
@@ -237,9 +241,12 @@ static void store_tell(struct survey *survey, uint32_t index, char **names,
     store->record.node = name_copy(names, entry->record.node);
     bool up =
         survey->options.up != NULL && survey->options.up(survey->options.context, store->record.id);
-    store->answers = up || (entry->record.address[0] != '\0' &&
-                            has_number(survey->addresses, survey->session_count,
-                                       address_hash(entry->record.node, entry->record.address)));
+    /* One whose device failed answers, but takes nothing: as good as silent. */
+    bool failed = entry->record.state_reason == METADATA_REASON_FAILED;
+    bool lives = up || (entry->record.address[0] != '\0' &&
+                        has_number(survey->addresses, survey->session_count,
+                                   address_hash(entry->record.node, entry->record.address)));
+    store->answers = lives && !failed;
     if (store->answers)
         return;
     uint64_t since_ns = silent_before(survey, store->record.id);

@@ -58,6 +58,7 @@ struct survey {
     struct plan *plan;
     struct plan_store *stores; /* As they were told, in order of their ids. */
     uint64_t *revisions;       /* Of their records. */
+    uint64_t *promised;        /* What each would hold if its volumes were full; once `done`. */
     uint32_t store_count;
     struct survey_wish *wishes; /* In order of volumes and groups. */
     uint32_t wish_count, wish_capacity;

@@ -103,6 +103,15 @@ static void wish_overlay(const struct survey *survey, struct plan_group *group,
                                                                  .bytes_left = UINT64_MAX};
 }
 
+static void group_promise(struct survey *survey, const struct plan_group *group)
+{
+    for (uint32_t i = 0; i < group->member_count; i++) {
+        uint32_t index = survey_store(survey, group->members[i].store);
+        if (index != UINT32_MAX && !group->members[i].leaving)
+            survey->promised[index] += group->segments * PLACE_SEGMENT_BYTES;
+    }
+}
+
 void survey_group(struct survey *survey, const struct metadata_group *record)
 {
     uint32_t segments = survey->sizes[record->id % SURVEY_GROUPS_MAX];
@@ -128,6 +137,7 @@ void survey_group(struct survey *survey, const struct metadata_group *record)
     }
     if (wish != NULL && survey->volume.state != METADATA_VOLUME_DELETING)
         wish_overlay(survey, &group, wish);
+    group_promise(survey, &group);
     plan_group(survey->plan, &group);
     survey->groups++;
 }

@@ -183,6 +183,11 @@ void replica_connected(struct replica *replica, uint8_t index, uint64_t boot, ui
     struct replica_copy *copy = &replica->copies[index];
     if (copy->state == REPLICA_ABSENT || replica->phase == REPLICA_ENDED)
         return;
+    if (replica->phase == REPLICA_VIEWING) {
+        copy->connected = true;
+        replica->todo |= TODO_CHANGED;
+        return;
+    }
     copy->connected = true;
     copy->gone_ns = 0;
     copy->failed = false;

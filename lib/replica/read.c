@@ -2,9 +2,14 @@
 /* Reads: which copy may answer, and whether it may be told. */
 #include "replica/internal.h"
 
+static bool reads(const struct replica *replica)
+{
+    return replica->phase == REPLICA_ACTIVE || replica->phase == REPLICA_VIEWING;
+}
+
 bool replica_may_answer(const struct replica *replica, uint64_t now)
 {
-    if (replica->phase != REPLICA_ACTIVE)
+    if (!reads(replica))
         return false;
     /* The old owner may yet answer reads from a copy that was not reached. */
     if (now < replica->answer_from_ns)
@@ -23,7 +28,7 @@ static uint32_t rank(const struct replica_copy *copy)
 uint8_t replica_read_choose(const struct replica *replica, uint8_t local, uint8_t tried)
 {
     uint8_t best = REPLICA_COPIES_MAX;
-    if (replica->phase != REPLICA_ACTIVE)
+    if (!reads(replica))
         return best;
     for (uint8_t i = 0; i < REPLICA_COPIES_MAX; i++) {
         const struct replica_copy *copy = &replica->copies[i];

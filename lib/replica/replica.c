@@ -69,6 +69,23 @@ void replica_begin(struct replica *replica, const struct replica_grant *grant, u
     }
 }
 
+void replica_view(struct replica *replica, const struct replica_record *record, uint64_t bound_ns)
+{
+    assert(replica->phase == REPLICA_IDLE);
+    replica->phase = REPLICA_VIEWING;
+    replica->generation = record->generation;
+    replica->bound_ns = bound_ns;
+    for (uint8_t i = 0; i < REPLICA_COPIES_MAX; i++) {
+        const struct replica_member *member = &record->members[i];
+        if (member->state != REPLICA_IN_SYNC && !(MUTANT(362) && member->state == REPLICA_STALE))
+            continue;
+        replica->copies[i] = (struct replica_copy){.store = member->store,
+                                                   .state = REPLICA_IN_SYNC,
+                                                   .source = REPLICA_COPIES_MAX,
+                                                   .replaces = i};
+    }
+}
+
 void replica_lease(struct replica *replica, uint64_t bound_ns)
 {
     if (bound_ns <= replica->bound_ns)
@@ -124,7 +141,7 @@ static void tick_copy(struct replica *replica, struct replica_copy *copy, uint64
 
 void replica_tick(struct replica *replica, uint64_t now)
 {
-    if (replica->phase == REPLICA_IDLE || replica->phase == REPLICA_ENDED)
+    if (replica->phase == REPLICA_IDLE || replica->phase >= REPLICA_ENDED)
         return;
     replica->ticked_ns = now;
     replica_fencing_step(replica, now);
@@ -165,7 +182,7 @@ static bool busy(const struct replica *replica)
 
 uint64_t replica_deadline(const struct replica *replica)
 {
-    if (replica->phase == REPLICA_IDLE || replica->phase == REPLICA_ENDED || !busy(replica))
+    if (replica->phase == REPLICA_IDLE || replica->phase >= REPLICA_ENDED || !busy(replica))
         return UINT64_MAX;
     const struct replica_options *options = &replica->options;
     uint64_t quantum = MIN(MIN(options->grace_ns, options->idle_ns), options->retry_ns);

@@ -204,6 +204,7 @@ enum replica_phase {
     REPLICA_BEARING,
     REPLICA_ACTIVE,
     REPLICA_ENDED,
+    REPLICA_VIEWING, /* Not a coordinator's: it reads what never changes. */
 };
 
 enum replica_catch {
@@ -311,6 +312,13 @@ void replica_begin(struct replica *replica, const struct replica_grant *grant, u
 void replica_lease(struct replica *replica, uint64_t bound_ns);
 /* Another epoch was seen, the session's key is gone, or the volume is closed: IOMESH_FENCED. */
 void replica_end(struct replica *replica, int reason);
+
+/*
+ * Who coordinates nothing and reads a cut (part.h): IDLE becomes VIEWING. Copies that are in sync
+ * by the record may be read until `bound_ns`, or what replica_lease() says; no other of these calls
+ * but those of reads, replica_connected() and _disconnected(), and replica_end().
+ */
+void replica_view(struct replica *replica, const struct replica_record *record, uint64_t bound_ns);
 
 /* --- Events: copies --------------------------------------------------------------------------- */
 

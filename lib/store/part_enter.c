@@ -2,9 +2,32 @@
 /* Whom a part obeys: as a request arrives, and as its record is about to enter a batch. */
 #include "store/parts.h"
 
+/* A read of a cut by who does not coordinate. */
+static bool part_views(const struct part_request *request)
+{
+    bool looks =
+        request->kind == PART_READ || request->kind == PART_MAP || request->kind == PART_CHANGED;
+    return looks && request->epoch == 0 && request->view != VIEW_HEAD && !request->settle;
+}
+
+static int part_shows(const struct part *part, const struct part_request *request)
+{
+    const struct part_state *state = &part->state;
+    if (part->retired)
+        return IOMESH_FENCED;
+    bool older = request->generation < state->generation && !MUTANT(361);
+    bool whole = state->role == PART_IN_SYNC || MUTANT(360);
+    if (older || !whole)
+        return IOMESH_CONFLICT;
+    REACH(part_viewed);
+    return 0;
+}
+
 int part_obeys(struct parts *parts, struct part *part, const struct part_request *request)
 {
     struct part_state *state = &part->state;
+    if (part_views(request))
+        return part_shows(part, request);
     if (request->epoch != state->epoch || part->retired)
         return IOMESH_FENCED;
     if (request->generation < state->generation && !MUTANT(272))

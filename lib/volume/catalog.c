@@ -64,6 +64,7 @@ static struct catalog *catalog_new(const struct catalog_options *options)
     list_init(&catalog->flattens);
     list_init(&catalog->ids.waiting);
     list_init(&catalog->owned);
+    list_init(&catalog->views);
     list_init(&catalog->owned_later);
     list_init(&catalog->owned_wishful);
     return catalog;

@@ -375,9 +375,10 @@ struct catalog_snapshot {
     uint64_t created_ns;
     uint8_t uuid[16];
     uint32_t clones;
-    bool hidden;           /* Deleted by its user, or taken for a clone: no name means it. */
-    bool deleting;         /* Its space is coming back. */
-    bool space;            /* The next two are known. */
+    bool hidden;   /* Deleted by its user, or taken for a clone: no name means it. */
+    bool deleting; /* Its space is coming back. */
+    bool space;    /* The next two are known. */
+    /* In a cluster: in all copies that are in sync. */
     uint64_t unique_bytes; /* Data that nobody else shows: what deleting just this one frees. */
     uint64_t shared_bytes; /* Data that it shows and others too. */
 };

@@ -346,7 +346,10 @@ static void look_emptied(struct catalog_op *op, int result)
 static bool look_empty(struct catalog_op *op)
 {
     struct catalog_chore *chore = chore_of(op);
-    if (op->record.state != METADATA_VOLUME_KEPT || op->record.emptied)
+    /* In a cluster it takes an owner to write, and this one has no name to be opened by: what the
+     * head shows goes with the rest of it. */
+    if (op->record.state != METADATA_VOLUME_KEPT || op->record.emptied ||
+        catalog_is_cluster(op->catalog))
         return false;
     chore->starved = chore->was_starved && store_room_blocks(op->catalog->options.store) == 0;
     if (!chore->starved)
@@ -365,7 +368,9 @@ static void look_rolls(struct catalog_op *op)
     const struct catalog_slot *slot = catalog_slot_find(op->catalog, record->name);
     bool busy = slot != NULL && (slot->running || slot->open != NULL);
     chore->starved = true;
-    if (!chore->was_starved || busy || store_room_blocks(op->catalog->options.store) == 0)
+    bool room =
+        catalog_is_cluster(op->catalog) || store_room_blocks(op->catalog->options.store) > 0;
+    if (!chore->was_starved || busy || !room)
         return;
     REACH(catalog_rollback_tried_again);
     chore->tries++;
@@ -386,8 +391,9 @@ static void look_listed(struct catalog_op *op, int result)
             change_record(op);
             return;
         }
-    } else {
-        catalog_settle_wake(op);
+    } else if (catalog_settle_wake(op)) {
+        catalog_op_end(op, 0); /* It is looked at again then. */
+        return;
     }
     if (look_drop(op)) {
         /* In a cluster who has it open tells the copies: when it is opened next. */

@@ -62,6 +62,8 @@ static void claim_open_volume(struct catalog_op *op, int result)
     struct catalog_volume *volume = owned->volume;
     if (op->catalog->state == CATALOG_CLOSING)
         result = -ECANCELED;
+    if (result == 0)
+        result = catalog_kin_add(owned, op);
     if (result == 0) {
         struct volume_options options = {
             .copies = owned->copies,
@@ -74,6 +76,8 @@ static void claim_open_volume(struct catalog_op *op, int result)
             .sequence_end = volume->record.sequence_end,
             .cut = volume->cut,
             .views = true, /* A copy that was away may have some. */
+            .parents = op->parents,
+            .parent_count = op->parent_count,
             .want_sequences = catalog_volume_want_lot,
             .context = volume,
         };
@@ -95,7 +99,8 @@ static void claim_open_volume(struct catalog_op *op, int result)
 
 /* --- Groups and maps -------------------------------------------------------------------------- */
 
-static int groups_add(struct catalog_owned *owned, const struct meta_entry *entry)
+int catalog_claim_group(struct catalog_owned *owned, uint64_t volume,
+                        const struct meta_entry *entry)
 {
     if (owned->group_count == owned->group_capacity) {
         uint32_t capacity = MAX(2 * owned->group_capacity, 16u);
@@ -111,7 +116,7 @@ static int groups_add(struct catalog_owned *owned, const struct meta_entry *entr
     if (result != 0)
         return result;
     owned->group_count++;
-    bool sane = group->record.volume == owned->volume->record.id &&
+    bool sane = group->record.volume == volume &&
                 group->record.member_count <= REPLICA_COPIES_MAX &&
                 (owned->group_count == 1 || group[-1].record.id < group->record.id);
     return sane ? 0 : IOMESH_CORRUPT;
@@ -154,14 +159,14 @@ static int runs_add(struct catalog_owned *owned, uint32_t group)
     return 0;
 }
 
-static int maps_add(struct catalog_owned *owned, const struct meta_entry *entry)
+int catalog_claim_map(struct catalog_owned *owned, uint64_t volume, const struct meta_entry *entry)
 {
     struct metadata_map *map = calloc(1, sizeof *map);
     if (map == NULL)
         return -ENOMEM;
     int result = metadata_map_decode(entry->value.data, entry->value.length, map);
-    if (result == 0 && (map->volume != owned->volume->record.id ||
-                        (uint64_t)map->index * METADATA_MAP_SEGMENTS != owned->segments))
+    if (result == 0 &&
+        (map->volume != volume || (uint64_t)map->index * METADATA_MAP_SEGMENTS != owned->segments))
         result = IOMESH_CORRUPT;
     for (uint32_t i = 0; result == 0 && i < map->segment_count; i++) {
         uint32_t group;
@@ -184,7 +189,7 @@ static void read_page(struct catalog_op *op, enum metadata_kind kind, catalog_st
 
 /* Each entry of a page; true: another page follows. */
 static int read_entries(struct catalog_op *op, int result,
-                        int (*add)(struct catalog_owned *, const struct meta_entry *),
+                        int (*add)(struct catalog_owned *, uint64_t, const struct meta_entry *),
                         bool *ret_more)
 {
     struct catalog_claim *claim = op->claim;
@@ -192,7 +197,7 @@ static int read_entries(struct catalog_op *op, int result,
         return result;
     const struct meta_response *response = &op->request.responses[0];
     for (uint32_t i = 0; i < response->entry_count && result == 0; i++)
-        result = add(claim->owned, &response->entries[i]);
+        result = add(claim->owned, claim->owned->volume->record.id, &response->entries[i]);
     *ret_more = response->more && response->entry_count > 0;
     if (result == 0 && *ret_more) {
         const struct meta_slice *last = &response->entries[response->entry_count - 1].key;
@@ -208,7 +213,7 @@ static void maps_read(struct catalog_op *op, int result)
 {
     struct catalog_owned *owned = op->claim->owned;
     bool more = false;
-    result = read_entries(op, result, maps_add, &more);
+    result = read_entries(op, result, catalog_claim_map, &more);
     if (result == 0 && more) {
         read_page(op, METADATA_MAP, maps_read);
         return;
@@ -226,7 +231,7 @@ static void maps_read(struct catalog_op *op, int result)
 static void groups_read(struct catalog_op *op, int result)
 {
     bool more = false;
-    result = read_entries(op, result, groups_add, &more);
+    result = read_entries(op, result, catalog_claim_group, &more);
     if (result == 0 && !more && op->claim->owned->group_count == 0)
         result = IOMESH_CORRUPT;
     if (result != 0) {
@@ -432,20 +437,9 @@ void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next)
 
 /* --- Claiming --------------------------------------------------------------------------------- */
 
-static int claim_check(const struct catalog_op *op)
-{
-    const struct metadata_volume *record = &op->record;
-    const char *what = NULL;
-    if (record->parent_volume != 0)
-        what = "opening a clone";
-    else if (record->rollback_cut != 0 || record->incomplete)
-        what = "opening what was being rolled back or imported";
-    return what == NULL ? 0 : catalog_refuse_cluster(op->catalog, what);
-}
-
 void catalog_op_claim(struct catalog_op *op)
 {
-    int result = claim_check(op);
+    int result = 0;
     op->claim = calloc(1, sizeof *op->claim);
     if (op->claim == NULL)
         result = FAIL(-ENOMEM, "opening volume \"%s\": no memory", op->slot->name);

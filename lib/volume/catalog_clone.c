@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 struct clone {
     struct catalog_gang gang;
     struct catalog_member *source, *target;
     uint64_t cut;                              /* Of the parent. */
+    struct catalog_birth birth;                /* In a cluster. */
     char snapshot[CATALOG_NAME_BYTES_MAX + 1]; /* "": of the volume as it is. */
 };
 
@@ -26,15 +27,16 @@ static void clone_end(struct catalog_op *op, int result)
 {
     catalog_done_fn *done = op->done;
     void *context = op->context;
+    catalog_birth_end(op->catalog, &clone_of(op)->birth, result);
     free(clone_of(op));
     done(context, result);
 }
 
 /* The new volume, as large as what it reads from. */
-static int clone_put(struct clone *clone, uint64_t bytes)
+static struct metadata_volume clone_record(const struct clone *clone, uint64_t bytes)
 {
     const struct metadata_volume *parent = &clone->source->op.record;
-    struct catalog_op *op = &clone->gang.op;
+    const struct catalog_op *op = &clone->gang.op;
     struct metadata_volume record = {
         .id = op->id,
         .bytes = bytes,
@@ -47,8 +49,17 @@ static int clone_put(struct clone *clone, uint64_t bytes)
         .parent_cut = clone->cut,
     };
     memcpy(record.name, clone->target->name, sizeof record.name);
+    return record;
+}
+
+static int clone_put(struct clone *clone, uint64_t bytes)
+{
+    struct catalog_op *op = &clone->gang.op;
+    struct metadata_volume record = clone_record(clone, bytes);
     int result = catalog_put_name(&op->request, &record);
-    return result != 0 ? result : catalog_put_record(&op->request, &record, 0);
+    if (result == 0)
+        result = catalog_put_record(&op->request, &record, 0);
+    return result != 0 ? result : catalog_birth_put(&clone->birth, &op->request);
 }
 
 static void clone_told(struct clone *clone, int result)
@@ -58,7 +69,7 @@ static void clone_told(struct clone *clone, int result)
         catalog_tell(op->catalog, STORE_INFO, op->id, 0,
                      "volume \"%s\": created, number %llu, a clone of volume \"%s\"",
                      clone->target->name, (unsigned long long)op->id, clone->source->name);
-    catalog_gang_end(&clone->gang, result);
+    catalog_gang_finish(&clone->gang, result);
 }
 
 /* --- Of a snapshot -------------------------------------------------------------------------- */
@@ -138,8 +149,14 @@ static int volume_check(const struct catalog_member *source)
 static void clone_resolved(struct catalog_op *op, int result)
 {
     struct clone *clone = clone_of(op);
-    (void)result;
-    if (clone->snapshot[0] != '\0')
+    const struct catalog_op *source = &clone->source->op;
+    const struct catalog_cut *cut = catalog_cuts_named(&source->cuts, clone->snapshot);
+    struct metadata_volume record =
+        clone_record(clone, cut != NULL ? cut->record.bytes : source->record.bytes);
+    result = catalog_birth_place(op->catalog, &clone->birth, &record);
+    if (result != 0)
+        catalog_gang_finish(&clone->gang, result);
+    else if (clone->snapshot[0] != '\0')
         snapshot_put(clone);
     else
         catalog_gang_take(&clone->gang, volume_build, volume_taken);
@@ -152,7 +169,7 @@ static void clone_numbered(struct catalog_op *op, int result)
     const struct catalog_cut *cut = catalog_cuts_named(&source->cuts, clone->snapshot);
     if (result != 0) {
         FAIL(result, "volume \"%s\": cloning it: %s", clone->source->name, base_error_text(result));
-        catalog_gang_end(&clone->gang, result);
+        catalog_gang_finish(&clone->gang, result);
         return;
     }
     /* How deep it is: more than a volume can be opened with is refused here. */
@@ -174,7 +191,7 @@ static void target_looked(struct catalog_op *op, int result)
     else if (catalog_cuts_named(&source->cuts, name) == NULL)
         result = FAIL(-ENOENT, "volume \"%s\" has no snapshot \"%s\"", clone->source->name, name);
     if (result != 0)
-        catalog_gang_end(&clone->gang, result);
+        catalog_gang_finish(&clone->gang, result);
     else if (op->id != 0)
         clone_numbered(op, 0);
     else
@@ -183,6 +200,9 @@ static void target_looked(struct catalog_op *op, int result)
 
 static void clone_ready(struct catalog_op *op, int result)
 {
+    /* Of a snapshot nobody need own the volume. */
+    if (clone_of(op)->snapshot[0] == '\0' && catalog_gang_prepare(&clone_of(op)->gang))
+        return;
     snapshot_start(&clone_of(op)->source->op, result);
 }
 
@@ -210,8 +230,6 @@ int catalog_clone(struct catalog *catalog, const char *volume, const char *snaps
                   const char *new_name, catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, volume, true);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "cloning");
     if (error == 0)
         error = catalog_check_name(new_name);
     if (error == 0 && snapshot != NULL)

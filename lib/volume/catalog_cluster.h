@@ -52,6 +52,8 @@ struct catalog_owned {
     catalog_step_fn *swept_next; /* then this. */
     struct meta_request request;
     struct timer timer, wish_timer, progress_timer;
+    uint64_t reader;                  /* Of a snapshot: the session whose key keeps it. */
+    struct list kin;                  /* struct catalog_kin.node: volumes that it reads. */
     catalog_step_fn *opened, *closed; /* Of `op`. */
     struct records_run *records;      /* Under way. */
     uint64_t records_due_ns;          /* When copies of its records are looked at next. */
@@ -105,6 +107,20 @@ uint32_t catalog_layout_items(const struct catalog_layout *layout);
 int catalog_layout_put(const struct catalog_layout *layout, uint32_t item, uint64_t now_ns,
                        struct meta_request *request);
 
+/* Of a volume that is made together with something else, in one transaction. */
+struct catalog_birth {
+    struct metadata_volume record; /* Lent. */
+    struct catalog_layout layout;
+    uint32_t items; /* 0: it is not placed, or of an embedded pool. */
+};
+/* Places it, once; nothing of an embedded pool. 0, or why not, with a sentence. */
+int catalog_birth_place(struct catalog *catalog, struct catalog_birth *birth,
+                        const struct metadata_volume *record);
+/* Its groups and maps. 0 or -ENOMEM. */
+int catalog_birth_put(const struct catalog_birth *birth, struct meta_request *request);
+/* It has come about or not. */
+void catalog_birth_end(struct catalog *catalog, struct catalog_birth *birth, int result);
+
 /* --- catalog_claim.c ------------------------------------------------------------------------ */
 
 /* op->record is loaded, op->cuts are listed: makes it ours, opens it into the slot; then
@@ -114,6 +130,41 @@ void catalog_claim_free(struct catalog_claim *claim);
 /* In a cluster: a volume that is not open here is not open elsewhere, or the operation ends with
  * -EBUSY; then `next`, with 0. Of an embedded pool at once. */
 void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next);
+
+/* An entry of a page of the volume's groups, or maps: into `owned`. */
+int catalog_claim_group(struct catalog_owned *owned, uint64_t volume,
+                        const struct meta_entry *entry);
+int catalog_claim_map(struct catalog_owned *owned, uint64_t volume, const struct meta_entry *entry);
+
+/* --- catalog_kin.c -------------------------------------------------------------------------- */
+
+/* What its copies ask of a volume that they read. */
+void catalog_kin_look(struct catalog_owned *owned, uint64_t volume);
+/* All of op->parents will be read. 0 or -ENOMEM. */
+int catalog_kin_add(struct catalog_owned *owned, const struct catalog_op *op);
+void catalog_kin_free(struct catalog_owned *owned);
+
+/* --- catalog_view.c ------------------------------------------------------------------------- */
+
+/* op->record, ->cuts and ->parents are of a snapshot that is not open here: a key says that we read
+ * it, then it is open; op->view, op->opened. `cut`: one of op->cuts. */
+void catalog_op_read_view(struct catalog_op *op, struct catalog_cut *cut);
+/* What deletes that key. */
+void catalog_view_unpin(const struct catalog_volume *volume, struct meta_request *request);
+/* In a cluster: nobody reads this snapshot of op->record, or the operation ends with -EBUSY; then
+ * `next`, with 0. Of an embedded pool at once: see catalog_slot_view(). */
+void catalog_op_readers(struct catalog_op *op, uint64_t cut, catalog_step_fn *next);
+
+/* Of all snapshots that are open: as catalog_owned_lease(), _end(), catalog_port_changed(). */
+void catalog_views_lease(struct catalog *catalog);
+void catalog_views_end(struct catalog *catalog);
+void catalog_views_port(struct catalog *catalog, struct part_port *port);
+
+/* --- catalog_space.c ------------------------------------------------------------------------ */
+
+/* What op->space says of these cuts of op->record, of all copies. `measured`: 0, or -ENOTCONN: a
+ * store that has a copy is away; ... */
+void catalog_op_measure(struct catalog_op *op, uint32_t cut_count, catalog_step_fn *measured);
 
 /* --- catalog_grow.c ------------------------------------------------------------------------- */
 
@@ -158,6 +209,10 @@ void catalog_owned_turn(struct catalog *catalog);
 
 /* 0 or -ENOMEM. */
 int catalog_owned_new(struct catalog_volume *volume, struct catalog_owned **ret_owned);
+/* A store of our own node that has a copy of the group; 0: there is none. */
+uint64_t catalog_local_store(const struct catalog *catalog, const struct metadata_group *group);
+/* What its copies ask. */
+struct copies_calls catalog_owned_calls(struct catalog_owned *owned);
 /* Its copies, once groups and runs are there. Then `opened`: 0, or why it ended before. */
 int catalog_owned_open(struct catalog_owned *owned, struct catalog_op *op, catalog_step_fn *opened);
 /* Nothing of it is under way: lets its copies go, then `closed`. */

@@ -159,9 +159,8 @@ static void create_begin(struct catalog_op *op, int result)
 
 static const uint32_t copies_min_usual[CATALOG_COPIES_MAX + 1] = {0, 1, 1, 2, 2, 3};
 
-/* Fills in what is left open. */
-static int create_check_copies(const struct catalog *catalog, const char *name,
-                               struct catalog_create *what)
+int catalog_create_check(const struct catalog *catalog, const char *name,
+                         struct catalog_create *what)
 {
     bool cluster = catalog_is_cluster(catalog);
     if (what->copies == 0)
@@ -221,7 +220,7 @@ int catalog_create(struct catalog *catalog, const char *name, const struct catal
     create->what = *what;
     create->op.done = done;
     create->op.context = context;
-    error = create_check_copies(catalog, name, &create->what);
+    error = catalog_create_check(catalog, name, &create->what);
     if (error == 0)
         error = create_keep_hint(create);
     if (error == 0)

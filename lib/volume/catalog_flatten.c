@@ -92,10 +92,19 @@ static void end_held(struct catalog_op *op, int result)
         catalog_op_later(op, result, end_committed);
 }
 
+static void end_lost(struct catalog_op *op, int result)
+{
+    catalog_op_end(op, result);
+}
+
 static void end_begin(struct catalog_op *op, int result)
 {
+    const struct catalog_flatten *flatten = CONTAINER_OF(op, struct flatten_end, op)->flatten;
     (void)result;
-    catalog_op_hold_record(op, end_held);
+    if (op->slot->open == flatten->handle->volume)
+        catalog_op_hold_record(op, end_held);
+    else
+        catalog_op_later(op, IOMESH_FENCED, end_lost); /* Another process has taken it. */
 }
 
 /* --- The job -------------------------------------------------------------------------------- */
@@ -190,8 +199,6 @@ int catalog_flatten(struct catalog *catalog, const char *volume, catalog_progres
                     catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, volume, true);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "flattening");
     if (error != 0)
         return error;
     struct catalog_flatten *flatten = calloc(1, sizeof *flatten);

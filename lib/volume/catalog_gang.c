@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 static struct catalog_member *member_of(struct catalog_op *op)
 {
@@ -35,6 +35,29 @@ void catalog_gang_forget(struct catalog_gang *gang)
 
 /* --- The end -------------------------------------------------------------------------------- */
 
+/* What was opened for a gang that ended in the middle. */
+static void unused_end(struct catalog_op *op, int result)
+{
+    (void)result;
+    free(op);
+}
+
+static void unused_begin(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_op_close_volume(op, catalog_op_end);
+}
+
+static void member_leave_open(const struct catalog_member *member)
+{
+    if (!member->opened)
+        return;
+    struct catalog_op *op = calloc(1, sizeof *op);
+    if (op != NULL &&
+        catalog_op_start(op, member->op.catalog, member->name, unused_begin, unused_end) != 0)
+        free(op); /* It is closed by who uses it next. */
+}
+
 /* One that fails is the end of all. */
 static void member_end(struct catalog_op *op, int result)
 {
@@ -42,6 +65,7 @@ static void member_end(struct catalog_op *op, int result)
     struct catalog_gang *gang = member->gang;
     if (gang != NULL)
         gang->members[member->index] = NULL;
+    member_leave_open(member);
     free(member);
     if (gang != NULL)
         catalog_gang_end(gang, result);
@@ -54,8 +78,12 @@ static void leader_end(struct catalog_op *op, int result)
     uint32_t count = gang->count;
     for (uint32_t i = 0; i < count; i++) {
         members[i] = gang->members[i];
-        if (members[i] != NULL)
-            members[i]->gang = NULL;
+        if (members[i] == NULL)
+            continue;
+        members[i]->gang = NULL;
+        if (members[i]->changing) /* Another one could not be had. */
+            catalog_volume_changed(members[i]->op.slot->open, NULL, 0);
+        members[i]->changing = false;
     }
     gang->end(op, result);
     for (uint32_t i = 0; i < count; i++) {
@@ -71,6 +99,26 @@ static void leader_end(struct catalog_op *op, int result)
 void catalog_gang_end(struct catalog_gang *gang, int result)
 {
     catalog_op_end(&gang->op, result);
+}
+
+static void finish_closed(struct catalog_op *op, int result)
+{
+    (void)result; /* Sequences that were not given back are lost, no more. */
+    catalog_gang_finish(member_of(op)->gang, member_of(op)->gang->why);
+}
+
+void catalog_gang_finish(struct catalog_gang *gang, int result)
+{
+    gang->why = result;
+    for (uint32_t i = 0; i < gang->count; i++) {
+        struct catalog_member *member = gang->members[i];
+        if (!member->opened)
+            continue;
+        member->opened = false;
+        catalog_op_close_volume(&member->op, finish_closed);
+        return;
+    }
+    catalog_gang_end(gang, result);
 }
 
 int catalog_gang_start(struct catalog_gang *gang, struct catalog *catalog, catalog_step_fn *begin,
@@ -155,4 +203,44 @@ void catalog_gang_again(struct catalog_gang *gang)
 {
     gang->at = 0;
     gather_load(gang);
+}
+
+/* --- In a cluster ----------------------------------------------------------------------------- */
+
+static void prepare_opened(struct catalog_op *op, int result)
+{
+    struct catalog_member *member = member_of(op);
+    (void)result;
+    member->opened = true;
+    if (!catalog_gang_prepare(member->gang))
+        catalog_gang_again(member->gang);
+}
+
+static void prepare_swept(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_gang_again(CONTAINER_OF(op, struct catalog_gang, op));
+}
+
+/* Copies may differ in what was written last until somebody has compared them: the volumes are
+ * opened for a snapshot. While cuts are being dropped none is taken: a list without it is on its
+ * way. */
+bool catalog_gang_prepare(struct catalog_gang *gang)
+{
+    for (uint32_t i = 0; i < gang->count && catalog_is_cluster(gang->op.catalog); i++) {
+        struct catalog_member *member = gang->members[i];
+        const struct catalog_volume *volume = member->op.slot->open;
+        if (member->bare)
+            continue;
+        if (volume == NULL) {
+            member->op.writes = true;
+            catalog_op_open_volume(&member->op, prepare_opened);
+            return true;
+        }
+        if (volume->owned->sweep != NULL) {
+            catalog_owned_after_sweep(volume->owned, &gang->op, prepare_swept);
+            return true;
+        }
+    }
+    return false;
 }

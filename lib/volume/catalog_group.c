@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 _Static_assert(CATALOG_GROUP_VOLUMES_MAX == METADATA_PARTS_MAX, "a record has all of a group");
 
@@ -68,7 +68,7 @@ static void create_taken(struct catalog_op *op, int result)
     if (result == 0)
         catalog_tell(op->catalog, STORE_INFO, 0, 0, "group \"%s\": snapshots of %u volumes taken",
                      group->name, group->gang.count);
-    catalog_gang_end(&group->gang, result);
+    catalog_gang_finish(&group->gang, result);
 }
 
 static int create_build(struct catalog_gang *gang)
@@ -109,7 +109,7 @@ static void create_looked(struct catalog_op *op, int result)
                           member->slot->name);
     }
     if (result != 0)
-        catalog_gang_end(gang, result);
+        catalog_gang_finish(gang, result);
     else
         catalog_gang_take(gang, create_build, create_taken);
 }
@@ -119,6 +119,8 @@ static void create_ready(struct catalog_op *op, int result)
 {
     struct metadata_key key = metadata_together_key(group_of(op)->name, strlen(group_of(op)->name));
     (void)result;
+    if (catalog_gang_prepare(&group_of(op)->gang))
+        return;
     meta_request_reset(&op->request);
     meta_get(&op->request, META_SLICE(key));
     catalog_op_commit(op, create_looked);
@@ -167,8 +169,6 @@ int catalog_group_create(struct catalog *catalog, const char *name, const char *
                          void *context)
 {
     int error = group_may_start(catalog, name);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "a snapshot of several volumes");
     if (error == 0)
         error = group_read_only(catalog, name);
     if (error == 0)
@@ -293,15 +293,47 @@ static void delete_held(struct catalog_op *op, int result)
     delete_change(group_of(&member->gang->op));
 }
 
+/* Nobody has it: what it is told compares its record. */
+static void delete_ownerless(struct catalog_op *op, int result)
+{
+    (void)result;
+    delete_change(group_of(&CONTAINER_OF(op, struct catalog_member, op)->gang->op));
+}
+
 static void delete_change(struct group *group)
 {
     struct catalog_gang *gang = &group->gang;
-    while (gang->at < gang->count && gang->members[gang->at]->op.slot->open == NULL)
-        gang->at++;
-    if (gang->at < gang->count)
-        catalog_op_hold_record(&gang->members[gang->at++]->op, delete_held);
-    else
+    if (gang->at == gang->count) {
         delete_put(group);
+        return;
+    }
+    struct catalog_op *op = &gang->members[gang->at++]->op;
+    if (op->slot->open != NULL)
+        catalog_op_hold_record(op, delete_held);
+    else
+        catalog_op_owner(op, delete_ownerless);
+}
+
+/* --- Deleting: nobody reads them -------------------------------------------------------------- */
+
+static void delete_unread(struct group *group);
+
+static void delete_unread_one(struct catalog_op *op, int result)
+{
+    (void)result;
+    delete_unread(group_of(&CONTAINER_OF(op, struct catalog_member, op)->gang->op));
+}
+
+static void delete_unread(struct group *group)
+{
+    struct catalog_gang *gang = &group->gang;
+    if (gang->at == gang->count) {
+        gang->at = 0;
+        delete_change(group);
+        return;
+    }
+    struct catalog_member *member = gang->members[gang->at++];
+    catalog_op_readers(&member->op, part_of(group, member)->record.cut, delete_unread_one);
 }
 
 static void delete_ready(struct catalog_op *op, int result)
@@ -324,7 +356,7 @@ static void delete_ready(struct catalog_op *op, int result)
         return;
     }
     gang->at = 0;
-    delete_change(group);
+    delete_unread(group);
 }
 
 static void delete_name_next(struct catalog_op *op);
@@ -386,8 +418,6 @@ int catalog_group_delete(struct catalog *catalog, const char *name, catalog_done
                          void *context)
 {
     int error = group_may_start(catalog, name);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "a snapshot of several volumes");
     if (error == 0)
         error = group_read_only(catalog, name);
     if (error != 0)

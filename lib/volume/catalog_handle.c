@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 static struct catalog_handle *handle_of(struct catalog_op *op)
 {
@@ -52,7 +52,9 @@ static void open_begin(struct catalog_op *op, int result)
         catalog_op_end(op, FAIL(-EBUSY, "volume \"%s\" is open", op->slot->name));
         return;
     }
-    bool writes = op->writes || catalog_is_cluster(op->catalog); /* Who reads owns it, too. */
+    bool owns =
+        catalog_is_cluster(op->catalog) && handle->snapshot[0] == '\0'; /* Who reads, too. */
+    bool writes = op->writes || owns;
     if (op->catalog->state == CATALOG_CLOSING)
         catalog_op_later(op, -ECANCELED, catalog_op_fail);
     else if (writes && (op->catalog->options.read_only || handle->snapshot[0] != '\0'))
@@ -88,8 +90,6 @@ static int handle_open(struct catalog *catalog, const char *name, bool read_only
     int error = open_parse(name, volume, snapshot);
     if (error == 0)
         error = catalog_may_start(catalog, volume, false);
-    if (error == 0 && snapshot[0] != '\0')
-        error = catalog_refuse_cluster(catalog, "opening a snapshot");
     if (error != 0)
         return error;
     struct catalog_handle *handle = calloc(1, sizeof *handle);
@@ -148,7 +148,7 @@ static void close_begin(struct catalog_op *op, int result)
     (void)result;
     list_remove(&handle->node);
     op->catalog->handle_count -= handle->inner || handle->keeps ? 0 : 1;
-    if (handle->volume->view == VIEW_HEAD) {
+    if (handle->volume->view == VIEW_HEAD || handle->volume->owned != NULL) {
         catalog_op_close(op, handle->volume, close_closed);
         return;
     }

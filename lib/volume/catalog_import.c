@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 #define EXTENTS 16u
 
@@ -32,6 +32,8 @@ struct import {
     char snapshot[CATALOG_NAME_BYTES_MAX + 1];
     char base_name[CATALOG_NAME_BYTES_MAX + 1];
     uint64_t base, since;
+    struct catalog_birth birth; /* Of a new one, in a cluster. */
+    bool born;
     int result;
     struct volume_io io;
     struct volume_extent extents[EXTENTS];
@@ -47,6 +49,7 @@ static void import_end(struct catalog_op *op, int result)
     struct import *import = import_of(op);
     catalog_opened_fn *opened = import->handle.opened;
     void *context = op->context;
+    catalog_birth_end(op->catalog, &import->birth, import->born ? 0 : result);
     if (result != 0)
         free(import);
     opened(context, result, result == 0 ? &import->handle : NULL);
@@ -244,6 +247,17 @@ static int increment_check(const struct import *import, const struct catalog_op 
     return 0;
 }
 
+/* What it grows by has a place. */
+static void increment_grown(struct catalog_op *op, int result)
+{
+    if (result == -ENOSPC)
+        catalog_op_end(op, result); /* It has a sentence. */
+    else if (result != 0)
+        catalog_op_fail(op, result);
+    else
+        catalog_op_open_volume(op, compare_start);
+}
+
 static void increment_listed(struct catalog_op *op, int result)
 {
     struct import *import = import_of(op);
@@ -255,7 +269,10 @@ static void increment_listed(struct catalog_op *op, int result)
     }
     import->base = base->record.cut;
     memcpy(import->base_name, base->record.name, sizeof base->record.name);
-    catalog_op_open_volume(op, compare_start);
+    if (catalog_is_cluster(op->catalog) && import->what.bytes > op->record.bytes)
+        catalog_op_grow(op, import->what.bytes, increment_grown);
+    else
+        catalog_op_open_volume(op, compare_start);
 }
 
 static void increment_again(struct catalog_op *op, int result);
@@ -286,6 +303,7 @@ static void increment_again(struct catalog_op *op, int result)
 
 static void new_committed(struct catalog_op *op, int result)
 {
+    import_of(op)->born = result == 0 && op->request.succeeded;
     if (result != 0)
         catalog_op_fail(op, result);
     else if (!op->request.succeeded)
@@ -294,9 +312,19 @@ static void new_committed(struct catalog_op *op, int result)
         catalog_op_open_volume(op, import_opened);
 }
 
+static int new_place(struct import *import, struct metadata_volume *record)
+{
+    struct catalog *catalog = import->handle.op.catalog;
+    struct catalog_create create = {.bytes = record->bytes};
+    int result = catalog_create_check(catalog, record->name, &create);
+    record->policy =
+        (struct metadata_policy){.copies = create.copies, .copies_min = create.copies_min};
+    return result != 0 ? result : catalog_birth_place(catalog, &import->birth, record);
+}
+
 static void new_numbered(struct catalog_op *op, int result)
 {
-    const struct import *import = import_of(op);
+    struct import *import = import_of(op);
     if (result != 0) {
         catalog_op_fail(op, result);
         return;
@@ -308,14 +336,20 @@ static void new_numbered(struct catalog_op *op, int result)
         .state = METADATA_VOLUME_LIVE,
         .sequence_end = 1, /* 0 is what was never written. */
         .created_ns = clock_wall_ns(op->catalog->options.clock),
-        .policy = {.copies = 1, .copies_min = 1},
     };
     memcpy(record.name, op->slot->name, strlen(op->slot->name) + 1);
     import_mark(import, &record);
+    result = new_place(import, &record);
+    if (result != 0) {
+        catalog_op_end(op, result);
+        return;
+    }
     meta_request_reset(&op->request);
     result = catalog_put_name(&op->request, &record);
     if (result == 0)
         result = catalog_put_record(&op->request, &record, 0);
+    if (result == 0)
+        result = catalog_birth_put(&import->birth, &op->request);
     if (result == 0)
         catalog_op_commit(op, new_committed);
     else
@@ -363,8 +397,6 @@ int catalog_import_begin(struct catalog *catalog, const char *name,
                          void *context)
 {
     int error = catalog_may_snapshot(catalog, name, what->snapshot);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "importing");
     if (error == 0)
         error = catalog_check_size(name, what->bytes);
     if (error == 0 && what->sector_bytes != 512 && what->sector_bytes != 4096)
@@ -517,8 +549,6 @@ int catalog_import_abandon(struct catalog *catalog, const char *name, catalog_pr
                            catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, name, true);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "importing");
     if (error != 0)
         return error;
     struct catalog_op *op = calloc(1, sizeof *op);

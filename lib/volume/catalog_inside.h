@@ -35,6 +35,7 @@ struct catalog_volume;
 struct catalog_owned;
 struct catalog_claim;
 struct catalog_grow;
+struct catalog_space;
 typedef void catalog_step_fn(struct catalog_op *op, int result);
 
 /* A snapshot as it was read. */
@@ -102,6 +103,7 @@ struct catalog_op {
     struct catalog_volume *closing; /* Of catalog_op_close(). */
     int why;                        /* The result, while something is closed. */
     const char *snapshot;           /* Of catalog_op_open_view(). */
+    uint64_t reader;                /* In a cluster: the session whose key keeps that. */
     struct catalog_volume *view; /* What that opened; or stands for a volume being rolled back. */
     struct meta_request request;
     struct metadata_volume record; /* Of the volume, once loaded. */
@@ -112,7 +114,8 @@ struct catalog_op {
     struct metadata_snapshot tie; /* From catalog_op_read_tie(). */
     uint64_t tie_revision;        /* 0: there is none. */
     struct store_view_space *space;
-    struct volume_parent *parents; /* From catalog_op_resolve(), nearest first. */
+    struct catalog_space *measures; /* Of catalog_op_measure(), until it has ended. */
+    struct volume_parent *parents;  /* From catalog_op_resolve(), nearest first. */
     uint32_t parent_count, parent_capacity;
     struct catalog_rolling rolling;
     uint64_t id; /* From catalog_op_take_id(). */
@@ -265,6 +268,7 @@ struct catalog_member {
     bool swept;                                    /* A record says what the store is to drop. */
     void (*adjust)(struct catalog_member *member); /* The record, before it is put; or NULL. */
     struct volume_hold hold;
+    struct store_flush flush; /* In a cluster: of its copies. */
 };
 
 struct catalog_gang {
@@ -275,7 +279,8 @@ struct catalog_gang {
     catalog_step_fn *ready;
     void (*end)(struct catalog_op *op, int result); /* Of the leader: tells, and frees it. */
     /* Of catalog_take.c. */
-    uint32_t waiting; /* Holds that were not told. */
+    int why;          /* While what was opened is closed. */
+    uint32_t waiting; /* Holds, or flushes, that were not told. */
     int take_result;
     int (*build)(struct catalog_gang *gang); /* What else the transaction has. NULL is fine. */
     catalog_step_fn *taken;
@@ -327,6 +332,7 @@ struct catalog {
     struct timer records_timer; /* Copies of records of owned volumes, on their stores. */
     uint32_t records_runs;
     struct list owned, owned_later, owned_wishful;
+    struct list views; /* struct catalog_owned.node: of snapshots that are open. */
     struct catalog_wishes wishes;
     struct meta_request request; /* Of opening. */
     catalog_done_fn *done;       /* Of opening, then of closing. */
@@ -413,8 +419,10 @@ int catalog_check_size(const char *name, uint64_t bytes);
 /* Groups and maps of a volume of a cluster go with it. */
 void catalog_delete_groups(const struct catalog *catalog, uint64_t volume,
                            struct meta_request *request);
-/* What is not built for clusters: -ENOTSUP with a sentence; else 0. */
-int catalog_refuse_cluster(const struct catalog *catalog, const char *what);
+
+/* How many copies, and where: fills in what is left open. 0, or -EINVAL with a sentence. */
+int catalog_create_check(const struct catalog *catalog, const char *name,
+                         struct catalog_create *what);
 
 /* --- catalog_ids.c -------------------------------------------------------------------------- */
 
@@ -441,6 +449,11 @@ struct catalog_member *catalog_gang_add(struct catalog_gang *gang, const char *n
 void catalog_gang_gather(struct catalog_gang *gang, catalog_step_fn *ready);
 /* With the slots that it has: loads and lists all once more, then `ready`. */
 void catalog_gang_again(struct catalog_gang *gang);
+/* In a cluster, with all gathered: those that are not bare are opened, and nothing drops cuts of
+ * them. True: `ready` runs again then, with all loaded anew. False: it is so already. */
+bool catalog_gang_prepare(struct catalog_gang *gang);
+/* Closes what was opened for it, then ends them all. With a sentence. */
+void catalog_gang_finish(struct catalog_gang *gang, int result);
 /* The leader begins, and has `end`. */
 int catalog_gang_start(struct catalog_gang *gang, struct catalog *catalog, catalog_step_fn *begin,
                        void (*end)(struct catalog_op *, int));
@@ -531,8 +544,8 @@ bool catalog_empty_abandon(struct catalog_emptying *emptying);
 /* --- catalog_settle.c ----------------------------------------------------------------------- */
 
 /* op->record and op->cuts are of a volume that has a name: is there to be changed something? Then
- * it is, by an operation of its own. */
-void catalog_settle_wake(struct catalog_op *op);
+ * it is, by an operation of its own. True: nothing may be dropped before that. */
+bool catalog_settle_wake(struct catalog_op *op);
 /* op->tie: the snapshot that is the parent of op->record; an error goes to `read`. */
 void catalog_op_read_tie(struct catalog_op *op, catalog_step_fn *read);
 /* Cut it: one clone less there, no parent here. 0 or -ENOMEM. */
@@ -578,6 +591,8 @@ void catalog_session_start(struct catalog *catalog);
 /* The lease was granted, or kept alive, by what was sent at session.sent_ns. */
 void catalog_session_granted(struct catalog *catalog, const struct meta_request *request);
 void catalog_session_confirmed(struct catalog *catalog);
+/* What a session's key says. 0 or -ENOMEM. */
+int catalog_session_encode(const struct catalog *catalog, struct metadata_bytes *ret_value);
 /* Its key, for the transaction that begins it. 0 or -ENOMEM. */
 int catalog_session_put(struct catalog *catalog, struct meta_request *request);
 

@@ -42,6 +42,13 @@ static struct catalog_slot *slot_take(struct catalog *catalog, const char *name)
 /* What this process owns no more is not what is opened by its name. */
 static void slot_lose(struct catalog_slot *slot)
 {
+    LIST_EACH_SAFE (&slot->views, node, after) {
+        const struct catalog_owned *owned = LIST_ENTRY(node, struct catalog_volume, node)->owned;
+        if (owned == NULL || owned->ended == 0)
+            continue;
+        list_remove(node);
+        list_push_back(&slot->lost, node);
+    }
     struct catalog_volume *volume = slot->open;
     if (volume == NULL || volume->owned == NULL || volume->owned->ended == 0)
         return;

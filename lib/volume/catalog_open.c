@@ -322,6 +322,10 @@ static struct catalog_volume *view_open(const struct catalog_op *op, uint64_t cu
 static void view_resolved(struct catalog_op *op, int result)
 {
     struct catalog_volume *volume;
+    if (catalog_is_cluster(op->catalog)) {
+        catalog_op_read_view(op, catalog_cuts_named(&op->cuts, op->snapshot));
+        return;
+    }
     struct volume_options options = {.id = op->record.id, .sector_bytes = op->record.sector_bytes};
     options.view = view_cut(op, &options.bytes);
     result = volume_make(op, &options, op->snapshot != NULL ? op->snapshot : "", &volume);

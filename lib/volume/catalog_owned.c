@@ -79,6 +79,23 @@ static void call_ended(void *context, int result)
         catalog_op_later(op, result, owned->opened);
 }
 
+static void call_look(void *context, uint64_t volume)
+{
+    catalog_kin_look(context, volume);
+}
+
+struct copies_calls catalog_owned_calls(struct catalog_owned *owned)
+{
+    return (struct copies_calls){.port = call_port,
+                                 .transact = call_transact,
+                                 .take_sequence = call_take_sequence,
+                                 .cuts = call_cuts,
+                                 .look = call_look,
+                                 .opened = call_opened,
+                                 .ended = call_ended,
+                                 .context = owned};
+}
+
 /* --- Opening and closing ---------------------------------------------------------------------- */
 
 int catalog_owned_new(struct catalog_volume *volume, struct catalog_owned **ret_owned)
@@ -89,17 +106,15 @@ int catalog_owned_new(struct catalog_volume *volume, struct catalog_owned **ret_
     owned->volume = volume;
     list_init(&owned->later);
     list_init(&owned->wishful);
+    list_init(&owned->kin);
     list_push_back(&volume->catalog->owned, &owned->node);
     *ret_owned = owned;
     return 0;
 }
 
-/* A store of our own node that has a copy of the first group. */
-static uint64_t local_store(const struct catalog_owned *owned)
+uint64_t catalog_local_store(const struct catalog *catalog, const struct metadata_group *group)
 {
-    const struct catalog *catalog = owned_catalog(owned);
     const char *node = catalog->cluster.node;
-    const struct metadata_group *group = &owned->groups[0].record;
     for (uint32_t i = 0; node != NULL && node[0] != '\0' && i < group->member_count; i++) {
         const struct metadata_store *store = stores_find(&catalog->stores, group->members[i].store);
         if (store != NULL && strcmp(store->node, node) == 0)
@@ -125,19 +140,13 @@ int catalog_owned_open(struct catalog_owned *owned, struct catalog_op *op, catal
         .sequence = owned->sequence - 1,
         .bound_ns = catalog->session.bound_ns,
         .old_until_ns = owned->old_until_ns,
-        .local_store = local_store(owned),
+        .local_store = catalog_local_store(catalog, &owned->groups[0].record),
         .groups = groups,
         .group_count = owned->group_count,
         .runs = owned->runs,
         .run_count = owned->run_count,
         .replica = catalog->cluster.replica,
-        .calls = {.port = call_port,
-                  .transact = call_transact,
-                  .take_sequence = call_take_sequence,
-                  .cuts = call_cuts,
-                  .opened = call_opened,
-                  .ended = call_ended,
-                  .context = owned},
+        .calls = catalog_owned_calls(owned),
     };
     options.replica.min_copies = (uint8_t)record->policy.copies_min;
     owned->op = op;
@@ -216,6 +225,7 @@ void catalog_owned_free(struct catalog_owned *owned)
     clock_cancel(clock, &owned->wish_timer);
     clock_cancel(clock, &owned->progress_timer);
     meta_request_done(&owned->progress);
+    catalog_kin_free(owned);
     for (uint32_t i = 0; i < owned->group_count; i++)
         metadata_group_done(&owned->groups[i].record);
     meta_request_done(&owned->request);
@@ -279,6 +289,7 @@ void catalog_owned_lease(struct catalog *catalog)
         if (owned->copies != NULL && !owned->unsure && owned->ended == 0)
             copies_lease(owned->copies, catalog->session.bound_ns);
     }
+    catalog_views_lease(catalog);
 }
 
 void catalog_owned_doubt_one(struct catalog_owned *owned)
@@ -301,6 +312,7 @@ void catalog_owned_end(struct catalog *catalog)
         if (owned->copies != NULL)
             copies_end(owned->copies, IOMESH_FENCED);
     }
+    catalog_views_end(catalog);
 }
 
 void catalog_owned_stop(struct catalog *catalog)
@@ -327,5 +339,6 @@ void catalog_port_changed(struct catalog *catalog, struct part_port *port)
         if (owned->copies != NULL)
             copies_port_changed(owned->copies, port);
     }
+    catalog_views_port(catalog, port);
     catalog_records_port(catalog, port);
 }

@@ -7,6 +7,8 @@
 
 #include "volume/catalog_cluster.h"
 
+#define BIRTH_ITEMS 150u /* Of a transaction that has other things, too. */
+
 void catalog_layout_done(struct catalog_layout *layout)
 {
     free(layout->sizes);
@@ -222,4 +224,42 @@ int catalog_layout_put(const struct catalog_layout *layout, uint32_t item, uint6
     uint32_t groups = layout->group_count - layout->group_first;
     return item < groups ? put_group(layout, item, now_ns, request)
                          : put_map(&layout->maps[item - groups], request);
+}
+
+/* --- With something else ---------------------------------------------------------------------- */
+
+int catalog_birth_place(struct catalog *catalog, struct catalog_birth *birth,
+                        const struct metadata_volume *record)
+{
+    struct place_hint here = {.zone = catalog->cluster.zone,
+                              .rack = catalog->cluster.rack,
+                              .node = catalog->cluster.node};
+    if (!catalog_is_cluster(catalog) || birth->items > 0)
+        return 0;
+    birth->record = *record; /* Lent. */
+    int result = catalog_layout_new(catalog, &birth->record, &here, &birth->layout);
+    if (result != 0)
+        return result;
+    birth->items = catalog_layout_items(&birth->layout);
+    if (birth->items > BIRTH_ITEMS)
+        result = FAIL(-E2BIG,
+                      "volume \"%s\": it would be in %u groups, and no more than %u are made at "
+                      "once with what else is made",
+                      record->name, birth->layout.group_count, BIRTH_ITEMS);
+    return result;
+}
+
+int catalog_birth_put(const struct catalog_birth *birth, struct meta_request *request)
+{
+    int result = 0;
+    for (uint32_t i = 0; i < birth->items && result == 0; i++)
+        result = catalog_layout_put(&birth->layout, i, birth->record.created_ns, request);
+    return result;
+}
+
+void catalog_birth_end(struct catalog *catalog, struct catalog_birth *birth, int result)
+{
+    if (birth->items > 0 && result != 0 && result != IOMESH_UNKNOWN)
+        catalog_layout_return(catalog, &birth->layout);
+    catalog_layout_done(&birth->layout);
 }

@@ -74,10 +74,3 @@ void catalog_delete_groups(const struct catalog *catalog, uint64_t volume,
     meta_delete_prefix(request, META_SLICE(groups));
     meta_delete_prefix(request, META_SLICE(maps));
 }
-
-int catalog_refuse_cluster(const struct catalog *catalog, const char *what)
-{
-    if (!catalog_is_cluster(catalog))
-        return 0;
-    return FAIL(-ENOTSUP, "%s: that is not built for clusters yet", what);
-}

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 /* --- Finishing what the record says --------------------------------------------------------- */
 
@@ -174,6 +174,8 @@ struct resume {
 static void resume_end(struct catalog_op *op, int result)
 {
     uint64_t id = CONTAINER_OF(op, struct resume, op)->id;
+    if (result == -EBUSY && catalog_is_cluster(op->catalog))
+        result = 0; /* Another process has it. */
     if (result != 0 && result != -ENOENT)
         catalog_tell(op->catalog, STORE_WARNING, id, 0,
                      "volume %llu: a rollback of it that was interrupted goes on when it is opened "
@@ -244,6 +246,17 @@ static void rollback_recorded(struct catalog_op *op, int result)
         catalog_op_finish_rollback(op, rollback_finished);
 }
 
+/* Nobody else has it. */
+static void rollback_record(struct catalog_op *op, int result)
+{
+    meta_request_reset(&op->request);
+    result = catalog_put_record(&op->request, &op->record, op->revision);
+    if (result == 0)
+        catalog_op_commit(op, rollback_recorded);
+    else
+        catalog_op_later(op, result, rollback_recorded);
+}
+
 void catalog_op_begin_rollback(struct catalog_op *op, uint64_t cut, uint64_t bytes)
 {
     struct metadata_volume *record = &op->record;
@@ -255,12 +268,7 @@ void catalog_op_begin_rollback(struct catalog_op *op, uint64_t cut, uint64_t byt
     record->rollback_cut = cut;
     record->rollback_from = record->sequence_end - 1;
     record->rollback_bytes = bytes;
-    meta_request_reset(&op->request);
-    int result = catalog_put_record(&op->request, record, op->revision);
-    if (result == 0)
-        catalog_op_commit(op, rollback_recorded);
-    else
-        catalog_op_later(op, result, rollback_recorded);
+    catalog_op_owner(op, rollback_record);
 }
 
 static void rollback_listed(struct catalog_op *op, int result)
@@ -324,8 +332,6 @@ int catalog_snapshot_rollback(struct catalog *catalog, const char *volume, const
                               void *context)
 {
     int error = catalog_may_snapshot(catalog, volume, snapshot);
-    if (error == 0)
-        error = catalog_refuse_cluster(catalog, "rolling back");
     if (error != 0)
         return error;
     struct rollback *rollback = calloc(1, sizeof *rollback);

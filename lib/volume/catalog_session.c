@@ -16,7 +16,7 @@
 
 #define SESSION_BOUND(ttl_ns) ((ttl_ns) / 5 * 4)
 
-int catalog_session_put(struct catalog *catalog, struct meta_request *request)
+int catalog_session_encode(const struct catalog *catalog, struct metadata_bytes *ret_value)
 {
     struct metadata_session session = {
         .id = catalog->session.lease,
@@ -27,11 +27,16 @@ int catalog_session_put(struct catalog *catalog, struct meta_request *request)
         (void)snprintf(session.node, sizeof session.node, "%s", cluster->node);
     if (cluster->address != NULL)
         (void)snprintf(session.address, sizeof session.address, "%s", cluster->address);
+    return metadata_session_encode(&session, ret_value);
+}
+
+int catalog_session_put(struct catalog *catalog, struct meta_request *request)
+{
     struct metadata_bytes value = {0};
-    int result = metadata_session_encode(&session, &value);
+    int result = catalog_session_encode(catalog, &value);
     if (result != 0)
         return result;
-    struct metadata_key key = metadata_session_key(session.id);
+    struct metadata_key key = metadata_session_key(catalog->session.lease);
     meta_put(request, META_SLICE(key), META_SLICE(value), catalog->session.lease);
     metadata_bytes_done(&value);
     return 0;

@@ -11,13 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 struct settle {
     struct catalog_op op;
     uint64_t id;
     uint64_t parent;
     bool changed;
+    bool late; /* Cuts are kept in memory that are not kept in the metadata. */
     struct volume_io io;
 };
 
@@ -168,7 +169,7 @@ static void settle_listed(struct catalog_op *op, int result)
         result = catalog_put_snapshot(&op->request, &cut->record, cut->revision);
         count++;
     }
-    settle->changed = count > 0;
+    settle->changed = count > 0 || settle->late;
     if (result != 0) {
         catalog_op_later(op, result, settle_marked);
     } else if (count > 0) {
@@ -179,13 +180,20 @@ static void settle_listed(struct catalog_op *op, int result)
     }
 }
 
+/* Nobody else has it: its owner does it. */
+static void settle_ours(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_op_list(op, op->record.id, settle_listed);
+}
+
 static void settle_loaded(struct catalog_op *op, int result)
 {
     (void)result;
     if (op->record.id != settle_of(op)->id)
         catalog_op_end(op, 0); /* Deleted, and another one made. */
     else
-        catalog_op_list(op, op->record.id, settle_listed);
+        catalog_op_owner(op, settle_ours);
 }
 
 static void settle_begin(struct catalog_op *op, int result)
@@ -197,6 +205,8 @@ static void settle_begin(struct catalog_op *op, int result)
 static void settle_end(struct catalog_op *op, int result)
 {
     struct settle *settle = settle_of(op);
+    if (result == -EBUSY && catalog_is_cluster(op->catalog))
+        result = 0; /* Its owner will. */
     if (result != 0 && result != -ENOENT)
         catalog_tell(op->catalog, STORE_WARNING, settle->id, 0,
                      "volume %llu: what it does not need any more stays for now: %s",
@@ -208,17 +218,31 @@ static void settle_end(struct catalog_op *op, int result)
     free(settle);
 }
 
-void catalog_settle_wake(struct catalog_op *op)
+/* Somebody else said that a snapshot goes, and the copies of the open volume keep its cut yet. */
+static bool keeps_deleted(const struct catalog_volume *volume, const struct catalog_cuts *cuts)
+{
+    const struct catalog_owned *owned = volume != NULL ? volume->owned : NULL;
+    for (uint32_t i = 0; owned != NULL && i < owned->cut_count; i++) {
+        const struct catalog_cut *cut = catalog_cuts_at(cuts, owned->cuts[i]);
+        if (cut != NULL && !catalog_cut_kept(cut))
+            return true;
+    }
+    return false;
+}
+
+bool catalog_settle_wake(struct catalog_op *op)
 {
     const struct catalog_volume *volume = catalog_volume_find(op->catalog, &op->record);
+    bool late = keeps_deleted(volume, &op->cuts);
     bool tie = op->record.parent_volume != 0 && !catalog_needs_parent(&op->record, &op->cuts);
     bool views = volume != NULL && volume->views && op->cuts.count == 0 && volume->riding == 0;
-    if (!tie && !views && hidden_unused(&op->cuts) == 0)
-        return;
+    if (!tie && !views && !late && hidden_unused(&op->cuts) == 0)
+        return false;
     struct settle *settle = calloc(1, sizeof *settle);
     int result = settle == NULL ? -ENOMEM : 0;
     if (result == 0) {
         settle->id = op->record.id;
+        settle->late = late;
         result =
             catalog_op_start(&settle->op, op->catalog, op->record.name, settle_begin, settle_end);
     }
@@ -228,4 +252,5 @@ void catalog_settle_wake(struct catalog_op *op)
                      "volume \"%s\": what it does not need any more stays for now: %s",
                      op->record.name, base_error_text(result));
     }
+    return late;
 }

@@ -31,13 +31,6 @@ static void create_end(struct catalog_op *op, int result)
     done(context, result);
 }
 
-static void create_closed(struct catalog_op *op, int result)
-{
-    struct catalog_member *member = CONTAINER_OF(op, struct catalog_member, op);
-    (void)result; /* Sequences that were not given back are lost, no more. */
-    catalog_gang_end(member->gang, op->why);
-}
-
 static void create_taken(struct catalog_op *op, int result)
 {
     struct catalog_gang *gang = CONTAINER_OF(op, struct catalog_gang, op);
@@ -46,53 +39,14 @@ static void create_taken(struct catalog_op *op, int result)
         catalog_tell(op->catalog, STORE_INFO, member->op.record.id, member->snapshot.bytes,
                      "volume \"%s\": snapshot \"%s\" taken, cut %llu", member->name,
                      member->snapshot.name, (unsigned long long)member->snapshot.cut);
-    member->op.why = result;
-    if (member->opened)
-        catalog_op_close_volume(&member->op, create_closed);
-    else
-        catalog_gang_end(gang, result);
-}
-
-/* --- Creating: in a cluster ------------------------------------------------------------------- */
-
-static void create_opened(struct catalog_op *op, int result)
-{
-    struct catalog_member *member = CONTAINER_OF(op, struct catalog_member, op);
-    (void)result;
-    member->opened = true;
-    catalog_gang_again(member->gang);
-}
-
-static void create_swept(struct catalog_op *op, int result)
-{
-    (void)result;
-    catalog_gang_again(CONTAINER_OF(op, struct catalog_gang, op));
-}
-
-/* Copies may differ in what was written last until somebody has compared them: the volume is opened
- * for the snapshot. While cuts are being dropped none is taken: a list without it is on its way.
- * True: it is looked at again. */
-static bool create_prepares(struct catalog_gang *gang, struct catalog_member *member)
-{
-    const struct catalog_volume *volume = member->op.slot->open;
-    if (!catalog_is_cluster(gang->op.catalog))
-        return false;
-    if (volume == NULL) {
-        member->op.writes = true;
-        catalog_op_open_volume(&member->op, create_opened);
-        return true;
-    }
-    if (volume->owned->sweep == NULL)
-        return false;
-    catalog_owned_after_sweep(volume->owned, &gang->op, create_swept);
-    return true;
+    catalog_gang_finish(gang, result);
 }
 
 static void create_ready(struct catalog_op *op, int result)
 {
     struct catalog_gang *gang = CONTAINER_OF(op, struct catalog_gang, op);
     struct catalog_member *member = gang->members[0];
-    if (create_prepares(gang, member))
+    if (catalog_gang_prepare(gang))
         return;
     result = catalog_take_check(&member->op, member->snapshot.name);
     if (result == 0 && member->op.record.incomplete)
@@ -217,6 +171,15 @@ static void delete_held(struct catalog_op *op, int result)
         catalog_op_later(op, result, delete_committed);
 }
 
+static void delete_unread(struct catalog_op *op, int result)
+{
+    (void)result;
+    if (op->slot->open != NULL)
+        catalog_op_hold_record(op, delete_held);
+    else
+        catalog_op_owner(op, delete_held);
+}
+
 static void delete_listed(struct catalog_op *op, int result)
 {
     const char *name = CONTAINER_OF(op, struct snapshot_delete, op)->name;
@@ -231,10 +194,8 @@ static void delete_listed(struct catalog_op *op, int result)
         result = catalog_drop_check(op, cut);
     if (result != 0)
         catalog_op_end(op, result);
-    else if (op->slot->open != NULL)
-        catalog_op_hold_record(op, delete_held);
     else
-        catalog_op_owner(op, delete_held);
+        catalog_op_readers(op, cut->record.cut, delete_unread);
 }
 
 static void delete_loaded(struct catalog_op *op, int result)

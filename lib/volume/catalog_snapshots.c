@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "volume/catalog_inside.h"
+#include "volume/catalog_cluster.h"
 
 struct listing {
     struct catalog_op op;
@@ -87,6 +87,10 @@ static void listing_listed(struct catalog_op *op, int result)
         if (catalog_cut_kept(&op->cuts.items[i]))
             op->space[listing->space_count++].cut = op->cuts.items[i].record.cut;
     }
+    if (op->space != NULL && catalog_is_cluster(op->catalog)) {
+        catalog_op_measure(op, kept, listing_tell);
+        return;
+    }
     result = op->space == NULL ? -ENOMEM
                                : store_view_space(op->catalog->options.store, op->record.id,
                                                   op->space, kept, listing_measured, op);
@@ -110,8 +114,6 @@ int catalog_snapshot_list(struct catalog *catalog, const char *volume, bool spac
                           catalog_snapshot_fn *each, catalog_done_fn *done, void *context)
 {
     int error = catalog_may_start(catalog, volume, false);
-    if (error == 0 && space)
-        error = catalog_refuse_cluster(catalog, "what snapshots hold");
     if (error != 0)
         return error;
     struct listing *listing = calloc(1, sizeof *listing);

@@ -230,17 +230,39 @@ static void take_flushed(struct store_flush *flush, int result)
     catalog_op_later(&gang->op, result, change_start);
 }
 
+/* Of the copies of one. */
+static void one_flushed(struct store_flush *flush, int result)
+{
+    struct catalog_gang *gang = CONTAINER_OF(flush, struct catalog_member, flush)->gang;
+    if (gang->take_result == 0)
+        gang->take_result = result;
+    if (--gang->waiting == 0)
+        catalog_op_later(&gang->op, gang->take_result, change_start);
+}
+
+static void take_flush_copies(struct catalog_gang *gang)
+{
+    for (uint32_t i = 0; i < gang->count; i++)
+        gang->waiting += gang->members[i]->bare ? 0 : 1;
+    for (uint32_t i = 0; i < gang->count; i++) {
+        struct catalog_member *member = gang->members[i];
+        if (member->bare)
+            continue;
+        assert(member->op.slot->open != NULL && member->op.slot->open->owned != NULL);
+        member->flush.done = one_flushed;
+        copies_flush(member->op.slot->open->owned->copies, &member->flush);
+    }
+}
+
 /* Also for what nobody has open: it may have been written, and closed, a moment ago. */
 static void take_flush(struct catalog_gang *gang)
 {
-    gang->flush.done = take_flushed;
-    if (!catalog_is_cluster(gang->op.catalog)) {
-        store_flush(gang->op.catalog->options.store, &gang->flush);
+    if (catalog_is_cluster(gang->op.catalog)) {
+        take_flush_copies(gang);
         return;
     }
-    const struct catalog_volume *volume = gang->members[0]->op.slot->open;
-    assert(gang->count == 1 && volume != NULL && volume->owned != NULL);
-    copies_flush(volume->owned->copies, &gang->flush);
+    gang->flush.done = take_flushed;
+    store_flush(gang->op.catalog->options.store, &gang->flush);
 }
 
 static void hold_release(struct catalog_member *member)

@@ -224,6 +224,11 @@ static void close_put(struct catalog_op *op, int result)
 {
     (void)result;
     const struct catalog_owned *owned = op->closing->owned;
+    if (owned != NULL && op->closing->view != VIEW_HEAD) {
+        catalog_view_unpin(op->closing, &op->request);
+        catalog_op_commit(op, close_committed);
+        return;
+    }
     if (!op->closing->writable || (owned != NULL && owned->ended != 0)) {
         catalog_op_later(op, 0, close_committed);
         return;
@@ -241,11 +246,13 @@ static void close_held(struct catalog_op *op, int result)
     struct catalog_volume *volume = op->closing;
     (void)result;
     /* No sequence is taken any more from here on. */
-    op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
+    if (volume->volume != NULL)
+        op->record.sequence_end = volume_sequence(volume->volume) - (MUTANT(103) ? 1 : 0);
     op->record.owner_session = 0;
     op->record.owner_yields = false;
     op->record.unclean = volume->orphan_last != 0;
-    volume_close(volume->volume);
+    if (volume->volume != NULL)
+        volume_close(volume->volume);
     volume->volume = NULL;
     volume->lot_wanted = false;
     if (volume->owned != NULL)

@@ -52,6 +52,8 @@ bool copies_answer_ends(struct copies_group *group, uint8_t copy, int result,
         return false;
     if (result == -ECONNRESET || result == -ECANCELED)
         return true; /* The port says so itself. */
+    if (group->copies->of != NULL)
+        return true; /* It is only read: another one is asked. */
     if (result == IOMESH_FENCED)
         replica_refused(&group->replica, copy, request->state.epoch, copies_now(group));
     else
@@ -227,6 +229,7 @@ void copies_end(struct copies *copies, int reason)
 {
     if (copies->ended == 0)
         copies->ended = reason;
+    copies_kin_end(copies);
     for (uint32_t i = 0; i < copies->options.group_count; i++) {
         replica_end(&copies->groups[i].replica, reason);
         copies_group_ready(&copies->groups[i]);
@@ -242,7 +245,7 @@ static void group_ended(struct copies_group *group, int result)
     EACH_COPY(copy)
     copies_task_stop(&group->resync[copy]);
     copies_ops_end(group, copies->ended);
-    if (!copies->told_end) {
+    if (!copies->told_end && copies->of == NULL) {
         copies->told_end = true;
         copies->options.calls.ended(copies->options.calls.context, copies->ended);
     }
@@ -308,6 +311,7 @@ static void group_ports(struct copies_group *group)
 
 void copies_port_changed(struct copies *copies, struct part_port *port)
 {
+    copies_kin_port(copies, port);
     for (uint32_t i = 0; i < copies->options.group_count; i++) {
         struct copies_group *group = &copies->groups[i];
         EACH_COPY(copy)
@@ -359,7 +363,7 @@ void copies_group_tick(struct timer *timer)
 
 static bool copies_idle(const struct copies *copies)
 {
-    if (copies->ops != 0)
+    if (copies->ops != 0 || copies->views != 0)
         return false;
     for (uint32_t i = 0; i < copies->options.group_count; i++) {
         const struct copies_group *group = &copies->groups[i];
@@ -375,12 +379,15 @@ static bool copies_idle(const struct copies *copies)
     return true;
 }
 
+/* Those of kin come after whose kin they are. */
 static void volumes_turn(struct copies_engine *engine)
 {
+    engine->closes = false;
     LIST_EACH_SAFE (&engine->volumes, node, after) {
         struct copies *copies = LIST_ENTRY(node, struct copies, node);
         if (!copies->closing || !copies_idle(copies))
             continue;
+        engine->closes = engine->closes || copies->of != NULL;
         void (*closed)(void *) = copies->closed;
         void *context = copies->closed_context;
         copies_free(copies);
@@ -388,14 +395,22 @@ static void volumes_turn(struct copies_engine *engine)
     }
 }
 
+static bool turn_works(const struct copies_engine *engine)
+{
+    return !list_empty(&engine->ready) || !list_empty(&engine->finished) ||
+           !list_empty(&engine->flushed) || !list_empty(&engine->refused) ||
+           (!list_empty(&engine->tasks) && !list_empty(&engine->free_lanes));
+}
+
 void copies_engine_turn(struct copies_engine *engine)
 {
-    while (copies_engine_turn_needed(engine)) {
+    while (turn_works(engine)) {
         for (struct list *node; (node = list_pop_front(&engine->ready)) != NULL;)
             group_turn(LIST_ENTRY(node, struct copies_group, ready));
         copies_repairs_turn(engine);
         copies_tasks_turn(engine);
         copies_flushes_turn(engine);
+        copies_kin_refuse(engine);
         for (struct list *node; (node = list_pop_front(&engine->finished)) != NULL;) {
             struct copies_op *op = LIST_ENTRY(node, struct copies_op, node);
             struct store_op *of = op->op;
@@ -404,12 +419,12 @@ void copies_engine_turn(struct copies_engine *engine)
             of->done(of, result);
         }
     }
-    volumes_turn(engine);
+    do {
+        volumes_turn(engine);
+    } while (engine->closes);
 }
 
 bool copies_engine_turn_needed(const struct copies_engine *engine)
 {
-    return !list_empty(&engine->ready) || !list_empty(&engine->finished) ||
-           !list_empty(&engine->flushed) ||
-           (!list_empty(&engine->tasks) && !list_empty(&engine->free_lanes));
+    return engine->closes || turn_works(engine);
 }

@@ -7,11 +7,16 @@
  * to those that catch up. It performs what the machine says, and decides nothing of the protocol.
  *
  * Takes the same operations as a store (struct store_op), so that whoever submits one cannot tell:
- *   STORE_WRITE, STORE_ZERO  are done when every copy that must have it has it
+ *   STORE_WRITE, STORE_ZERO, STORE_BAD  are done when every copy that must have it has it
  *   STORE_READ               by one copy; blocks that it cannot read by another, and these are then
  *                            written to it anew, behind the answer; IOMESH_CORRUPT: none has them
  *   STORE_MAP, STORE_CHANGED by one copy that is in sync
  * Before the volume has settled, and while too few copies are in sync, they wait.
+ *
+ * Kin: what a clone reads through, and a snapshot that is open by itself, is a cut of a volume that
+ * somebody else may own. It never changes, so it is read from any copy that the metadata says is in
+ * sync (part.h). Where a copy says otherwise, or none answers, the records are asked for anew, and
+ * what waited goes to who is in sync now.
  *
  * Does not own: the order of what overlaps, sequences, cuts (volume/), the lease and the records in
  * the metadata (whoever opens it, by `calls`), connections (ports are shared by all volumes).
@@ -72,6 +77,9 @@ struct copies_calls {
     /* The cuts that are kept, one that is being taken included, oldest first: at most
      * PART_CUTS_MAX, into `cuts`. Returns how many. */
     uint32_t (*cuts)(void *context, uint64_t *cuts);
+    /* How the copies of this volume of the kin are now is to be read: copies_kin_set(), or
+     * copies_kin_unknown(), once. NULL: there is no kin. */
+    void (*look)(void *context, uint64_t volume);
     /* Every group takes writes. Once. */
     void (*opened)(void *context);
     /* No more: IOMESH_FENCED, or -EIO: what was acknowledged is lost. Once. */
@@ -94,7 +102,9 @@ struct copies_options {
     struct copies_calls calls;
 };
 
-/* Open, and take over: copies are fenced, compared, told. `calls.opened` runs later. 0 or -ENOMEM.
+/* Without groups it has nothing but kin: of a snapshot that is open by itself, whose operations
+ * name its volume and view. `calls.opened` and `ended` do not run then.
+ * Open, and take over: copies are fenced, compared, told. `calls.opened` runs later. 0 or -ENOMEM.
  * May allocate. */
 int copies_open(struct copies_engine *engine, const struct copies_options *options,
                 struct copies **ret_copies);
@@ -107,6 +117,24 @@ void copies_close(struct copies *copies, void (*done)(void *context), void *cont
 void copies_submit(struct copies *copies, struct store_op *op);
 /* Everything done before this call is durable on every copy that counts when it says 0. */
 void copies_flush(struct copies *copies, struct store_flush *flush);
+
+/* --- Kin ---------------------------------------------------------------------------------- */
+
+/* Operations on this volume, of views that are cuts, go to the copies that its records name; once
+ * they were looked at: that is asked for soon. Nothing if it is kin already. 0 or -ENOMEM. */
+int copies_kin_add(struct copies *copies, uint64_t volume);
+
+struct copies_kin_layout {
+    uint64_t local_store; /* As in copies_options, as the next. */
+    const struct copies_group_options *groups;
+    uint32_t group_count;
+    const struct copies_run *runs; /* What is in none was never written. */
+    uint32_t run_count;
+};
+/* As the metadata says now: replaces what was set before. 0 or -ENOMEM, and it is asked again. */
+int copies_kin_set(struct copies *copies, uint64_t volume, const struct copies_kin_layout *layout);
+/* It could not be read: asked again, later. */
+void copies_kin_unknown(struct copies *copies, uint64_t volume);
 
 /* --- Events ------------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #define COPIES_REPAIRS 64u /* That wait, of one engine; what comes when it is full is read again. */
 
 #define COPIES_RETRY_NS (20 * NS_PER_MS)
+#define COPIES_LOOK_NS (500 * NS_PER_MS) /* Between two looks at the records of kin. */
 
 /* One bit for each copy. */
 #define COPY_BIT(copy) ((uint8_t)(1u << (copy)))
@@ -30,7 +31,8 @@ struct copies_op {
     struct list node;         /* Free; in group->waiting or ->held; in engine->finished. */
     struct store_op *op;      /* NULL: a lane settles. */
     struct copies_lane *lane; /* It. */
-    struct copies_group *group;
+    struct copies *copies;
+    struct copies_group *group; /* NULL: of kin, where nothing was ever written. */
     enum copies_op_state state;
     int result;
 
@@ -175,6 +177,27 @@ struct copies_group {
     uint64_t repaired_blocks, hedged_reads;
 };
 
+/*
+ * Another volume whose cuts are read.
+ *
+ *   WANTED ──▶ LOOKED AT ──▶ set: `copies` are those that it said ──▶ a copy refused, or none
+ *     ▲  a while after the look before                                 answers ──┐
+ *     └──────────────────────────────────────────────────────────────────────────┘
+ *
+ * What replaces `copies` is their heir: whatever waits goes there, what is under way ends where it
+ * is, or goes there too.
+ */
+struct copies_kin {
+    struct list node;    /* In copies->kin. */
+    struct copies *root; /* Whose it is. */
+    uint64_t volume;
+    struct copies *copies; /* NULL: it was not looked at yet. */
+    struct list waiting;   /* struct store_op.node: until it was. */
+    bool looking;
+    uint64_t looked_ns;
+    struct timer timer; /* To look. */
+};
+
 struct copies {
     struct copies_engine *engine;
     struct list node; /* In engine->volumes. */
@@ -187,7 +210,11 @@ struct copies {
     uint32_t groups_open;
     uint32_t ops; /* Under way. */
     bool told_open, told_end, closing;
-    int ended; /* 0, or why. */
+    struct list kin;       /* struct copies_kin.node */
+    struct copies_kin *of; /* Not NULL: these are the copies of kin. */
+    struct copies *heir;   /* They were replaced by these. */
+    uint32_t views;        /* Of kin that are there. */
+    int ended;             /* 0, or why. */
     void (*closed)(void *context);
     void *closed_context;
 };
@@ -203,9 +230,11 @@ struct copies_engine {
     struct list finished; /* struct copies_op.node: to be told. */
     struct list starved;  /* struct store_op.node: for a copies_op. */
     struct list flushed;  /* struct copies_flush.node: to be told. */
+    struct list refused;  /* struct store_op.node: of kin, and its root has ended. */
     struct list volumes;  /* struct copies.node */
     struct copies_repair repairs[COPIES_REPAIRS];
     uint32_t repair_count;
+    bool closes;     /* Something is to be closed. */
     uint8_t *memory; /* Of the lanes. */
 };
 
@@ -238,13 +267,33 @@ bool copies_answer_ends(struct copies_group *group, uint8_t copy, int result,
                         const struct part_request *request);
 /* The group of a segment; NULL: none. `ret_last`: the last segment of the run it is in. */
 struct copies_group *copies_group_of(struct copies *copies, uint32_t segment, uint32_t *ret_last);
+/* The group of a block. If there is none: of the first block that has one, up to `last`. */
+struct copies_group *copies_group_from(struct copies *copies, uint64_t *block, uint64_t last);
 /* A copy whose store is the local one. REPLICA_COPIES_MAX: none. */
 uint8_t copies_local(const struct copies_group *group);
 
 /* --- copies_open.c -------------------------------------------------------------------------- */
 
+/* copies_open(), or copies of kin. */
+int copies_make(struct copies_engine *engine, const struct copies_options *options,
+                struct copies_kin *of, struct copies **ret_copies);
 /* Nothing of it is under way. */
 void copies_free(struct copies *copies);
+
+/* --- copies_kin.c --------------------------------------------------------------------------- */
+
+/* An operation on another volume. */
+void copies_kin_submit(struct copies *copies, struct store_op *of);
+/* These copies of kin may not be the right ones any more. */
+void copies_kin_doubt(struct copies *copies);
+/* All of it ends, or has its lease renewed, or a port changed, or goes. */
+void copies_kin_end(struct copies *copies);
+void copies_kin_lease(struct copies *copies, uint64_t bound_ns);
+void copies_kin_port(struct copies *copies, struct part_port *port);
+void copies_kin_close(struct copies *copies);
+void copies_kin_free(struct copies *copies);
+/* Tells what was submitted to kin of what has ended. */
+void copies_kin_refuse(struct copies_engine *engine);
 
 /* --- copies_op.c ---------------------------------------------------------------------------- */
 
@@ -252,6 +301,8 @@ struct copies_op *copies_op_take(struct copies_engine *engine);
 void copies_op_release(struct copies_op *op);
 /* It is told in this turn. */
 void copies_op_finish(struct copies_op *op, int result);
+/* What was begun with copies that have an heir: all of it is asked there. */
+void copies_op_hand_over(struct copies_op *op);
 /* Until something changes; who tried in vain, or wants space, tries again soon all the same. */
 void copies_op_wait(struct copies_op *op);
 /* What waited may go on. */

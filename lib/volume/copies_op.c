@@ -28,11 +28,9 @@ struct copies_op *copies_op_take(struct copies_engine *engine)
 /* Of the store's vocabulary. */
 static void op_translate(struct copies_op *op, struct store_op *of)
 {
-    static const enum part_request_kind kinds[] = {[STORE_READ] = PART_READ,
-                                                   [STORE_WRITE] = PART_WRITE,
-                                                   [STORE_ZERO] = PART_ZERO,
-                                                   [STORE_MAP] = PART_MAP,
-                                                   [STORE_CHANGED] = PART_CHANGED};
+    static const enum part_request_kind kinds[] = {
+        [STORE_READ] = PART_READ,  [STORE_WRITE] = PART_WRITE, [STORE_ZERO] = PART_ZERO,
+        [STORE_BAD] = PART_RESYNC, [STORE_MAP] = PART_MAP,     [STORE_CHANGED] = PART_CHANGED};
     op->op = of;
     op->kind = kinds[of->kind];
     op->count = of->count;
@@ -45,12 +43,14 @@ static void op_translate(struct copies_op *op, struct store_op *of)
     op->data = of->data;
     op->views = of->views;
     op->parent = of->parent;
+    for (uint32_t i = 0; op->kind == PART_RESYNC && i < op->count; i++)
+        op->versions[i] = (struct part_version){.sequence = op->sequence, .kind = POINTER_BAD};
 }
 
 void copies_op_release(struct copies_op *op)
 {
-    struct copies_engine *engine = op->group->copies->engine;
-    op->group->copies->ops--;
+    struct copies_engine *engine = op->copies->engine;
+    op->copies->ops--;
     struct list *starved = list_pop_front(&engine->starved);
     if (starved == NULL) {
         list_push_front(&engine->free_ops, &op->node);
@@ -63,21 +63,43 @@ void copies_op_release(struct copies_op *op)
 
 /* --- Beginning -------------------------------------------------------------------------------- */
 
+/* Where nothing was ever placed, nothing was ever written. */
+static void op_hole(struct copies_op *op)
+{
+    struct store_op *of = op->op;
+    for (uint32_t i = 0; op->kind != PART_CHANGED && i < of->count; i++) {
+        if (of->only != NULL && !copies_bit(of->only, i))
+            continue;
+        of->kinds[i] = POINTER_HOLE;
+        if (op->kind == PART_READ)
+            memset((uint8_t *)of->data + (size_t)i * BLOCK_BYTES, 0, BLOCK_BYTES);
+    }
+    copies_op_finish(op, op->kind == PART_CHANGED ? -ENOENT : 0);
+}
+
 void copies_submit(struct copies *copies, struct store_op *of)
 {
+    if (!list_empty(&copies->kin) && of->volume != copies->options.volume) {
+        copies_kin_submit(copies, of);
+        return;
+    }
     struct copies_op *op = copies_op_take(copies->engine);
     if (op == NULL) {
-        of->store = (void *)copies; /* Until there is one. */
+        /* Until there is one. */
+        of->store = (void *)(copies->of != NULL ? copies->of->root : copies);
         list_push_back(&copies->engine->starved, &of->node);
         return;
     }
-    uint32_t last;
     op_translate(op, of);
-    op->group = copies_group_of(copies, (uint32_t)(of->block / SEGMENT_BLOCKS), &last);
-    assert(op->group != NULL);
+    op->copies = copies;
+    op->group =
+        copies_group_from(copies, &op->block, op->kind == PART_CHANGED ? op->last : op->block);
+    assert(op->group != NULL || copies->of != NULL);
     copies->ops++;
     if (copies->ended != 0)
         copies_op_finish(op, copies->ended);
+    else if (op->group == NULL)
+        op_hole(op);
     else if (!op->group->opened)
         list_push_back(&op->group->waiting, &op->node);
     else
@@ -86,7 +108,7 @@ void copies_submit(struct copies *copies, struct store_op *of)
 
 static void op_begin(struct copies_op *op)
 {
-    if (op->kind == PART_WRITE || op->kind == PART_ZERO)
+    if (op->kind == PART_WRITE || op->kind == PART_ZERO || op->kind == PART_RESYNC)
         copies_write_begin(op);
     else
         copies_read_begin(op);
@@ -141,7 +163,16 @@ void copies_ops_retry(struct copies_group *group)
 void copies_op_finish(struct copies_op *op, int result)
 {
     op->result = result;
-    list_push_back(&op->group->copies->engine->finished, &op->node);
+    list_push_back(&op->copies->engine->finished, &op->node);
+}
+
+void copies_op_hand_over(struct copies_op *op)
+{
+    struct copies_kin *kin = op->copies->of;
+    struct store_op *of = op->op;
+    clock_cancel(op->copies->engine->clock, &op->timer);
+    copies_op_release(op);
+    copies_kin_submit(kin->root, of);
 }
 
 void copies_ops_end(struct copies_group *group, int result)

@@ -45,6 +45,7 @@ int copies_engine_open(const struct copies_engine_options *options,
     list_init(&engine->finished);
     list_init(&engine->starved);
     list_init(&engine->flushed);
+    list_init(&engine->refused);
     list_init(&engine->volumes);
     engine->ops = calloc(op_count, sizeof *engine->ops);
     if (engine->ops == NULL ||
@@ -92,25 +93,31 @@ static void group_open(struct copies *copies, struct copies_group *group,
     EACH_COPY(copy)
     task_init(&group->resync[copy], group, COPIES_RESYNC);
     replica_init(&group->replica, &of->replica);
+    copies_group_ready(group);
+    if (copies->of != NULL) {
+        group->opened = true;
+        replica_view(&group->replica, &options->record, of->bound_ns);
+        return;
+    }
     struct replica_grant grant = {.record = options->record,
                                   .sequence = of->sequence,
                                   .bound_ns = of->bound_ns,
                                   .old_until_ns = of->old_until_ns};
     grant.record.epoch = of->epoch;
     replica_begin(&group->replica, &grant, clock_now_ns(copies->engine->clock));
-    copies_group_ready(group);
 }
 
 static int copies_allocate(struct copies *copies, const struct copies_options *options)
 {
-    copies->runs = calloc(options->run_count, sizeof *copies->runs);
-    copies->groups = calloc(options->group_count, sizeof *copies->groups);
+    uint32_t flushes = copies->of != NULL ? 0 : COPIES_FLUSHES;
+    copies->runs = calloc(options->run_count + 1, sizeof *copies->runs);
+    copies->groups = calloc(options->group_count + 1, sizeof *copies->groups);
     copies->flushes = calloc(COPIES_FLUSHES, sizeof *copies->flushes);
     if (copies->runs == NULL || copies->groups == NULL || copies->flushes == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < options->group_count; i++)
         list_init(&copies->groups[i].ready);
-    for (uint32_t i = 0; i < COPIES_FLUSHES; i++) {
+    for (uint32_t i = 0; i < flushes; i++) {
         struct copies_flush *flush =
             calloc(1, sizeof *flush + options->group_count * sizeof *flush->parts);
         if (flush == NULL)
@@ -119,7 +126,8 @@ static int copies_allocate(struct copies *copies, const struct copies_options *o
         flush->copies = copies;
         list_push_back(&copies->free_flushes, &flush->node);
     }
-    memcpy(copies->runs, options->runs, options->run_count * sizeof *copies->runs);
+    if (options->run_count > 0)
+        memcpy(copies->runs, options->runs, options->run_count * sizeof *copies->runs);
     return 0;
 }
 
@@ -132,22 +140,24 @@ void copies_free(struct copies *copies)
     }
     for (uint32_t i = 0; copies->flushes != NULL && i < COPIES_FLUSHES; i++)
         free(copies->flushes[i]);
+    copies_kin_free(copies);
     free(copies->flushes);
     free(copies->groups);
     free(copies->runs);
     free(copies);
 }
 
-int copies_open(struct copies_engine *engine, const struct copies_options *options,
-                struct copies **ret_copies)
+int copies_make(struct copies_engine *engine, const struct copies_options *options,
+                struct copies_kin *of, struct copies **ret_copies)
 {
-    assert(options->group_count > 0 && options->run_count > 0);
     struct copies *copies = calloc(1, sizeof *copies);
     if (copies == NULL)
         return FAIL(-ENOMEM, "opening volume %llu: no memory", (unsigned long long)options->volume);
     copies->engine = engine;
     copies->options = *options;
+    copies->of = of;
     list_init(&copies->node);
+    list_init(&copies->kin);
     list_init(&copies->free_flushes);
     list_init(&copies->flushes_waiting);
     if (copies_allocate(copies, options) != 0) {
@@ -161,17 +171,27 @@ int copies_open(struct copies_engine *engine, const struct copies_options *optio
     return 0;
 }
 
+int copies_open(struct copies_engine *engine, const struct copies_options *options,
+                struct copies **ret_copies)
+{
+    return copies_make(engine, options, NULL, ret_copies);
+}
+
 void copies_close(struct copies *copies, void (*done)(void *context), void *context)
 {
     copies->closing = true;
     copies->closed = done;
     copies->closed_context = context;
     copies->told_end = true; /* Who closes need not be told. */
+    copies->engine->closes = true;
     copies_end(copies, IOMESH_FENCED);
+    copies_kin_close(copies);
 }
 
 void copies_lease(struct copies *copies, uint64_t bound_ns)
 {
+    copies->options.bound_ns = MAX(copies->options.bound_ns, bound_ns);
+    copies_kin_lease(copies, bound_ns);
     for (uint32_t i = 0; i < copies->options.group_count; i++) {
         replica_lease(&copies->groups[i].replica, bound_ns);
         copies_ops_retry(&copies->groups[i]);
@@ -276,4 +296,18 @@ struct copies_group *copies_group_of(struct copies *copies, uint32_t segment, ui
         }
     }
     return NULL;
+}
+
+struct copies_group *copies_group_from(struct copies *copies, uint64_t *block, uint64_t last)
+{
+    uint32_t end;
+    struct copies_group *group = copies_group_of(copies, (uint32_t)(*block / SEGMENT_BLOCKS), &end);
+    for (uint32_t i = 0; group == NULL && i < copies->options.run_count; i++) {
+        uint64_t first = (uint64_t)copies->runs[i].first * SEGMENT_BLOCKS;
+        if (first <= *block || first > last)
+            continue;
+        *block = first;
+        group = &copies->groups[copies->runs[i].group];
+    }
+    return group;
 }

@@ -69,6 +69,10 @@ void copies_read_go(struct copies_op *op)
         copies_op_finish(op, group->copies->ended);
         return;
     }
+    if (group->copies->heir != NULL) {
+        copies_op_hand_over(op);
+        return;
+    }
     op->state = COPIES_ASKED;
     op->asked = replica_read_choose(&group->replica, copies_local(group), op->tried);
     if (op->asked == REPLICA_COPIES_MAX && op->bad_copies != 0 &&
@@ -77,6 +81,8 @@ void copies_read_go(struct copies_op *op)
         return;
     }
     if (op->asked == REPLICA_COPIES_MAX) {
+        if (list_empty(&group->ready)) /* It knows its ports. */
+            copies_kin_doubt(group->copies);
         copies_op_wait(op);
         op->tried = op->bad_copies;
         return;
@@ -127,7 +133,7 @@ static void read_tell(struct copies_op *op)
         of->found = request->found;
         memcpy(of->changed, request->changed, sizeof of->changed);
     }
-    if (op->bad_copies != 0)
+    if (op->bad_copies != 0 && op->copies->of == NULL)
         copies_repair_want(op);
     copies_op_finish(op, 0);
 }
@@ -139,7 +145,8 @@ static void changed_next(struct copies_op *op)
     uint32_t last = 0;
     (void)copies_group_of(copies, (uint32_t)(op->block / SEGMENT_BLOCKS), &last);
     uint64_t next = ((uint64_t)last + 1) * SEGMENT_BLOCKS;
-    struct copies_group *group = next > op->last ? NULL : copies_group_of(copies, last + 1, &last);
+    struct copies_group *group =
+        next > op->last ? NULL : copies_group_from(copies, &next, op->last);
     if (group == NULL) {
         copies_op_finish(op, -ENOENT);
         return;
@@ -158,6 +165,10 @@ void copies_read_judge(struct copies_op *op)
         replica_read_told(&group->replica, op->asked, request->generation, copies_now(group));
     if (verdict != REPLICA_READ_ANSWER && MUTANT(321))
         verdict = REPLICA_READ_ANSWER;
+    if (verdict == REPLICA_READ_HOLD && group->copies->heir != NULL) {
+        copies_op_hand_over(op);
+        return;
+    }
     if (verdict == REPLICA_READ_HOLD) {
         op->state = COPIES_HELD;
         list_push_back(&group->held, &op->node);
@@ -210,6 +221,8 @@ static void read_answered(struct part_request *request, int result)
         return;
     }
     op->tried |= COPY_BIT(op->asked);
+    if (!left)
+        copies_kin_doubt(group->copies);
     if (!left && result != -EAGAIN)
         (void)copies_answer_ends(group, op->asked, result, request);
     copies_read_go(op);

@@ -52,8 +52,11 @@ static void write_to(struct copies_op *op, uint8_t copy)
     request->parent = op->parent;
     request->data = op->data;
     request->crcs = op->crcs;
-    if (op->kind == PART_RESYNC)
+    if (op->kind == PART_RESYNC) {
         request->versions = op->versions;
+        request->cuts = &op->cut; /* What it shows stays. */
+        request->cut_count = op->cut != 0 && !MUTANT(364) ? 1 : 0;
+    }
     if (copies_send(op->group, copy, request, write_answered, op))
         op->flying |= COPY_BIT(copy);
 }

@@ -21,6 +21,7 @@ static struct metadata_key key_again(const struct metadata_key_parts *parts)
     case METADATA_GROUP: return metadata_group_key(parts->id, (uint32_t)parts->index);
     case METADATA_MAP: return metadata_map_key(parts->id, (uint32_t)parts->index);
     case METADATA_SNAPSHOT: return metadata_snapshot_key(parts->id, parts->index);
+    case METADATA_READER: return metadata_reader_key(parts->id, parts->index, parts->session);
     case METADATA_TOGETHER: return metadata_together_key(parts->name, parts->name_length);
     case METADATA_KEEPER: return metadata_keeper_key();
     case METADATA_WISH: return metadata_wish_key(parts->id, (uint32_t)parts->index);

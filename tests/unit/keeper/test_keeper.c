@@ -322,3 +322,47 @@ Test(keeper, who_wants_a_volume_that_is_being_repaired_does_not_wait)
     cr_assert_eq(get_block(handle, 399 * 4096ull), 9);
     cr_assert_eq(user_close_volume(handle), 0);
 }
+
+static uint64_t promised(uint64_t store)
+{
+    return stores_find(catalog_stores(catalog_of(2)), store)->bytes_promised;
+}
+
+Test(keeper, tells_what_stores_have_promised)
+{
+    make_with_a_block();
+    gathering_run(5 * NS_PER_S);
+    uint64_t sum = 0;
+    for (uint64_t store = 1; store <= 4; store++)
+        sum += promised(store);
+    for (uint32_t i = 0; i < group.member_count; i++)
+        cr_assert_eq(promised(group.members[i].store), 4 * SEGMENT);
+    cr_assert_eq(sum, 3 * 4 * SEGMENT);
+    cr_assert_eq(user_close_volume(handle), 0);
+    cr_assert_eq(user_delete(2, "a"), 0);
+    gathering_run(120 * NS_PER_S);
+    for (uint64_t store = 1; store <= 4; store++)
+        cr_assert_eq(promised(store), 0);
+}
+
+static void reason_put(uint64_t store, enum metadata_reason reason)
+{
+    struct metadata_store record = *stores_find(catalog_stores(catalog_of(2)), store);
+    record.state_reason = reason;
+    store_record_put(&record);
+}
+
+Test(keeper, a_store_whose_device_failed_is_out_though_it_answers)
+{
+    reason_put(3, METADATA_REASON_FAILED);
+    gathering_run(15 * NS_PER_S);
+    cr_assert_eq(state_of(3), METADATA_STORE_UP, "not yet");
+    gathering_run(90 * NS_PER_S);
+    cr_assert_eq(state_of(3), METADATA_STORE_OUT);
+    const struct metadata_store *record = stores_find(catalog_stores(catalog_of(2)), 3);
+    cr_assert_eq(record->state_reason, METADATA_REASON_FAILED);
+    /* Opened anew, and well. */
+    reason_put(3, METADATA_REASON_SILENT);
+    gathering_run(90 * NS_PER_S);
+    cr_assert_eq(state_of(3), METADATA_STORE_UP);
+}

@@ -86,10 +86,12 @@ static struct part_port *user_port(void *context, uint64_t store)
 
 void gathering_turn(void)
 {
-    (void)meta_sqlite_step(gathering.meta);
-    (void)meta_poll(gathering.meta);
+    if (!gathering.meta_stopped) {
+        (void)meta_sqlite_step(gathering.meta);
+        (void)meta_poll(gathering.meta);
+    }
     /* With nothing else to come the next thing is the end of a lease: what is asked comes first. */
-    if (meta_flying(gathering.meta) == 0)
+    if (meta_flying(gathering.meta) == 0 || gathering.meta_stopped)
         (void)world_step(&gathering.world);
     for (unsigned i = 0; i < gathering.member_count; i++)
         store_turn(gathering.members[i].store);
@@ -327,6 +329,17 @@ bool map_get(uint64_t volume, uint32_t index, struct metadata_map *ret_map)
     return found;
 }
 
+bool snapshot_get(uint64_t volume, uint64_t cut, struct metadata_snapshot *ret_snapshot)
+{
+    struct meta_request request;
+    struct meta_slice value = key_get(&request, metadata_snapshot_key(volume, cut));
+    bool found = value.length != 0;
+    if (found)
+        cr_assert_eq(metadata_snapshot_decode(value.data, value.length, ret_snapshot), 0);
+    meta_request_done(&request);
+    return found;
+}
+
 bool volume_get(uint64_t volume, struct metadata_volume *ret_volume)
 {
     struct meta_request request;
@@ -336,6 +349,21 @@ bool volume_get(uint64_t volume, struct metadata_volume *ret_volume)
         cr_assert_eq(metadata_volume_decode(value.data, value.length, ret_volume), 0);
     meta_request_done(&request);
     return found;
+}
+
+void lease_revoke(struct metadata_key prefix)
+{
+    struct meta_request request = {0};
+    struct meta_slice none = {0};
+    meta_list(&request, META_SLICE(prefix), none, 1);
+    request_run(&request);
+    cr_assert_eq(request.responses[0].entry_count, 1);
+    uint64_t lease = request.responses[0].entries[0].lease;
+    meta_request_done(&request);
+    gathering.waiting = true;
+    cr_assert_eq(gathering_wait(meta_lease_revoke(gathering.meta, &request, lease, request_ended)),
+                 0);
+    meta_request_done(&request);
 }
 
 unsigned keys_of(struct metadata_key prefix)

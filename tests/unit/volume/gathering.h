@@ -55,6 +55,7 @@ struct gathering {
     struct user users[GATHERING_USERS];
     struct member members[GATHERING_STORES];
     unsigned member_count;
+    bool meta_stopped; /* Nobody hears from the metadata. */
     bool waiting;
     int ended;
     struct catalog_handle *opened;
@@ -90,6 +91,8 @@ struct catalog *catalog_of(unsigned number);
 int user_create(unsigned number, const char *name, const struct catalog_create *create);
 
 int user_open_volume(unsigned number, const char *name, struct catalog_handle **ret_handle);
+/* For reading. */
+int user_read_volume(unsigned number, const char *name, struct catalog_handle **ret_handle);
 int user_force_volume(unsigned number, const char *name, struct catalog_handle **ret_handle);
 /* Begins; gathering.waiting, gathering.opened. */
 void user_begin_open(unsigned number, const char *name);
@@ -97,12 +100,24 @@ int user_close_volume(struct catalog_handle *handle);
 /* One block full of a byte: 0, or why not. The byte that a block is full of; -1: it is not. */
 int put_block(struct catalog_handle *handle, uint64_t offset, uint8_t byte);
 int get_block(struct catalog_handle *handle, uint64_t offset);
+/* Begins; gathering.waiting. Then what get_block() would say. */
+void begin_get(struct catalog_handle *handle, uint64_t offset);
+int got_block(void);
 int discard_range(struct catalog_handle *handle, uint64_t offset, uint64_t length);
 int volume_flush(struct catalog_handle *handle);
 
 int user_delete(unsigned number, const char *name);
 int user_snapshot(unsigned number, const char *volume, const char *snapshot);
 int user_snapshot_delete(unsigned number, const char *volume, const char *snapshot);
+/* Begins; *ret_result becomes 0 or less. */
+void user_begin_delete(unsigned number, const char *volume, const char *snapshot, int *ret_result);
+/* `snapshot` NULL: of the volume as it is. */
+int user_clone(unsigned number, const char *volume, const char *snapshot, const char *new_name);
+int user_flatten(unsigned number, const char *volume);
+int user_rollback(unsigned number, const char *volume, const char *snapshot, bool force);
+/* Of two volumes. */
+int user_group(unsigned number, const char *group, const char *volume, const char *other);
+int user_group_delete(unsigned number, const char *group);
 int user_resize(unsigned number, const char *name, uint64_t bytes, bool force);
 /* Until nothing goes on behind its back. */
 void user_settle(unsigned number);
@@ -113,7 +128,10 @@ uint8_t store_role(unsigned store, uint32_t group);
 /* Records as the metadata has them. False: there is none. */
 bool group_get(uint64_t volume, uint32_t group, struct metadata_group *ret_group);
 bool map_get(uint64_t volume, uint32_t index, struct metadata_map *ret_map);
+bool snapshot_get(uint64_t volume, uint64_t cut, struct metadata_snapshot *ret_snapshot);
 bool volume_get(uint64_t volume, struct metadata_volume *ret_volume);
+/* The lease that this key hangs on ends. */
+void lease_revoke(struct metadata_key prefix);
 /* Frees the value. */
 void key_put(struct metadata_key key, struct metadata_bytes *value);
 /* Keys that begin so. */

@@ -32,6 +32,13 @@ int user_open_volume(unsigned number, const char *name, struct catalog_handle **
                        ret_handle);
 }
 
+int user_read_volume(unsigned number, const char *name, struct catalog_handle **ret_handle)
+{
+    gathering.waiting = true;
+    return opened_wait(catalog_handle_open(catalog_of(number), name, true, volume_opened, NULL),
+                       ret_handle);
+}
+
 int user_force_volume(unsigned number, const char *name, struct catalog_handle **ret_handle)
 {
     gathering.waiting = true;
@@ -54,13 +61,18 @@ static void io_done(struct volume_io *io, int result)
     gathering_ended(NULL, result);
 }
 
-static int block_io(struct catalog_handle *handle, enum volume_io_kind kind, uint64_t offset)
+static void block_begin(struct catalog_handle *handle, enum volume_io_kind kind, uint64_t offset)
 {
     static struct volume_io io;
     io = (struct volume_io){.kind = kind, .offset = offset, .data = block, .done = io_done};
     io.length = kind == VOLUME_FLUSH ? 0 : sizeof block;
     gathering.waiting = true;
     volume_submit(catalog_handle_volume(handle), &io);
+}
+
+static int block_io(struct catalog_handle *handle, enum volume_io_kind kind, uint64_t offset)
+{
+    block_begin(handle, kind, offset);
     return gathering_wait(0);
 }
 
@@ -70,11 +82,22 @@ int put_block(struct catalog_handle *handle, uint64_t offset, uint8_t byte)
     return block_io(handle, VOLUME_WRITE, offset);
 }
 
+void begin_get(struct catalog_handle *handle, uint64_t offset)
+{
+    block_begin(handle, VOLUME_READ, offset);
+}
+
 int get_block(struct catalog_handle *handle, uint64_t offset)
 {
-    int result = block_io(handle, VOLUME_READ, offset);
-    if (result != 0)
-        return result;
+    begin_get(handle, offset);
+    (void)gathering_wait(0);
+    return got_block();
+}
+
+int got_block(void)
+{
+    if (gathering.ended != 0)
+        return gathering.ended;
     for (size_t i = 1; i < sizeof block; i++) {
         if (block[i] != block[0])
             return -1;
@@ -119,6 +142,58 @@ int user_snapshot_delete(unsigned number, const char *volume, const char *snapsh
     gathering.waiting = true;
     return gathering_wait(
         catalog_snapshot_delete(catalog_of(number), volume, snapshot, gathering_ended, NULL));
+}
+
+static void delete_told(void *context, int result)
+{
+    *(int *)context = result;
+}
+
+void user_begin_delete(unsigned number, const char *volume, const char *snapshot, int *ret_result)
+{
+    *ret_result = 1;
+    int accepted =
+        catalog_snapshot_delete(catalog_of(number), volume, snapshot, delete_told, ret_result);
+    if (accepted != 0)
+        *ret_result = accepted;
+}
+
+int user_clone(unsigned number, const char *volume, const char *snapshot, const char *new_name)
+{
+    gathering.waiting = true;
+    return gathering_wait(
+        catalog_clone(catalog_of(number), volume, snapshot, new_name, gathering_ended, NULL));
+}
+
+int user_flatten(unsigned number, const char *volume)
+{
+    gathering.waiting = true;
+    return gathering_wait(catalog_flatten(catalog_of(number), volume, NULL, gathering_ended, NULL));
+}
+
+int user_rollback(unsigned number, const char *volume, const char *snapshot, bool force)
+{
+    gathering.waiting = true;
+    return gathering_wait(catalog_snapshot_rollback(catalog_of(number), volume, snapshot, force,
+                                                    NULL, gathering_ended, NULL));
+}
+
+int user_group(unsigned number, const char *group, const char *volume, const char *other)
+{
+    static uint8_t uuids[2][16];
+    const char *volumes[2] = {volume, other};
+    uuids[0][0]++;
+    uuids[1][0] = (uint8_t)(uuids[0][0] ^ 0x80);
+    uuids[0][1] = uuids[1][1] = 1;
+    gathering.waiting = true;
+    return gathering_wait(catalog_group_create(catalog_of(number), group, volumes, 2,
+                                               (const uint8_t(*)[16])uuids, gathering_ended, NULL));
+}
+
+int user_group_delete(unsigned number, const char *group)
+{
+    gathering.waiting = true;
+    return gathering_wait(catalog_group_delete(catalog_of(number), group, gathering_ended, NULL));
 }
 
 int user_resize(unsigned number, const char *name, uint64_t bytes, bool force)

@@ -200,22 +200,3 @@ Test(placed, volumes_are_spread_as_soon_as_they_are_created)
         cr_assert(promised[i] > 1100 && promised[i] < 2100, "store %u: %llu", i,
                   (unsigned long long)promised[i]);
 }
-
-Test(placed, what_is_not_built_for_clusters_is_refused_with_a_sentence)
-{
-    static const char *const names[] = {"a", "b"};
-    static const uint8_t uuids[2][16] = {{1}, {2}};
-    nodes_put(3);
-    cr_assert_eq(user_open(0), 0);
-    struct catalog *catalog = catalog_of(0);
-    cr_assert_eq(user_create(0, "a", &three), 0);
-    cr_assert_eq(catalog_clone(catalog, "a", NULL, "b", gathering_ended, NULL), -ENOTSUP);
-    cr_assert_str_eq(base_last_error(), "cloning: that is not built for clusters yet");
-    cr_assert_eq(catalog_flatten(catalog, "a", NULL, gathering_ended, NULL), -ENOTSUP);
-    cr_assert_eq(catalog_snapshot_rollback(catalog, "a", "s", false, NULL, gathering_ended, NULL),
-                 -ENOTSUP);
-    cr_assert_eq(catalog_import_abandon(catalog, "a", NULL, gathering_ended, NULL), -ENOTSUP);
-    cr_assert_eq(catalog_group_create(catalog, "g", names, 2, uuids, gathering_ended, NULL),
-                 -ENOTSUP);
-    cr_assert_eq(catalog_group_delete(catalog, "g", gathering_ended, NULL), -ENOTSUP);
-}
