@@ -9,9 +9,9 @@
  * A copy may be older than the record was (lib/volume/catalog_records.c). What follows from that:
  *   - Epochs, generations and sequences go beyond anything that any store has seen, and so much
  *     further that a store which is away has not seen them either.
- *   - Epochs, generations and sequences go beyond anything that any store has seen, and so far
- *     that a store which is away has not seen them either.
- *     of versions, no more.
+ *   - Who is in sync is what the newest record says, unless a part has seen a newer generation:
+ *     then those parts are that have seen it as such. Everybody else is stale, which costs a
+ *     comparison of versions, no more.
  *   - Where so many of those are missing that others may have acknowledged writes without those
  *     that are here, it is a loss that somebody has to accept.
  */

@@ -57,6 +57,9 @@ struct catalog_owned {
     catalog_step_fn *opened, *closed; /* Of `op`. */
     struct records_run *records;      /* Under way. */
     uint64_t records_due_ns;          /* When copies of its records are looked at next. */
+    struct catalog_op *records_op;    /* Closes it: waits for the last run, */
+    catalog_step_fn *records_next;    /* then this. */
+    struct timer records_timer;
     struct meta_request progress;
     bool progressing;
     struct catalog_op *progressed;    /* Waits for the end of that, */
@@ -189,6 +192,10 @@ void catalog_owned_sweep_stop(struct catalog_owned *owned);
 void catalog_records_changed(struct catalog_owned *owned);
 /* Stores have copies of all that was changed, as far as they could be reached. */
 bool catalog_records_settled(const struct catalog_owned *owned);
+/* The volume is to be closed: what its stores have no copy of yet is sent first; then `next`. At
+ * most a moment later. */
+void catalog_records_last(struct catalog_owned *owned, struct catalog_op *op,
+                          catalog_step_fn *next);
 /* The volume is closed; all of them are. */
 void catalog_records_leave(struct catalog_owned *owned);
 void catalog_records_stop(struct catalog *catalog);

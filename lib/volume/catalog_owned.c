@@ -193,14 +193,19 @@ static void owned_told(struct catalog_op *op, int result)
     }
 }
 
+static void owned_copied(struct catalog_op *op, int result)
+{
+    (void)result;
+    catalog_owned_after_progress(op->closing->owned, op, owned_told);
+}
+
 void catalog_owned_close(struct catalog_owned *owned, struct catalog_op *op,
                          catalog_step_fn *closed)
 {
     assert(op->closing == owned->volume);
-    catalog_records_leave(owned);
     owned->closed = closed;
     owned->is_open = false;
-    catalog_owned_after_progress(owned, op, owned_told);
+    catalog_records_last(owned, op, owned_copied);
 }
 
 void catalog_owned_after_sweep(struct catalog_owned *owned, struct catalog_op *op,

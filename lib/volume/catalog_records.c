@@ -26,6 +26,7 @@
 #define RECORDS_RUNS_MAX 4u
 #define RECORDS_SOON_NS (200 * NS_PER_MS)
 #define RECORDS_OFTEN_NS (600 * NS_PER_S)
+#define RECORDS_LAST_NS (2 * NS_PER_S) /* Closing a volume waits for it no longer. */
 #define RECORDS_LIST_BYTES (PART_RECORDS_BLOCKS_MIN * BLOCK_BYTES)
 #define RECORDS_TARGETS_MAX 96u /* Stores of one volume: more are not sent copies. */
 
@@ -79,12 +80,23 @@ static struct records_run *run_of(struct catalog_op *op)
 
 /* --- The end -------------------------------------------------------------------------------- */
 
+static void last_done(struct catalog_owned *owned)
+{
+    struct catalog_op *op = owned->records_op;
+    clock_cancel(owned_catalog(owned)->options.clock, &owned->records_timer);
+    owned->records_op = NULL;
+    if (op != NULL)
+        catalog_op_later(op, 0, owned->records_next);
+}
+
 static void run_end(struct catalog_op *op, int result)
 {
     struct records_run *run = run_of(op);
     (void)result;
-    if (run->owned != NULL)
+    if (run->owned != NULL) {
         run->owned->records = NULL;
+        last_done(run->owned);
+    }
     op->catalog->records_runs--;
     for (struct records_item *item = run->items, *next; item != NULL; item = next) {
         next = item->next;
@@ -436,6 +448,7 @@ static bool run_start(struct catalog_owned *owned)
     run->epoch = owned->volume->record.epoch;
     run->last = &run->items;
     owned->records = run;
+    owned->records_due_ns = clock_now_ns(catalog->options.clock) + RECORDS_OFTEN_NS;
     catalog->records_runs++;
     (void)catalog_op_start(&run->op, catalog, NULL, run_begin, run_end);
     return true;
@@ -453,8 +466,8 @@ static void records_fire(struct timer *timer)
         if (owned->copies == NULL || owned->volume->volume == NULL || owned->ended != 0)
             continue;
         if (owned->records_due_ns <= now_ns && owned->records == NULL &&
-            catalog->records_runs < RECORDS_RUNS_MAX && run_start(owned))
-            owned->records_due_ns = now_ns + RECORDS_OFTEN_NS;
+            catalog->records_runs < RECORDS_RUNS_MAX)
+            (void)run_start(owned);
         next_ns = MIN(next_ns, MAX(owned->records_due_ns, now_ns + RECORDS_SOON_NS));
     }
     if (next_ns != CLOCK_NEVER)
@@ -504,6 +517,29 @@ void catalog_records_leave(struct catalog_owned *owned)
     owned->records = NULL;
     if (run->flying)
         part_cancel(&run->request);
+    last_done(owned);
+}
+
+static void last_fire(struct timer *timer)
+{
+    catalog_records_leave(CONTAINER_OF(timer, struct catalog_owned, records_timer));
+}
+
+void catalog_records_last(struct catalog_owned *owned, struct catalog_op *op, catalog_step_fn *next)
+{
+    struct catalog *catalog = owned_catalog(owned);
+    bool late = owned->ended != 0 || owned->copies == NULL || catalog->state != CATALOG_READY;
+    if (late)
+        catalog_records_leave(owned);
+    if (late || catalog_records_settled(owned) || (owned->records == NULL && !run_start(owned))) {
+        catalog_op_later(op, 0, next);
+        return;
+    }
+    REACH(catalog_records_last);
+    owned->records_op = op;
+    owned->records_next = next;
+    owned->records_timer.fire = last_fire;
+    clock_set_after(catalog->options.clock, &owned->records_timer, RECORDS_LAST_NS);
 }
 
 void catalog_records_stop(struct catalog *catalog)

@@ -135,6 +135,17 @@ Test(copied, a_store_that_was_away_gets_what_it_missed)
     cr_assert_eq(user_close_volume(handle), 0);
 }
 
+Test(copied, what_is_closed_at_once_is_copied_before)
+{
+    unsigned other = 0;
+    cr_assert_eq(user_create(0, "a", &small), 0);
+    cr_assert_eq(user_snapshot(0, "a", "one"), 0);
+    user_settle(0);
+    unsigned store = (unsigned)stores_of(&other).members[0].store;
+    cr_expect_eq(copies_on(store, "volume/"), 1);
+    cr_expect_eq(copies_on(store, "snap/"), 1);
+}
+
 Test(copied, the_next_owner_overwrites_and_has_a_greater_stamp)
 {
     unsigned other = 0;
