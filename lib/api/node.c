@@ -9,6 +9,8 @@
 #include "base/uuid.h"
 
 #define NODE_CONNECTIONS 1024u
+#define NODE_KEEPER_NS (5 * NS_PER_S)
+#define NODE_DRAIN_NS NS_PER_S
 
 static struct iomesh_node *node_of(struct engine_hook *hook)
 {
@@ -137,6 +139,33 @@ static void node_server_closed(void *context)
     }
 }
 
+static void node_patience(struct iomesh_node *node, enum node_state state, uint64_t delay_ns)
+{
+    node->state = state;
+    clock_set_after(node->clock, &node->patience, delay_ns);
+}
+
+/* The next state; of those that wait no longer than for so long. */
+static void node_wind(struct iomesh_node *node)
+{
+    clock_cancel(node->clock, &node->patience);
+    if (node->state == NODE_OPEN && node->keeper != NULL) {
+        node_patience(node, NODE_CLOSE_KEEPER, NODE_KEEPER_NS);
+        keeper_close(node->keeper, node_keeper_closed, node);
+    } else if (node->state < NODE_DRAIN) {
+        node_patience(node, NODE_DRAIN, NODE_DRAIN_NS);
+        peer_server_drain(node->server);
+    } else if (node->state == NODE_DRAIN) {
+        node->state = NODE_CLOSE_SERVER;
+        peer_server_close(node->server, node_server_closed, node);
+    }
+}
+
+static void node_wind_on(struct timer *timer)
+{
+    node_wind(CONTAINER_OF(timer, struct iomesh_node, patience));
+}
+
 int iomesh_node_close(struct iomesh_node *node, iomesh_done_fn *done, void *context)
 {
     if (done == NULL)
@@ -144,11 +173,8 @@ int iomesh_node_close(struct iomesh_node *node, iomesh_done_fn *done, void *cont
     assert(node->state == NODE_OPEN);
     node->closed = done;
     node->context = context;
-    node->state = NODE_CLOSE_SERVER;
     cluster_watch_remove(&node->watch);
-    if (node->keeper != NULL)
-        keeper_close(node->keeper, node_keeper_closed, node);
-    peer_server_close(node->server, node_server_closed, node);
+    node_wind(node);
     engine_touch(node->pool->engine->engine);
     return 0;
 }
@@ -189,6 +215,10 @@ static unsigned node_turn(struct engine_hook *hook)
     }
     if (node->keeper != NULL)
         keeper_turn(node->keeper);
+    if (node->state == NODE_CLOSE_KEEPER && node->keeper == NULL)
+        node_wind(node);
+    if (node->state == NODE_DRAIN && peer_server_counts(node->server).busy == 0)
+        node_wind(node);
     if (node->state == NODE_CLOSE_STORES && list_empty(&node->stores) && node->keeper == NULL) {
         node_gone(node);
         count++;
@@ -254,10 +284,28 @@ static int node_listen(struct iomesh_node *node, const struct iomesh_node_option
     return 0;
 }
 
-/* Opening failed behind the server's: it goes by itself. */
 static void node_server_failed(void *context)
 {
-    node_free(context);
+    struct iomesh_node *node = context;
+    bool *pending = node->context;
+    node_free(node);
+    if (pending != NULL)
+        *pending = false;
+}
+
+/* Opening failed behind the server's: it goes by itself, and is waited for outside of a turn. */
+static int node_open_failed(struct iomesh_node *node, int result)
+{
+    struct iomesh_engine *engine = node->pool->engine;
+    bool pending = true;
+    char sentence[400];
+    (void)snprintf(sentence, sizeof sentence, "%s", base_last_error());
+    bool waits = !engine_turning(engine->engine);
+    node->context = waits ? &pending : NULL;
+    peer_server_close(node->server, node_server_failed, node);
+    if (waits)
+        (void)api_wait(engine, &pending);
+    return FAIL(result, "%s", sentence);
 }
 
 int iomesh_node_open(struct iomesh_pool *pool, const struct iomesh_node_options *given,
@@ -289,6 +337,7 @@ int iomesh_node_open(struct iomesh_pool *pool, const struct iomesh_node_options 
         return result;
     }
     node->hook.turn = node_turn;
+    node->patience.fire = node_wind_on;
     node->watch.store = node_record_changed;
     engine_hook_add(pool->engine->engine, &node->hook);
     cluster_watch_add(pool->cluster, &node->watch);
@@ -296,10 +345,8 @@ int iomesh_node_open(struct iomesh_pool *pool, const struct iomesh_node_options 
     result = node_listen(node, &options);
     if (result == 0)
         result = node_keeper_open(node);
-    if (result != 0) {
-        peer_server_close(node->server, node_server_failed, node);
-        return result;
-    }
+    if (result != 0)
+        return node_open_failed(node, result);
     *ret_node = node;
     return 0;
 }
@@ -317,6 +364,7 @@ int iomesh_node_status(const struct iomesh_node *node, struct iomesh_node_status
     if (node->server != NULL) {
         struct peer_server_counts counts = peer_server_counts(node->server);
         status.connections = counts.connections;
+        status.requests = counts.busy;
         status.connections_accepted = counts.accepted;
         status.connections_refused = counts.refused;
         status.connections_broken = counts.broken;

@@ -2,7 +2,8 @@
 /*
  * A node, for the files of this room: listeners, stores, their records.
  *
- *   node:   OPEN ──▶ CLOSE_SERVER (what was asked is answered) ──▶ CLOSE_STORES ──▶ gone
+ *   node:   OPEN ──▶ CLOSE_KEEPER ──▶ DRAIN (what was asked is answered) ──▶ CLOSE_SERVER
+ *                                                          gone ◀── CLOSE_STORES ◀──┘
  *
  *   a store:
  *
@@ -29,7 +30,13 @@
 #include "keeper/keeper.h"
 #include "peer/peer.h"
 
-enum node_state { NODE_OPEN, NODE_CLOSE_SERVER, NODE_CLOSE_STORES };
+enum node_state {
+    NODE_OPEN,
+    NODE_CLOSE_KEEPER, /* It may have volumes that are on these stores. */
+    NODE_DRAIN,
+    NODE_CLOSE_SERVER,
+    NODE_CLOSE_STORES,
+};
 
 struct iomesh_node {
     struct iomesh_pool *pool;
@@ -46,6 +53,7 @@ struct iomesh_node {
     const char *addresses[IOMESH_NODE_LISTENERS_MAX];
     struct list stores; /* struct iomesh_node_store */
     uint32_t store_count;
+    struct timer patience; /* CLOSE_KEEPER, DRAIN: it goes on without. */
     iomesh_done_fn *closed;
     void *context;
     int result; /* The first thing that went wrong while stores were closed, */

@@ -113,6 +113,7 @@ struct peer_server_options {
 
 struct peer_server_counts {
     uint32_t connections; /* Now. */
+    uint32_t busy;        /* Requests that are received, worked on, answered. */
     uint64_t accepted;
     uint64_t refused;  /* With a sentence. */
     uint64_t broken;   /* Ended because of what they sent. */
@@ -134,6 +135,8 @@ void peer_server_remove(struct peer_server *server, uint64_t store, void (*remov
 /* Several are fine. *ret_address is valid until the server is closed; NULL if it does not matter.
  * 0 or as net_listen(). */
 int peer_server_listen(struct peer_server *server, const char *address, const char **ret_address);
+/* What was received is answered; nothing more is. For who will close it: ends nothing by itself. */
+void peer_server_drain(struct peer_server *server);
 /* Ends all connections; `closed` runs when nothing is asked of any port, and the server is gone. */
 void peer_server_close(struct peer_server *server, void (*closed)(void *context), void *context);
 struct peer_server_counts peer_server_counts(const struct peer_server *server);

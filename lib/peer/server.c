@@ -91,14 +91,29 @@ void peer_server_remove(struct peer_server *server, uint64_t store, void (*remov
     server_check(server);
 }
 
+static void server_lock_doors(struct peer_server *server)
+{
+    LIST_EACH_SAFE (&server->listeners, node, after) {
+        struct door *door = LIST_ENTRY(node, struct door, node);
+        if (!door->locked)
+            net_listener_close(door->listener);
+        door->locked = true;
+    }
+}
+
+void peer_server_drain(struct peer_server *server)
+{
+    server->draining = true;
+    server_lock_doors(server);
+}
+
 void peer_server_close(struct peer_server *server, void (*closed)(void *context), void *context)
 {
     assert(!server->closing);
     server->closing = true;
     server->closed = closed;
     server->closed_context = context;
-    LIST_EACH_SAFE (&server->listeners, node, after)
-        net_listener_close(LIST_ENTRY(node, struct door, node)->listener);
+    server_lock_doors(server);
     LIST_EACH_SAFE (&server->connections, node, after)
         connection_end(LIST_ENTRY(node, struct connection, node));
     server_check(server);
@@ -233,5 +248,8 @@ int peer_server_open(const struct peer_server_options *options, struct peer_serv
 
 struct peer_server_counts peer_server_counts(const struct peer_server *server)
 {
-    return server->counts;
+    struct peer_server_counts counts = server->counts;
+    LIST_EACH (&server->connections, node)
+        counts.busy += LIST_ENTRY(node, struct connection, node)->busy;
+    return counts;
 }

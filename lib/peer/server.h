@@ -86,6 +86,7 @@ struct door {
     struct list node;
     struct peer_server *server;
     struct net_listener *listener;
+    bool locked;
 };
 
 struct peer_server {
@@ -94,6 +95,7 @@ struct peer_server {
     struct list stores, connections, hungry, listeners;
     struct timer feed;   /* Buffers came back. */
     struct timer starve; /* Somebody waits for buffers. */
+    bool draining;
     bool closing;
     bool closed_listeners;
     void (*closed)(void *context);

@@ -312,7 +312,7 @@ int task_frame(struct connection *connection, const struct wire_header *header,
     }
     if (header->number <= connection->number_last && !MUTANT(309))
         return -EPROTO;
-    if (list_empty(&connection->free))
+    if (list_empty(&connection->free) || connection->server->draining)
         return task_hold(connection, false);
     return task_start(connection, header, aside);
 }

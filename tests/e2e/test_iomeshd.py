@@ -344,6 +344,15 @@ def test_what_it_does_not_understand_it_says(words, sentence):
     assert done.stdout == ""
 
 
+def test_an_address_that_is_taken_is_told(pool):
+    daemon = pool.daemon("a", pool.store()).ready()
+    other = pool.daemon("b", pool.store("t"), words=("--listen", daemon.address))
+    assert other.process.wait(60) == 1
+    assert "in use" in other.process.output(), other.process.output()
+    assert "close the node first" not in other.process.output()
+    daemon.ends()
+
+
 def test_flags_come_from_a_file_too(pool):
     file = pool.rig.path("conf")
     file.write_text(f"# a node\nstore = {pool.store()}\nboot-id = nonsense\n")

@@ -29,7 +29,8 @@ for node in null zero full random urandom; do
     touch $root/dev/$node
     mount --bind /dev/$node $root/dev/$node
 done
-rm -rf $root/etc/systemd/system $root/lib/systemd/system/*.wants $root/etc/default/iomesh* $root/etc/iomesh
+rm -rf $root/etc/systemd/system $root/lib/systemd/system/*.wants
+rm -rf $root/etc/default/iomesh* $root/etc/iomesh
 mkdir -p $root/etc/systemd/system $root/mnt
 mount --bind $share $root/mnt
 cp $units/iomesh*.* $root/etc/systemd/system/
@@ -142,7 +143,8 @@ def test_a_filter_that_takes_io_uring_away_is_named(rig):
 
 
 CLUSTER = """
-    systemd-run -q --unit=truth etcd --data-dir /tmp/etcd --listen-client-urls http://127.0.0.1:{0} \\
+    systemd-run -q --unit=truth etcd --data-dir /tmp/etcd \\
+        --listen-client-urls http://127.0.0.1:{0} \\
         --advertise-client-urls http://127.0.0.1:{0} --listen-peer-urls http://127.0.0.1:{1} \\
         --initial-advertise-peer-urls http://127.0.0.1:{1} \\
         --initial-cluster default=http://127.0.0.1:{1}

@@ -43,6 +43,7 @@ static struct superblock super_of(uint32_t devices)
                                          .faults = 73,
                                          .key = {.volume = 74, .segment = 75, .view = 76},
                                          .block = 77},
+                               .pool_uuid = {6, 5, 4},
                                .device_count = devices};
     for (uint32_t i = 0; i < devices; i++)
         super.devices[i] = (struct superblock_device){
@@ -78,6 +79,7 @@ Test(superblock, a_superblock_decodes_to_what_was_encoded)
         superblock_encode(bytes, &super);
         cr_assert_eq(superblock_decode(bytes, &decoded), 0);
         cr_assert_eq(decoded.generation, 1000);
+        cr_assert_eq(decoded.pool_uuid[0], 6);
         cr_assert_eq(decoded.device_count, devices);
         cr_assert(decoded.scrub.running);
         cr_assert_eq(decoded.scrub.ended_blocks, 70);

@@ -258,6 +258,34 @@ Test(peer, a_store_that_leaves_ends_its_connections_and_is_refused)
     free(state);
 }
 
+Test(peer, a_server_that_drains_answers_what_it_has_and_takes_nothing_new)
+{
+    pair.mirror.delay_ns_max = 2 * NS_PER_S;
+    up(0);
+    struct question *before = question_new(&pair, PART_READ),
+                    *after = question_new(&pair, PART_READ);
+    question_blocks(before, 1);
+    question_blocks(after, 1);
+    question_ask(before, 0);
+    pair_run(&pair, 10 * NS_PER_MS);
+    cr_assert_eq(peer_server_counts(pair.server).busy, 1);
+    peer_server_drain(pair.server);
+    question_ask(after, 0);
+    question_wait(before, 5 * NS_PER_S);
+    cr_expect_eq(before->result, 0);
+    pair_run(&pair, 3 * NS_PER_S);
+    cr_expect_eq(peer_server_counts(pair.server).busy, 0);
+    cr_expect_eq(after->ended, 0);
+    /* Nobody new gets in. */
+    pair_connect(&pair, 1, NULL);
+    cr_expect_not(pair_run_until_up(&pair, 1, NS_PER_S));
+    pair_server_close(&pair);
+    question_wait(after, NS_PER_S);
+    cr_expect_eq(after->result, -ECONNRESET);
+    free(before);
+    free(after);
+}
+
 Test(peer, a_store_that_is_slow_for_long_is_not_taken_for_dead)
 {
     /* One request has all the memory, and the disk takes its time: the other connection is not read
