@@ -327,7 +327,7 @@ static void delete_unread_one(struct catalog_op *op, int result)
 static void delete_unread(struct group *group)
 {
     struct catalog_gang *gang = &group->gang;
-    if (gang->at == gang->count) {
+    if (gang->at == gang->count || MUTANT(369)) {
         gang->at = 0;
         delete_change(group);
         return;

@@ -7,8 +7,8 @@
  *     └───────┘                                        closed, or the session ran out ──▶ no key
  *
  * Stores do not know which cuts are kept. So who deletes a snapshot looks for keys of readers
- * first; and each of them put the snapshot's record anew, so what was looked at before one came does
- * not hold any more. A key goes with its session, whose I/O ends before.
+ * first; and each of them put the snapshot's record anew, so what was looked at before one came
+ * does not hold any more. A key goes with its session, whose I/O ends before.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -134,8 +134,8 @@ void catalog_op_read_view(struct catalog_op *op, struct catalog_cut *cut)
 
 void catalog_view_unpin(const struct catalog_volume *volume, struct meta_request *request)
 {
-    struct metadata_key key =
-        metadata_reader_key(volume->record.id, volume->view, volume->owned->reader);
+    uint64_t reader = MUTANT(368) ? volume->catalog->session.lease : volume->owned->reader;
+    struct metadata_key key = metadata_reader_key(volume->record.id, volume->view, reader);
     meta_request_reset(request);
     meta_delete(request, META_SLICE(key));
 }

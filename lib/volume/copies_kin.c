@@ -4,8 +4,8 @@
  *
  * Whom to ask is what the records say, and they may change at any time: a copy that was in sync
  * when they were read, and after the cut was committed, has the cut whole for as long as it thinks
- * that it is in sync itself and the cut is kept. So a record that is old does no harm: what it names
- * either has the cut, or refuses.
+ * that it is in sync itself and the cut is kept. So a record that is old does no harm: what it
+ * names either has the cut, or refuses.
  */
 #include <stdlib.h>
 
@@ -46,7 +46,7 @@ static void kin_want(struct copies_kin *kin)
 
 void copies_kin_doubt(struct copies *copies)
 {
-    if (copies->of != NULL && copies->heir == NULL)
+    if (copies->of != NULL && copies->heir == NULL && !MUTANT(366))
         kin_want(copies->of);
 }
 
@@ -92,7 +92,7 @@ static void view_replace(struct copies *view, struct copies *heir)
     view->closed = view_closed;
     view->closed_context = view->of->root;
     view->engine->closes = true;
-    for (uint32_t i = 0; i < view->options.group_count; i++)
+    for (uint32_t i = 0; i < view->options.group_count && !MUTANT(367); i++)
         copies_ops_retry(&view->groups[i]);
 }
 
@@ -114,7 +114,7 @@ int copies_kin_set(struct copies *copies, uint64_t volume, const struct copies_k
         return 0;
     struct copies_options options = {
         .volume = volume,
-        .bound_ns = copies->options.bound_ns,
+        .bound_ns = MUTANT(365) ? UINT64_MAX : copies->options.bound_ns,
         .local_store = layout->local_store,
         .groups = layout->groups,
         .group_count = layout->group_count,

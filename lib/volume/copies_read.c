@@ -61,6 +61,22 @@ static void read_request(struct copies_op *op, struct part_request *request)
     }
 }
 
+static uint8_t kind_told(uint16_t kind)
+{
+    return (uint8_t)(kind >= POINTER_RUN ? POINTER_RAW : kind);
+}
+
+/* Some blocks no copy can read; the data of the others is there. */
+static void read_corrupt(struct copies_op *op)
+{
+    struct store_op *of = op->op;
+    for (uint32_t i = 0; i < op->count; i++) {
+        if (of->only == NULL || copies_bit(of->only, i))
+            of->kinds[i] = copies_bit(op->want, i) ? POINTER_BAD : kind_told(op->versions[i].kind);
+    }
+    copies_op_finish(op, IOMESH_CORRUPT);
+}
+
 void copies_read_go(struct copies_op *op)
 {
     struct copies_group *group = op->group;
@@ -77,7 +93,7 @@ void copies_read_go(struct copies_op *op)
     op->asked = replica_read_choose(&group->replica, copies_local(group), op->tried);
     if (op->asked == REPLICA_COPIES_MAX && op->bad_copies != 0 &&
         (replica_in_sync(&group->replica) & (uint8_t)~op->bad_copies) == 0) {
-        copies_op_finish(op, IOMESH_CORRUPT);
+        read_corrupt(op);
         return;
     }
     if (op->asked == REPLICA_COPIES_MAX) {
@@ -113,11 +129,6 @@ void copies_read_begin(struct copies_op *op)
 }
 
 /* --- Answers ---------------------------------------------------------------------------------- */
-
-static uint8_t kind_told(uint16_t kind)
-{
-    return (uint8_t)(kind >= POINTER_RUN ? POINTER_RAW : kind);
-}
 
 /* All of it is in hand, and counts. */
 static void read_tell(struct copies_op *op)

@@ -87,6 +87,8 @@ void store_record_delete(uint64_t id);
 void user_options(unsigned number, const char *node, const char *address);
 int user_open(unsigned number);
 int user_close(unsigned number);
+/* The same, whatever it is doing: that ends as it may. */
+void user_stop(unsigned number);
 struct catalog *catalog_of(unsigned number);
 int user_create(unsigned number, const char *name, const struct catalog_create *create);
 
@@ -117,6 +119,8 @@ int user_flatten(unsigned number, const char *volume);
 int user_rollback(unsigned number, const char *volume, const char *snapshot, bool force);
 /* Of two volumes. */
 int user_group(unsigned number, const char *group, const char *volume, const char *other);
+/* Begins; gathering.waiting. */
+void user_begin_rollback(unsigned number, const char *volume, const char *snapshot);
 int user_group_delete(unsigned number, const char *group);
 int user_resize(unsigned number, const char *name, uint64_t bytes, bool force);
 /* Until nothing goes on behind its back. */
@@ -124,6 +128,10 @@ void user_settle(unsigned number);
 /* The sequence of a block that a store shows in a view of volume 1; its part's role. */
 uint64_t store_shows(unsigned store, uint32_t group, uint64_t block, uint64_t view);
 uint8_t store_role(unsigned store, uint32_t group);
+/* A request of part (1, 0): its result. */
+int store_asked(unsigned store, struct part_request *request);
+/* The block full of this byte is not readable any more; there is one. */
+void store_damage(unsigned store, uint8_t byte);
 
 /* Records as the metadata has them. False: there is none. */
 bool group_get(uint64_t volume, uint32_t group, struct metadata_group *ret_group);

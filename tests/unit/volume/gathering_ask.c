@@ -178,6 +178,14 @@ int user_rollback(unsigned number, const char *volume, const char *snapshot, boo
                                                     NULL, gathering_ended, NULL));
 }
 
+void user_begin_rollback(unsigned number, const char *volume, const char *snapshot)
+{
+    gathering.waiting = true;
+    cr_assert_eq(catalog_snapshot_rollback(catalog_of(number), volume, snapshot, false, NULL,
+                                           gathering_ended, NULL),
+                 0);
+}
+
 int user_group(unsigned number, const char *group, const char *volume, const char *other)
 {
     static uint8_t uuids[2][16];
@@ -220,13 +228,35 @@ static void part_ended(struct part_request *request, int result)
     gathering_ended(NULL, result);
 }
 
-static void part_ask(unsigned store, struct part_request *request)
+int store_asked(unsigned store, struct part_request *request)
 {
     request->volume = 1;
     request->done = part_ended;
     gathering.waiting = true;
     part_submit(store_port(gathering.members[store - 1].store), request);
-    cr_assert_eq(gathering_wait(0), 0);
+    return gathering_wait(0);
+}
+
+static void part_ask(unsigned store, struct part_request *request)
+{
+    cr_assert_eq(store_asked(store, request), 0);
+}
+
+void store_damage(unsigned store, uint8_t byte)
+{
+    struct sim_disk *disk = gathering.members[store - 1].disk;
+    static uint8_t found[BLOCK_BYTES], full[BLOCK_BYTES];
+    unsigned count = 0;
+    memset(full, byte, sizeof full);
+    for (uint64_t at = 0; at < 4000ull * BLOCK_BYTES; at += BLOCK_BYTES) {
+        sim_disk_peek(disk, at, sizeof found, found);
+        if (memcmp(found, full, sizeof full) != 0)
+            continue;
+        found[7] ^= 1;
+        sim_disk_poke(disk, at, sizeof found, found);
+        count++;
+    }
+    cr_assert_eq(count, 1);
 }
 
 static struct part_state part_state_of(unsigned store, uint32_t group)

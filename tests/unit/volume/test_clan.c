@@ -230,8 +230,7 @@ Test(clan, a_group_of_two_volumes_is_taken_at_once_or_refused_with_who_has_one)
                        base_last_error());
     cr_assert_eq(user_close_volume(other), 0);
     cr_assert_eq(user_group(0, "g", "a", "o"), 0, "%s", base_last_error());
-    cr_assert_eq(user_open_volume(1, "o", &other), 0, "it was closed again: %s",
-                 base_last_error());
+    cr_assert_eq(user_open_volume(1, "o", &other), 0, "it was closed again: %s", base_last_error());
     cr_assert_eq(put_block(other, 0, 5), 0);
     cr_assert_eq(put_block(parent, 0, 5), 0);
     cr_assert_eq(user_read_volume(1, "o@g", &view), 0, "%s", base_last_error());
@@ -240,8 +239,11 @@ Test(clan, a_group_of_two_volumes_is_taken_at_once_or_refused_with_who_has_one)
     cr_assert_eq(user_close_volume(view), 0);
     cr_assert_eq(user_read_volume(1, "a@g", &view), 0, "%s", base_last_error());
     cr_assert_eq(get_block(view, 0), 9);
-    cr_assert_eq(user_group_delete(0, "g"), -EBUSY, "it is read, and \"o\" is owned elsewhere");
+    cr_assert_eq(user_close_volume(other), 0);
+    cr_assert_eq(user_group_delete(0, "g"), -EBUSY, "it is read");
+    cr_assert_eq(get_block(view, 0), 9);
     cr_assert_eq(user_close_volume(view), 0);
+    cr_assert_eq(user_open_volume(1, "o", &other), 0);
     cr_assert_eq(user_group_delete(0, "g"), -EBUSY, "\"o\" is owned elsewhere");
     cr_assert_eq(user_close_volume(other), 0);
     cr_assert_eq(user_group_delete(0, "g"), 0, "%s", base_last_error());
@@ -366,4 +368,49 @@ Test(clan, an_import_that_its_process_left_is_abandoned_by_another)
     cr_assert_eq(import_abandon(1, "i"), 0, "%s", base_last_error());
     user_settle(1);
     cr_assert_eq(keys_of(metadata_prefix(METADATA_VOLUME)), 0);
+}
+
+/* What is not readable in any copy is damage then, and what newer snapshots show stays. */
+Test(clan, damage_is_rolled_back_to_in_every_copy_and_other_snapshots_stay)
+{
+    a_with_s();
+    cr_assert_eq(put_block(parent, 0, 0xd1), 0);
+    cr_assert_eq(user_snapshot(0, "a", "t"), 0, "%s", base_last_error());
+    cr_assert_eq(volume_flush(parent), 0);
+    cr_assert_eq(user_close_volume(parent), 0);
+    for (unsigned store = 1; store <= 3; store++)
+        store_damage(store, 7);
+    cr_assert_eq(user_rollback(1, "a", "s", false), IOMESH_CORRUPT, "%s", base_last_error());
+    cr_assert_eq(user_open_volume(0, "a", &parent), 0, "%s", base_last_error());
+    cr_assert_eq(get_block(parent, 0), IOMESH_CORRUPT);
+    cr_assert_eq(get_block(parent, 3 * SEGMENT), 8);
+    cr_assert_eq(user_read_volume(1, "a@t", &clone), 0, "%s", base_last_error());
+    cr_assert_eq(get_block(clone, 0), 0xd1);
+    cr_assert_eq(get_block(clone, 3 * SEGMENT), 8);
+    cr_assert_eq(put_block(parent, 0, 4), 0);
+    cr_assert_eq(get_block(parent, 0), 4);
+    cr_assert_eq(user_close_volume(clone), 0);
+    cr_assert_eq(user_close_volume(parent), 0);
+}
+
+/* The rolling back goes on where it is opened next, whoever does. */
+Test(clan, a_rollback_that_its_process_left_is_finished_by_who_opens_the_volume)
+{
+    a_with_s();
+    cr_assert_eq(user_close_volume(parent), 0);
+    for (unsigned turns = 1; turns < 60; turns += 7) {
+        cr_assert_eq(user_open_volume(0, "a", &parent), 0, "%s", base_last_error());
+        cr_assert_eq(put_block(parent, 0, 9), 0);
+        cr_assert_eq(put_block(parent, 4096, 9), 0);
+        cr_assert_eq(user_close_volume(parent), 0);
+        user_begin_rollback(1, "a", "s");
+        gathering_turns(turns);
+        user_stop(1);
+        cr_assert_eq(user_open_volume(0, "a", &parent), 0, "%s", base_last_error());
+        bool begun = get_block(parent, 0) == 7;
+        cr_assert_eq(get_block(parent, 0), begun ? 7 : 9);
+        cr_assert_eq(get_block(parent, 4096), begun ? 0 : 9);
+        cr_assert_eq(user_close_volume(parent), 0);
+        cr_assert_eq(user_open(1), 0, "%s", base_last_error());
+    }
 }

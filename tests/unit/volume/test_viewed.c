@@ -231,3 +231,71 @@ Test(viewed, nothing_is_answered_behind_the_end_of_the_lease)
     cr_assert_eq(user_close_volume(reader), 0);
     cr_assert_eq(user_close_volume(owner), 0);
 }
+
+/* --- What a store refuses ----------------------------------------------------------------------- */
+
+static int store_reads(unsigned store, uint64_t view, uint32_t generation)
+{
+    static uint8_t data[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
+    struct part_request request = {
+        .kind = PART_READ, .view = view, .generation = generation, .count = 1, .data = data};
+    return store_asked(store, &request);
+}
+
+/* The cut of the only snapshot of volume 1. */
+static uint64_t cut_of_s(void)
+{
+    struct metadata_snapshot snapshot;
+    for (uint64_t cut = 1; cut < 100; cut++) {
+        if (snapshot_get(1, cut, &snapshot))
+            return cut;
+    }
+    cr_assert_fail("there is none");
+    return 0;
+}
+
+Test(viewed, a_store_shows_nothing_but_cuts_to_who_does_not_coordinate)
+{
+    a_with_s();
+    uint64_t cut = cut_of_s();
+    cr_assert_eq(store_reads(1, cut, 1), 0);
+    cr_assert_eq(store_reads(1, VIEW_HEAD, 1), IOMESH_FENCED);
+    cr_assert_eq(user_close_volume(owner), 0);
+}
+
+/* Segments may have left it since. */
+Test(viewed, a_store_refuses_who_read_an_older_record_than_it_was_told_of)
+{
+    a_with_s();
+    uint64_t cut = cut_of_s();
+    cr_assert_eq(store_reads(1, cut, 1), 0);
+    link_cut(0, 3, true);
+    cr_assert_eq(put_block(owner, 0, 30), 0);
+    cr_assert_eq(put_block(owner, 0, 31), 0);
+    cr_assert_eq(store_reads(1, cut, 1), IOMESH_CONFLICT);
+    cr_assert_eq(store_reads(1, cut, 2), 0);
+    cr_assert_eq(store_reads(3, cut, 1), 0);
+    cr_assert_eq(user_close_volume(owner), 0);
+}
+
+Test(viewed, a_store_that_catches_up_refuses)
+{
+    a_with_s();
+    uint64_t cut = cut_of_s();
+    link_cut(0, 3, true);
+    cr_assert_eq(put_block(owner, 0, 30), 0);
+    link_cut(0, 3, false);
+    unsigned caught = 0;
+    for (unsigned turns = 0; turns < 4000 && caught < 3; turns++) {
+        gathering_turns(1);
+        if (store_role(3, 0) != PART_CATCHING_UP)
+            continue;
+        int result = store_reads(3, cut, UINT32_MAX);
+        if (store_role(3, 0) != PART_CATCHING_UP)
+            continue;
+        cr_assert_eq(result, IOMESH_CONFLICT, "%d", result);
+        caught++;
+    }
+    cr_assert_gt(caught, 0, "it never caught up");
+    cr_assert_eq(user_close_volume(owner), 0);
+}
