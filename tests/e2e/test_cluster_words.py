@@ -1,0 +1,155 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a cluster says of itself, emptying a store, and metadata made anew of what stores have."""
+
+import json
+import time
+
+import pytest
+
+import rig as rigs
+from cluster_rig import MIB, Cluster
+
+
+def facts(cluster):
+    return cluster.json("pool", "status")["facts"]
+
+
+def kinds(cluster):
+    return {fact["kind"] for fact in facts(cluster)}
+
+
+def write(gateway, path, volume="v"):
+    rigs.run("nbdcopy", path, gateway.uri(volume))
+
+
+def read(gateway, path, volume="v"):
+    rigs.run("nbdcopy", gateway.uri(volume), path)
+    return path.read_bytes()
+
+
+def filled(rig, size, seed):
+    path = rig.fresh("data")
+    path.write_bytes(bytes((seed + i // 4096 + i) % 251 for i in range(1 << 20)) * (size // MIB))
+    return path
+
+
+def test_status_says_what_is_wrong_with_half_of_the_nodes_and_a_member_of_etcd_dead(rig):
+    cluster = Cluster(rig, nodes=4, members=3).up()
+    cluster.create("v", 64 * MIB)
+    rigs.wait_until("all is well", lambda: not facts(cluster))
+    status = cluster.json("pool", "status")
+    assert status["health"] == "well"
+    assert status["stores"] == {"count": 4, "answering": 4, "draining": 0, "out": 0, "nodes": 4}
+    assert status["etcd"] == {"members": 3, "answering": 3}
+    assert "All is well." in cluster.cli("pool", "status")
+
+    copies = cluster.copies("v")
+    held = [node for node in cluster.nodes if node.name in copies]
+    for node in held[:2]:
+        node.kill()
+    cluster.etcd.kill((cluster.etcd.leader() + 1) % 3)
+    rigs.wait_until("two stores are seen silent", lambda:
+                    cluster.json("pool", "status")["stores"]["answering"] == 2, 20)
+    began = time.monotonic()
+    text = cluster.cli("pool", "status")
+    assert time.monotonic() - began < 5
+    assert "etcd     2 of 3 members answer" in text
+    assert "does not answer (" in text
+    status = cluster.json("pool", "status")
+    assert status["health"] in ("degraded", "stopped")
+    for node in held[:2]:
+        told = [fact for fact in status["facts"] if node.name in fact["text"]]
+        assert told and all("has not answered" in fact["text"] for fact in told), status["facts"]
+    assert "etcd member" in kinds(cluster)
+
+
+def test_etcd_out_of_reach_is_one_sentence(rig):
+    cluster = Cluster(rig, nodes=1).up()
+    cluster.etcd.kill(0)
+    done = cluster.cli("pool", "status", check=False)
+    assert done.returncode == 1
+    assert done.stdout.count("\n") == 1 and "the metadata: " in done.stdout, done.stdout
+    assert "nothing else can be learned" in done.stdout
+
+
+def test_settings_are_set_used_and_taken_back(rig):
+    cluster = Cluster(rig, nodes=1).up()
+    cluster.set(out_after="90s", balance_percent=7)
+    told = cluster.json("pool", "show")["settings"]
+    assert told["out_after_ns"] == {"value": 90 * 10**9, "set": True}
+    assert told["balance_percent"] == {"value": 7, "set": True}
+    assert told["grace_ns"] == {"value": 250 * 10**6, "set": False}
+    cluster.set(out_after="default")
+    assert cluster.json("pool", "show")["settings"]["out_after_ns"]["set"] is False
+    for words in ("out_after=1s", "out_after=soon", "nonsense=1", "grace="):
+        assert cluster.cli("pool", "set", words, check=False).returncode != 0, words
+
+
+def test_a_store_is_emptied_and_removed(rig):
+    cluster = Cluster(rig, nodes=4).up()
+    cluster.create("v", 64 * MIB)
+    gateway = cluster.gateway().start()
+    data = filled(rig, 64 * MIB, 1)
+    write(gateway, data)
+    leaves = sorted(cluster.copies("v"))[0]
+    store = next(s["id"] for s in cluster.json("store", "list")["stores"] if s["node"] == leaves)
+    refused = cluster.cli("store", "remove", str(store), check=False)
+    assert refused.returncode == 1 and "drain it first" in refused.stdout
+    cluster.cli("store", "drain", str(store), "--wait", timeout=120)
+    assert leaves not in cluster.copies("v")
+    rigs.wait_until("it is removed", lambda: cluster.cli("store", "remove", str(store),
+                                                         check=False).returncode == 0, 30)
+    assert store not in [s["id"] for s in cluster.json("store", "list")["stores"]]
+    cluster.wait_in_sync("v")
+    assert read(gateway, rig.fresh("back")) == data.read_bytes()
+
+
+def test_metadata_is_made_anew_when_etcd_is_wiped(rig):
+    """Epochs and sequences go on; a copy that is stale stays so; old daemons obey nobody older."""
+    cluster = Cluster(rig).up()
+    cluster.create("v", 64 * MIB)
+    cluster.create("w", 300 * MIB, 2)
+    gateway = cluster.gateway().start()
+    first, second = filled(rig, 64 * MIB, 1), filled(rig, 64 * MIB, 2)
+    write(gateway, first)
+    write(gateway, first, "w")
+    cluster.cli("snapshot", "create", "w@kept")
+    cluster.nodes[2].kill()
+    write(gateway, second)
+    assert cluster.copies("v")[cluster.nodes[2].name] == "stale"
+    gateway.kill()
+    for node in cluster.nodes[:2]:
+        node.kill()
+    stores = [word for node in cluster.nodes for word in ("--store", node.store)]
+
+    refused = cluster.cli("pool", "rebuild-metadata", *stores, check=False)
+    assert refused.returncode == 1 and "there is a pool" in refused.stdout
+    cluster.etcd.control("del", "--prefix", "", check=True)
+    some = cluster.cli("pool", "rebuild-metadata", *stores[4:], check=False)
+    assert some.returncode == 1 and "may lack acknowledged writes" in some.stdout
+    looked = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", *stores, "--look"))
+    assert (looked["volumes"], looked["snapshots"], looked["losses"]) == (2, 1, 0)
+    assert cluster.cli("volume", "list", check=False).returncode == 1, "a look makes nothing"
+    made = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", *stores))
+    assert (made["volumes"], made["snapshots"], made["losses"]) == (2, 1, 0), made
+    assert cluster.copies("v")[cluster.nodes[2].name] == "stale"
+
+    for node in cluster.nodes:
+        node.restart()
+    gateway.start()
+    assert read(gateway, rig.fresh("back")) == second.read_bytes()
+    assert read(gateway, rig.fresh("back"), "w")[:64 * MIB] == first.read_bytes()
+    write(gateway, first)
+    cluster.wait_in_sync("v")
+    for node in cluster.nodes[:2]:
+        node.kill()
+    cluster.nodes[0].restart()
+    cluster.nodes[1].restart()
+    assert read(gateway, rig.fresh("back")) == first.read_bytes()
+    cluster.create("x", 64 * MIB)
+    assert [v["name"] for v in cluster.json("volume", "list")["volumes"]] == ["v", "w", "x"]
+
+
+if __name__ == "__main__":
+    raise SystemExit(pytest.main([__file__, "-v"]))
