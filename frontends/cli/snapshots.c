@@ -90,7 +90,7 @@ int target_volume_open(struct target *target, const char *name, uint32_t flags,
 
 static const uint64_t settle_ns = 20000000u;
 /* A deletion is looked for before it begins; so often it is not there until it is over. */
-enum { SETTLE_LOOKS = 5 };
+enum { SETTLE_LOOKS = 5, CLUSTER_LOOKS = 50 };
 
 static void count_deleting(void *context, const struct iomesh_snapshot_info *info)
 {
@@ -108,10 +108,25 @@ static int still_deleting(struct target *target, const char *volume, unsigned *r
     return result;
 }
 
+/* In a cluster others go on with it, and it may wait for what is away: it is helped along. */
+static int settle_cluster(struct target *target, const char *volume)
+{
+    unsigned count = 1;
+    int result = 0;
+    for (unsigned i = 0; volume == NULL && count > 0 && result >= 0 && i < CLUSTER_LOOKS; i++) {
+        result = still_deleting(target, volume, &count);
+        if (result >= 0 && count > 0)
+            result = iomesh_wait(target->engine, settle_ns);
+    }
+    return result < 0 ? result : 0;
+}
+
 int target_settle(struct target *target, const char *volume)
 {
     unsigned count = 0;
     int result = 0;
+    if (target->pool != NULL && target_is_cluster(target->command))
+        return settle_cluster(target, volume);
     for (unsigned quiet = 0; target->pool != NULL && result >= 0 && quiet < SETTLE_LOOKS;) {
         result = still_deleting(target, volume, &count);
         quiet = count == 0 ? quiet + 1 : 0;
@@ -125,7 +140,9 @@ int target_settle(struct target *target, const char *volume)
 
 const char *target_background(const struct target *target)
 {
-    return target->pool == NULL ? "; its space comes back in the background" : "";
+    return target->pool == NULL || target_is_cluster(target->command)
+               ? "; its space comes back in the background"
+               : "";
 }
 
 /* --- Names ---------------------------------------------------------------------------------- */

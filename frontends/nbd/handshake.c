@@ -105,11 +105,12 @@ void handshake_refuse(struct connection *connection, int error)
                            : error == -ENOMEM ? "no memory to open it"
                            : error == -ENOSPC ? "no space to open it for writing"
                            : error == -EAGAIN ? "too many are being opened: try again"
-                           : error == -EBUSY  ? "it is being rolled back or imported"
+                           : error == -EBUSY  ? "it is in use: see the server's log"
                                               : "it cannot be opened: see the server's log";
+    const char *why = iomesh_last_error(); /* This runs in the call that tells the refusal. */
     if (!unknown)
         log_line(LOG_LEVEL_ERROR, "opening volume %s: %s", connection->session.name,
-                 iomesh_error_text(error));
+                 error != -ENOMEM && why[0] != '\0' ? why : iomesh_error_text(error));
     handshake_answered(connection,
                        nbd_export_refused(&connection->session,
                                           unknown ? NBD_REP_ERR_UNKNOWN : NBD_REP_ERR_POLICY,

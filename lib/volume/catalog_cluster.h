@@ -181,6 +181,8 @@ void catalog_grow_free(struct catalog_grow *grow);
 /* What stores are to drop for a chore: those of its volume forget it, or the copies of an open
  * volume drop what they keep for cuts. Then catalog_chore_stored(). 0, or why not. */
 int catalog_chore_ask(struct catalog_chore *chore);
+/* A store can be reached: what waits for one asks now. */
+void catalog_retire_hurry(struct catalog *catalog);
 /* The catalog is being closed: false: nothing is asked. */
 bool catalog_chore_leave(struct catalog_chore *chore);
 /* Nothing more is asked of the copies for it. */

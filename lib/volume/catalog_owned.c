@@ -344,6 +344,8 @@ void catalog_port_changed(struct catalog *catalog, struct part_port *port)
         if (owned->copies != NULL)
             copies_port_changed(owned->copies, port);
     }
+    if (port->state == PART_PORT_UP)
+        catalog_retire_hurry(catalog);
     catalog_views_port(catalog, port);
     catalog_records_port(catalog, port);
 }

@@ -85,6 +85,15 @@ static void retire_look(struct catalog_retire *retire)
     }
 }
 
+void catalog_retire_hurry(struct catalog *catalog)
+{
+    LIST_EACH (&catalog->chores, node) {
+        struct catalog_retire *retire = LIST_ENTRY(node, struct catalog_chore, node)->retire;
+        if (retire != NULL && retire->timer.set)
+            clock_set_after(catalog->options.clock, &retire->timer, 0);
+    }
+}
+
 static void target_done(struct part_request *request, int result);
 
 static void target_send(struct retire_target *target, struct part_port *port,
