@@ -82,8 +82,9 @@ struct iomesh_node_store {
     struct list entry; /* In node->stores. */
     enum node_store_state state;
     char *path;
+    char where[METADATA_TEXT_ROOM]; /* The same from the root on, as its record has it. */
     uint32_t device_class;
-    uint64_t bytes; /* Not 0: it may be made. */
+    uint64_t bytes; /* Of what is made; 0: as it comes. */
     struct place place;
     bool is_device;
     bool made; /* By us: not again. */

@@ -63,6 +63,23 @@ static void open_make(struct iomesh_node_store *store)
         open_fail(store, result);
 }
 
+/* There is nothing: a store is made, unless this node had one there. What is not mounted looks just
+ * like what is new. */
+static int begin_nothing(const struct iomesh_node_store *store)
+{
+    const struct cluster *cluster = store->node->pool->cluster;
+    const struct stores *stores = cluster_stores(cluster);
+    for (uint32_t i = 0; i < stores->count; i++) {
+        const struct metadata_store *record = &stores->entries[i]->record;
+        if (strcmp(record->node, cluster->node) == 0 && strcmp(record->path, store->where) == 0)
+            return FAIL(-ENOENT,
+                        "%s: nothing is there, but store %llu of this node was: is something not "
+                        "mounted? If it is lost, make another one there with store add",
+                        store->path, (unsigned long long)record->id);
+    }
+    return 0;
+}
+
 /* --- Its record ----------------------------------------------------------------------------- */
 
 static void open_store(struct iomesh_node_store *store);
@@ -229,9 +246,12 @@ static void open_looked(void *context, int result)
     store->store = NULL;
     if (open_is_over(store))
         return;
-    if (result == IOMESH_FORMAT && store->is_device && store->bytes > 0 && !store->made) {
-        open_make(store);
-        return;
+    if (result == IOMESH_FORMAT && store->is_device && !store->made) {
+        result = begin_nothing(store);
+        if (result == 0) {
+            open_make(store);
+            return;
+        }
     }
     if (result == 0)
         result = open_judge(store);
@@ -337,27 +357,31 @@ void node_store_again(struct iomesh_node_store *store)
         node_store_register(store);
 }
 
+static void begin_where(struct iomesh_node_store *store)
+{
+    char *where = place_absolute(store->path);
+    (void)snprintf(store->where, sizeof store->where, "%s", where != NULL ? where : store->path);
+    free(where);
+}
+
 void node_store_begin(struct iomesh_node_store *store)
 {
     const struct iomesh_node *node = store->node;
-    enum store_place_what what;
+    enum store_place_what what = STORE_PLACE_OTHER;
     uint64_t wait_ns =
         node->options.claim_wait_ns != 0 ? node->options.claim_wait_ns : CLAIM_WAIT_NS;
     store->wait_until_ns = clock_now_ns(node->clock) + MAX(wait_ns, OWNER_WAIT_NS);
+    begin_where(store);
     int result = store_place_look(store->path, &what);
-    if (result == 0 && (what == STORE_PLACE_NOTHING || what == STORE_PLACE_EMPTY) &&
-        store->bytes > 0 && !store->made) {
+    bool nothing = what == STORE_PLACE_NOTHING || what == STORE_PLACE_EMPTY;
+    if (result == 0 && nothing)
+        result = store->made ? FAIL(-ENOENT, "%s: what was made there is gone", store->path)
+                             : begin_nothing(store);
+    if (result == 0 && nothing) {
         open_make(store);
         return;
     }
-    if (result == 0 && what == STORE_PLACE_NOTHING)
-        result = FAIL(-ENOENT, "%s: is not there; give a size and a store is made", store->path);
-    else if (result == 0 && what == STORE_PLACE_EMPTY)
-        result = FAIL(-ENOENT,
-                      "%s: is empty; give a size and a store is made, or is something "
-                      "not mounted?",
-                      store->path);
-    else if (result == 0 && what == STORE_PLACE_OTHER)
+    if (result == 0 && what == STORE_PLACE_OTHER)
         result = FAIL(-ENOENT, "%s: holds other things, but no store", store->path);
     else if (result == 0 && what == STORE_PLACE_POOL)
         result = FAIL(-EINVAL, "%s: is an embedded pool, no store of a cluster", store->path);

@@ -68,6 +68,7 @@ static bool record_fill(struct iomesh_node_store *store)
     news |= text_put(record->address, cluster->address);
     news |= text_put(record->zone, cluster->zone);
     news |= text_put(record->rack, cluster->rack);
+    news |= text_put(record->path, store->where);
     news |= record->bytes != bytes || record->bytes_used != used ||
             record->incarnation != store_incarnation(store->store);
     record->bytes = bytes;

@@ -132,8 +132,7 @@ int place_find_devices(struct place *place)
 
 /* --- A new pool ---------------------------------------------------------------------------- */
 
-/* The place a path names, from the root on, though the file itself may not be there yet. */
-static char *place_absolute(const char *path)
+char *place_absolute(const char *path)
 {
     char *found = realpath(path, NULL);
     if (found != NULL || errno != ENOENT)

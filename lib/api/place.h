@@ -49,6 +49,9 @@ int place_make_links(const struct place *place);
 /* Removes links, metadata and files that were made. */
 void place_unmake(struct place *place, bool directory);
 void place_done(struct place *place);
+/* The place a path names, from the root on, though the file itself may not be there yet. The
+ * caller's to free; NULL with errno. */
+char *place_absolute(const char *path);
 
 extern const char *const place_class_names[3];
 

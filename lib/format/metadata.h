@@ -207,6 +207,7 @@ struct metadata_store {
     uint64_t state_since_ns; /* Since 1970. */
     uint32_t state_reason;   /* enum metadata_reason, or a newer one. */
     uint32_t weight_percent; /* Of its capacity, for placement; 0: all of it. */
+    char path[METADATA_TEXT_ROOM]; /* On its node, its first bytes; "": not known. */
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(store);

@@ -114,6 +114,7 @@ int metadata_store_encode(const struct metadata_store *store, struct metadata_by
     message.address = metadata_text_lend(store->address);
     message.zone = metadata_text_lend(store->zone);
     message.rack = metadata_text_lend(store->rack);
+    message.path = metadata_text_lend(store->path);
     message.media = store->media;
     message.bytes = store->bytes;
     message.bytes_used = store->bytes_used;
@@ -132,7 +133,8 @@ static int store_take(const Metadata__Store *message, struct metadata_store *sto
         !metadata_text_take(message->node, store->node, sizeof store->node) ||
         !metadata_text_take(message->address, store->address, sizeof store->address) ||
         !metadata_text_take(message->zone, store->zone, sizeof store->zone) ||
-        !metadata_text_take(message->rack, store->rack, sizeof store->rack))
+        !metadata_text_take(message->rack, store->rack, sizeof store->rack) ||
+        !metadata_text_take(message->path, store->path, sizeof store->path))
         return IOMESH_CORRUPT;
     if (message->media > METADATA_HDD || message->state > METADATA_STORE_OUT)
         return IOMESH_FORMAT;

@@ -148,6 +148,9 @@ def test_a_killed_daemon_serves_again_at_once(pool):
 
 def test_what_cannot_be_opened_does_not_stop_the_others(pool):
     empty, other, embedded = (pool.rig.path(name) for name in ("empty", "other", "embedded"))
+    pool.daemon("a", empty, pool.rig.path("none")).ready().ends()
+    for lost in (empty, pool.rig.path("none")):
+        shutil.rmtree(lost)
     empty.mkdir()
     other.mkdir()
     (other / "letters").write_text("dear all\n")
@@ -156,11 +159,13 @@ def test_what_cannot_be_opened_does_not_stop_the_others(pool):
     daemon = pool.daemon("a", pool.rig.path("none"), empty, other, embedded, pool.store(),
                          pool.store("t")).ready()
     said = daemon.process.output()
-    for sentence in (f"{pool.rig.path('none')}: is not there; give a size",
-                     f"{empty}: is empty; give a size", f"{other}: holds other things",
+    lost = "nothing is there, but store [12] of this node was: is something not mounted"
+    for path in (pool.rig.path("none"), empty):
+        assert re.search(f"{path}: {lost}", said), said
+    for sentence in (f"{other}: holds other things",
                      f"{embedded}: is an embedded pool"):
         assert sentence in said, said
-    assert len(pool.stores()) == 2
+    assert len(pool.stores()) == 4
     assert any("2 of 6 stores are served" in line for line in daemon.notified.lines())
     # What was not there is served when it is.
     shutil.copytree(pool.rig.path("s"), pool.rig.path("copy"))
@@ -169,8 +174,24 @@ def test_what_cannot_be_opened_does_not_stop_the_others(pool):
     daemon.ends()
 
 
+def test_what_is_new_needs_no_size(pool):
+    empty, none = pool.rig.path("empty"), pool.rig.path("none")
+    empty.mkdir()
+    daemon = pool.daemon("a", empty, none).ready()
+    assert len(pool.stores()) == 2
+    daemon.ends()
+    pool.daemon("a", empty, none).ready().ends()
+    assert len(pool.stores()) == 2
+    shutil.rmtree(none)
+    # With a size neither: what is not mounted looks just like what is new.
+    for path in (none, f"{none}:128M"):
+        pool.daemon("a", path).refuses("nothing is there, but store")
+    # Another node knows nothing of that.
+    pool.daemon("b", none).ready().ends()
+    assert len(pool.stores()) == 3
+
+
 @pytest.mark.parametrize("path, sentence", [
-    ("none", "is not there; give a size and a store is made"),
     ("/dev/null", "is neither a directory nor a device or file"),
 ])
 def test_with_nothing_to_serve_it_ends(pool, path, sentence):
@@ -229,9 +250,11 @@ def test_a_removed_store_is_served_no_longer(pool):
     pool.daemon("a", pool.rig.path("s"), pool.rig.path("t")).ready().says("it was removed")
 
 
-def test_a_wiped_store_is_another_one(pool):
+def test_in_place_of_a_wiped_store_another_one_is_made(pool):
     pool.daemon("a", pool.store()).ready().ends()
     shutil.rmtree(pool.rig.path("s"))
+    pool.daemon("a", pool.store()).refuses("nothing is there, but store 1 of this node was")
+    pool.cli("--node", "a", "store", "add", pool.rig.path("s"), "--size", SIZE)
     pool.daemon("a", pool.store()).ready().ends()
     first, second = pool.stores().values()
     assert first["uuid"] != second["uuid"]
@@ -256,12 +279,13 @@ def test_what_was_made_before_the_metadata_heard_of_it_is_taken_up(pool):
 
 def test_a_device_is_a_store(pool):
     disk = rigs.Loop(pool.rig, SIZE)
-    pool.daemon("a", disk.path).refuses("no store here")
-    daemon = pool.daemon("a", f"{disk.path}:{SIZE}").ready()
+    daemon = pool.daemon("a", disk.path).ready()
     assert disk.is_held()
     daemon.ends()
     pool.daemon("a", disk.path).ready().ends()
     assert pool.stores()[1]["incarnation"] == 3
+    rigs.run("dd", "if=/dev/zero", f"of={disk.path}", "bs=1M", "count=16", "conv=fsync")
+    pool.daemon("a", disk.path).refuses("nothing is there, but store 1 of this node was")
 
 
 def test_a_device_that_holds_something_is_left_alone(pool):

@@ -183,12 +183,12 @@ def test_a_storage_daemon_has_no_more_than_it_needs_and_comes_back_when_it_is_ki
 
 def test_a_storage_daemon_that_cannot_serve_says_why_in_the_journal(rig):
     said = under_systemd(rig, CLUSTER.format(rigs.free_port(), rigs.free_port()) + """
-        sed -i 's,/s:128M,/s,' /etc/iomesh/iomeshd.conf
+        sed -i 's,^store.*,store = /proc/none,' /etc/iomesh/iomeshd.conf
         ! systemctl start iomeshd
         systemctl stop iomeshd
         journalctl -o cat -u iomeshd
     """)
-    assert "is not there; give a size and a store is made" in said.split("journalctl")[-1], said
+    assert "store /proc/none is not served" in said.split("journalctl")[-1], said
 
 
 if __name__ == "__main__":

@@ -121,8 +121,7 @@ struct iomesh_node_store_options {
     uint32_t size;
     uint32_t device_class; /* IOMESH_CLASS_… of what is made. */
     const char *path;      /* A directory or a device; copied. */
-    uint64_t bytes;        /* Not 0: what is not there, or empty, is made into a store of so many
-                            * (a device: as iomesh_store_add()). 0: it is there. */
+    uint64_t bytes;        /* Of what is made: as in iomesh_store_add_options. */
 };
 
 #define IOMESH_NODE_STORE_OPTIONS_INIT                              \
@@ -134,7 +133,8 @@ struct iomesh_node_store_options {
 typedef void iomesh_node_store_fn(void *context, int result);
 
 /**
- * Serve a store.
+ * Serve a store. What is not there, or empty, is made into one (a device as by iomesh_store_add()
+ * without OVERWRITE), unless this node had a store there: that is -ENOENT.
  *
  * @served   runs once: 0, it is served; or why not, and the handle is dead:
  *             -ENOENT         nothing is there, or it was removed from the pool
