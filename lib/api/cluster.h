@@ -124,6 +124,8 @@ void cluster_free(struct cluster *cluster);
 
 /* As catalog_cluster.store_changed. */
 void cluster_store_changed(void *context, uint64_t id, const struct metadata_store *record);
+/* The settings may be others. */
+void cluster_ports_silence(struct cluster *cluster);
 void cluster_stores_close(struct cluster *cluster);
 void cluster_stores_free(struct cluster *cluster);
 
