@@ -129,6 +129,13 @@ void cluster_ports_silence(struct cluster *cluster);
 void cluster_stores_close(struct cluster *cluster);
 void cluster_stores_free(struct cluster *cluster);
 
+/* --- cluster_opening.c ---------------------------------------------------------------------- */
+
+struct api_operation;
+/* A volume is being opened, which takes as long as its copies are away. */
+void cluster_opening_begin(struct api_operation *operation, const char *name);
+void cluster_opening_end(struct api_operation *operation);
+
 /* --- cluster_who.c -------------------------------------------------------------------------- */
 
 /* Who this process is, and what it speaks over, as the pool's options say. 0, or -EINVAL, -ENOMEM,
