@@ -50,16 +50,19 @@ static void measure(const struct far_options *options, const struct task *work, 
     far_load_start(&load);
     far_run(300 * NS_PER_MS);
     uint64_t count = load.ended, begin_ns = far_now_ns(), mine = far_cpu_ns(0);
-    uint64_t theirs = far_cpu_ns(1);
+    uint64_t theirs = far_cpu_ns(1), slept = far_sleeps(0), they_slept = far_sleeps(1);
     far_run((uint64_t)(seconds * 1e9));
     double n = (double)(load.ended - count);
     double ns = (double)(far_now_ns() - begin_ns);
     double asks = (double)(far_cpu_ns(0) - mine) / n / 1e3;
     double serve = (double)(far_cpu_ns(1) - theirs) / n / 1e3;
+    double sleeps = (double)(far_sleeps(0) - slept) / n;
+    double their_sleeps = (double)(far_sleeps(1) - they_slept) / n;
     far_load_stop(&load);
-    printf("%-8s %-9s QD%-2u %8.0f/s %7.1f us %6.2f us CPU (asks %.2f, stores %.2f)%s\n",
+    printf("%-8s %-9s QD%-2u %8.0f/s %7.1f us %6.2f us CPU (asks %.2f, stores %.2f), slept %.2f + "
+           "%.2f%s\n",
            kinds[options->kind], work->name, work->depth, n * 1e9 / ns, ns * work->depth / n / 1e3,
-           asks + serve, asks, serve, load.failed ? " FAILED" : "");
+           asks + serve, asks, serve, sleeps, their_sleeps, load.failed ? " FAILED" : "");
     (void)fflush(stdout);
 }
 
@@ -156,6 +159,7 @@ static bool pauses(const struct far_options *options)
 
 static bool resync_of(const char *what, uint64_t bytes, uint64_t span, uint64_t changed)
 {
+    far_run(1500 * NS_PER_MS); /* What was written is flushed, and the copies were told so. */
     far_kill(2);
     far_run(400 * NS_PER_MS);
     struct far_load load = {.kind = VOLUME_WRITE,
@@ -167,13 +171,15 @@ static bool resync_of(const char *what, uint64_t bytes, uint64_t span, uint64_t 
     far_load_start(&load);
     far_load_stop(&load);
     struct copies_look look;
-    uint64_t copied = 0, begin_ns = far_now_ns(), up_ns = 0;
+    uint64_t copied = 0, begin_ns = far_now_ns(), up_ns = 0, connected_ns = 0;
     uint64_t cpu = far_cpu_ns(0) + far_cpu_ns(1);
     far_start(2);
     while (!in_sync()) {
         far_turn();
         far_must(copies_look(far_copies, 0, &look) ? 0 : -ENOENT, "look");
         copied = MAX(copied, look.resync_copied_bytes);
+        if (connected_ns == 0 && look.replica->copies[2].connected)
+            connected_ns = far_now_ns();
         if (up_ns == 0 && look.replica->copies[2].catches != REPLICA_NOT_CATCHING)
             up_ns = far_now_ns();
         if (far_now_ns() - begin_ns > 60 * NS_PER_S)
@@ -181,9 +187,10 @@ static bool resync_of(const char *what, uint64_t bytes, uint64_t span, uint64_t 
     }
     double seconds = (double)(far_now_ns() - up_ns) / 1e9;
     double part = (double)copied / (double)changed;
-    printf("%s: started in %.2f s, copied %.0f MiB, %.2f of what was written, %.2f s of CPU\n",
-           what, (double)(up_ns - begin_ns) / 1e9, (double)copied / (double)MIB, part,
-           (double)(far_cpu_ns(0) + far_cpu_ns(1) - cpu) / 1e9);
+    printf("%s: connected in %.2f s, asked in %.2f s, copied %.0f MiB, %.2f of what was written, "
+           "%.2f s of CPU\n",
+           what, (double)(connected_ns - begin_ns) / 1e9, (double)(up_ns - begin_ns) / 1e9,
+           (double)copied / (double)MIB, part, (double)(far_cpu_ns(0) + far_cpu_ns(1) - cpu) / 1e9);
     return told("  until it is in sync", seconds, 2) && part < 1.1;
 }
 

@@ -107,6 +107,30 @@ uint64_t far_cpu_ns(unsigned who)
     return sum;
 }
 
+static uint64_t switches_of(pid_t pid)
+{
+    char path[64], line[128];
+    unsigned long long count = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "r");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+            count = strtoull(line + 24, NULL, 10);
+    if (file != NULL)
+        (void)fclose(file);
+    return count;
+}
+
+uint64_t far_sleeps(unsigned who)
+{
+    if (who == 0)
+        return switches_of(getpid());
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < FAR_STORES; i++)
+        sum += pids[i] > 0 ? switches_of(pids[i]) : 0;
+    return sum;
+}
+
 static void ring_open(void)
 {
     /* Who serves does not spin, unless it is asked to. */

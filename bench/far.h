@@ -54,6 +54,8 @@ void far_start(unsigned store);
 void far_stop(unsigned store, bool stopped);
 /* Of all processes, in nanoseconds; of `who`: 0 this one, 1 the stores. */
 uint64_t far_cpu_ns(unsigned who);
+/* How often they slept. */
+uint64_t far_sleeps(unsigned who);
 
 /* The ring's net, with TLS over TCP. */
 struct net *far_sealed(const char *certificates);

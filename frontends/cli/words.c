@@ -191,16 +191,20 @@ static const char *take_since(struct command *command, const char *value)
                                       : take_text(&command->since, value);
 }
 
-/* Who and where this is, in a cluster. NULL: the flag is another. */
-static char **place_of(struct command *command, const char *name)
+/* Who and where this is, in a cluster. */
+static bool is_place(const char *name)
+{
+    return strcmp(name, "node") == 0 || strcmp(name, "zone") == 0 || strcmp(name, "rack") == 0 ||
+           strcmp(name, "peer-tls-certificates") == 0;
+}
+
+static const char *take_place(struct command *command, const char *name, const char *value)
 {
     if (strcmp(name, "node") == 0)
-        return &command->node;
+        return take_text(&command->node, value);
     if (strcmp(name, "zone") == 0)
-        return &command->zone;
-    if (strcmp(name, "rack") == 0)
-        return &command->rack;
-    return strcmp(name, "peer-tls-certificates") == 0 ? &command->peer_tls : NULL;
+        return take_text(&command->zone, value);
+    return take_text(strcmp(name, "rack") == 0 ? &command->rack : &command->peer_tls, value);
 }
 
 static const char *take_copies(struct command *command, const char *name, const char *value)
@@ -247,8 +251,8 @@ static const char *take(void *context, const struct option_spec *spec, const cha
     uint64_t number = 0;
     if (spec->value == NULL)
         return take_bool(command, name, strcmp(value, "yes") == 0);
-    if (place_of(command, name) != NULL)
-        return take_text(place_of(command, name), value);
+    if (is_place(name))
+        return take_place(command, name, value);
     if (is_copies(name))
         return take_copies(command, name, value);
     if (strcmp(name, "pool") == 0)

@@ -41,6 +41,7 @@ static struct replica_options replica_of(const struct metadata_cluster *record)
     return (struct replica_options){
         .grace_ns = record->grace_ms * NS_PER_MS,
         .copy_timeout_ns = record->copy_timeout_ms * NS_PER_MS,
+        .slow_ns = record->slow_ms * NS_PER_MS,
     };
 }
 
@@ -63,8 +64,12 @@ static int record_take(struct cluster *cluster, const struct meta_entry *entry)
 static void record_tell(struct cluster *cluster)
 {
     struct replica_options replica = replica_of(&cluster->record);
-    if (cluster->pool->catalog != NULL)
+    if (cluster->pool->catalog != NULL) {
         catalog_set_replica(cluster->pool->catalog, &replica);
+        catalog_set_resync(cluster->pool->catalog, cluster->record.resync_volume_bytes_max);
+        copies_engine_rate(cluster->copies, cluster->record.resync_engine_bytes_max);
+        cluster_ports_silence(cluster);
+    }
     LIST_EACH_SAFE (&cluster->watches, node, next) {
         struct cluster_watch *watch = LIST_ENTRY(node, struct cluster_watch, node);
         if (watch->settings != NULL)
@@ -171,7 +176,8 @@ static struct part_port *open_port(void *context, uint64_t store)
 static int open_engines(struct cluster *cluster)
 {
     struct iomesh_pool *pool = cluster->pool;
-    struct copies_engine_options copies = {.clock = pool->clock};
+    struct copies_engine_options copies = {
+        .clock = pool->clock, .resync_bytes_per_s = cluster->record.resync_engine_bytes_max};
     struct volume_engine_options volumes = {.op_count = pool->options.requests_max};
     int result = copies_engine_open(&copies, &cluster->copies);
     return result != 0 ? result : volume_engine_open(&volumes, &pool->volume_engine);
@@ -187,6 +193,7 @@ static int open_catalog(struct cluster *cluster)
         .rack = cluster->rack,
         .copies = cluster->copies,
         .replica = replica_of(&cluster->record),
+        .resync_bytes_per_s = cluster->record.resync_volume_bytes_max,
         .port = open_port,
         .store_changed = cluster_store_changed,
         .context = cluster,

@@ -124,8 +124,17 @@ void cluster_free(struct cluster *cluster);
 
 /* As catalog_cluster.store_changed. */
 void cluster_store_changed(void *context, uint64_t id, const struct metadata_store *record);
+/* The settings may be others. */
+void cluster_ports_silence(struct cluster *cluster);
 void cluster_stores_close(struct cluster *cluster);
 void cluster_stores_free(struct cluster *cluster);
+
+/* --- cluster_opening.c ---------------------------------------------------------------------- */
+
+struct api_operation;
+/* A volume is being opened, which takes as long as its copies are away. */
+void cluster_opening_begin(struct api_operation *operation, const char *name);
+void cluster_opening_end(struct api_operation *operation);
 
 /* --- cluster_who.c -------------------------------------------------------------------------- */
 

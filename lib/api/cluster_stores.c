@@ -8,6 +8,7 @@
 
 /* Refuses at once, whoever connects to it. */
 #define NOWHERE "unix:/"
+#define SILENCE_NS (2 * NS_PER_S) /* As copy_timeout_ns of struct replica_options. */
 
 /* --- Watches -------------------------------------------------------------------------------- */
 
@@ -111,6 +112,24 @@ static void port_changed(void *context, struct part_port *port)
         port_told(store->cluster, port);
 }
 
+/* A store that says nothing for so long is away, whether something is asked of it or not. */
+static uint64_t silence_ns(const struct cluster *cluster)
+{
+    uint64_t ms = cluster->record.copy_timeout_ms;
+    return ms != 0 ? ms * NS_PER_MS : SILENCE_NS;
+}
+
+void cluster_ports_silence(struct cluster *cluster)
+{
+    for (uint32_t i = 0; i < CLUSTER_BUCKETS; i++) {
+        LIST_EACH (&cluster->stores[i], node) {
+            const struct cluster_store *store = LIST_ENTRY(node, struct cluster_store, node);
+            if (store->peer != NULL)
+                peer_port_silence(store->peer, silence_ns(cluster));
+        }
+    }
+}
+
 static struct part_port *store_connect(struct cluster_store *store)
 {
     struct cluster *cluster = store->cluster;
@@ -120,6 +139,7 @@ static struct part_port *store_connect(struct cluster_store *store)
         .address = store->address[0] != '\0' ? store->address : NOWHERE,
         .store = store->id,
         .engine = cluster->engine,
+        .silence_ns = silence_ns(cluster),
         .seed = cluster->seed ^ store->id,
     };
     memcpy(options.pool, cluster->uuid, sizeof options.pool);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api/operation.h"
+#include "api/cluster.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,8 @@ struct api_operation *api_operation_new(struct iomesh_pool *pool, const char *na
 void api_operation_end(struct api_operation *operation)
 {
     operation->pool->operations--;
-    operation->pool->openings -= operation->opening ? 1 : 0;
+    if (operation->opening)
+        cluster_opening_end(operation);
     engine_count(operation->pool->engine->engine);
     free(operation);
 }

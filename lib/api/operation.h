@@ -17,7 +17,9 @@ struct api_operation {
     iomesh_group_info_fn *each_group;
     iomesh_progress_fn *progress;
     iomesh_volume_opened_fn *opened;
-    bool opening;                             /* A cluster's volume: it may wait for long. */
+    bool opening;      /* A cluster's volume: it may wait for long. */
+    struct timer slow; /* Then whoever listens hears for what. */
+    uint64_t began_ns;
     bool read_only;                           /* Of the handle to come. */
     bool import;                              /* Of one too. */
     struct iomesh_volume *volume;             /* Whose import ends. */

@@ -342,7 +342,7 @@ static void group_members(struct rebuild *rebuild, const struct rebuild_volume *
     uint32_t newest = newest_generation(rebuild, group);
     uint32_t whole = 0;
     uint32_t missing = 0;
-    bool is_whole[METADATA_MEMBERS_MAX];
+    bool is_whole[METADATA_MEMBERS_MAX] = {false};
     for (uint32_t i = 0; i < group->member_count; i++) {
         const struct metadata_member *member = &group->members[i];
         const struct rebuild_store *store = store_of(rebuild, member->store);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/cluster.h"
 #include "api/control_client.h"
 #include "api/operation.h"
 #include "volume/catalog_keep.h"
@@ -237,8 +238,8 @@ int iomesh_volume_open(struct iomesh_pool *pool, const char *name,
     if (operation == NULL)
         return -ENOMEM;
     operation->opened = opened;
-    operation->opening = pool->cluster != NULL;
-    pool->openings += operation->opening ? 1 : 0;
+    if (pool->cluster != NULL)
+        cluster_opening_begin(operation, name);
     /* What a snapshot shows never changes. */
     operation->read_only = options.flags & IOMESH_VOLUME_READ_ONLY || strchr(name, '@') != NULL;
     return api_operation_started(operation,

@@ -46,11 +46,11 @@ struct peer_port_options {
     /* 0: the default. */
     uint32_t requests_max;   /* In flight; 128. The store may allow fewer. */
     uint64_t bytes_max;      /* Of their data; 8 MiB. One larger request goes alone. */
-    uint64_t heartbeat_ns;   /* Nothing heard for so long: ask; 250 ms. */
+    uint64_t heartbeat_ns;   /* Nothing heard for so long: ask; 250 ms. At most silence_ns / 4. */
     uint64_t silence_ns;     /* Nothing heard for so long: the connection is given up; 4 s. */
     uint64_t connect_ns;     /* For connecting and agreeing; 2 s. */
     uint64_t backoff_ns_min; /* Before trying again: doubled each time, 10 ms ... */
-    uint64_t backoff_ns_max; /* ... to 1 s. */
+    uint64_t backoff_ns_max; /* ... to 300 ms. */
     uint64_t cancel_ns;      /* How long a canceled request may wait for its memory; 50 ms. */
 };
 
@@ -75,6 +75,8 @@ void peer_port_close(struct peer_port *port, void (*closed)(void *context), void
 struct part_port *peer_port_part(struct peer_port *port);
 /* Somebody knows that the store is back: do not wait with connecting. */
 void peer_port_retry(struct peer_port *port);
+/* As `silence_ns` of the options, from now on. */
+void peer_port_silence(struct peer_port *port, uint64_t ns);
 /* It moved. Counts from the next connecting on. */
 int peer_port_move(struct peer_port *port, const char *address);
 /* Why it is down, for people's eyes; "" if nothing is known. */

@@ -298,7 +298,7 @@ static void port_defaults(struct peer_port_options *options)
     LINK_DEFAULT(silence_ns, 4 * NS_PER_S);
     LINK_DEFAULT(connect_ns, 2 * NS_PER_S);
     LINK_DEFAULT(backoff_ns_min, 10 * NS_PER_MS);
-    LINK_DEFAULT(backoff_ns_max, NS_PER_S);
+    LINK_DEFAULT(backoff_ns_max, 300 * NS_PER_MS);
     LINK_DEFAULT(cancel_ns, 50 * NS_PER_MS);
 }
 
@@ -329,6 +329,12 @@ int peer_port_move(struct peer_port *port, const char *address)
     return 0;
 }
 
+void peer_port_silence(struct peer_port *port, uint64_t ns)
+{
+    port->options.silence_ns = ns;
+    port->options.heartbeat_ns = MIN(port->heartbeat_ns, ns / 4);
+}
+
 int peer_port_open(const struct peer_port_options *options, struct peer_port **ret_port)
 {
     struct peer_port *port = calloc(1, sizeof *port);
@@ -336,6 +342,8 @@ int peer_port_open(const struct peer_port_options *options, struct peer_port **r
         return FAIL(-ENOMEM, "%s: no memory", options->address);
     port->options = *options;
     port_defaults(&port->options);
+    port->heartbeat_ns = port->options.heartbeat_ns;
+    peer_port_silence(port, port->options.silence_ns);
     list_init(&port->waiting);
     list_init(&port->ending);
     list_init(&port->free);

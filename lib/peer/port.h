@@ -64,6 +64,7 @@ struct peer_port {
     void *closed_context;
     uint32_t half;
     uint64_t backoff_ns;
+    uint64_t heartbeat_ns; /* As it was asked for; options.heartbeat_ns is what is done. */
     struct timer retry;    /* Down: when to try. Connecting: when to give up. */
     struct timer tick;     /* Up. */
     struct timer later;    /* Ends what is in `ending`. */

@@ -19,7 +19,7 @@ void replica_init(struct replica *replica, const struct replica_options *options
     set_default(&set->fence_timeout_ns, set->copy_timeout_ns);
     set_default(&set->retry_ns, 100 * NS_PER_MS);
     set_default(&set->idle_ns, 100 * NS_PER_MS);
-    set_default(&set->flush_ns, 5 * NS_PER_S);
+    set_default(&set->flush_ns, NS_PER_S);
     set_default(&set->hedge_ns, NS_PER_MS);
     set_default(&set->slow_ns, 50 * NS_PER_MS);
     set_default(&set->evict_ns, NS_PER_S);

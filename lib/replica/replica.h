@@ -103,7 +103,7 @@ struct replica_options {
                                 * a new connection only. */
     uint64_t retry_ns;         /* Between attempts of a transaction or of catching up. 0: 100 ms. */
     uint64_t idle_ns;          /* A watermark that no write carried is sent after. 0: 100 ms. */
-    uint64_t flush_ns;         /* Flush without being asked. 0: 5 s. */
+    uint64_t flush_ns;         /* Flush without being asked. 0: 1 s. */
     uint64_t hedge_ns;         /* A read is asked twice no sooner. 0: 1 ms. */
     uint64_t slow_ns;          /* Slower than siblings and than this: read last. 0: 50 ms. */
     uint64_t evict_ns;         /* Slower than siblings and than this: stale. 0: 1 s. */

@@ -167,6 +167,7 @@ static void part_arrives(struct parts *parts, struct part_request *request)
     case PART_STATE: part_end(parts, request, part, 0); return;
     case PART_WATERMARK:
         part_hears(parts, part, request);
+        part_keep_settled(parts, part);
         part_end(parts, request, part, 0);
         return;
     case PART_WRITE:

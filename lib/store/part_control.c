@@ -359,6 +359,7 @@ void part_control_begin(struct parts *parts, struct part_request *request, struc
     if (request->kind == PART_FLUSH) {
         assert(part != NULL);
         part_hears(parts, part, request);
+        part_keep_settled(parts, part);
         control->watermark = part->state.watermark;
         if (MUTANT(279))
             part->state.flushed = part->state.watermark;

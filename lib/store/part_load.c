@@ -87,7 +87,7 @@ static int load_state(struct parts_load *load, const struct load_read *read, uns
     state->epoch = saved.epoch;
     state->role = saved.role;
     state->heard = saved.heard;
-    state->settled = saved.settled;
+    state->settled = part->settled_kept = saved.settled;
     state->generation = MAX(saved.generation, part->noted_generation);
     state->role_generation = saved.role_generation;
     state->flushed = MAX(saved.flushed, part->noted_certain);

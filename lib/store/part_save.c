@@ -24,6 +24,12 @@ void part_changed(struct parts *parts, struct part *part)
     block_queue(parts, block);
 }
 
+void part_keep_settled(struct parts *parts, struct part *part)
+{
+    if (part->home != NULL && part->state.settled > part->settled_kept)
+        part_changed(parts, part);
+}
+
 void part_stale(struct parts *parts, struct part *part)
 {
     struct part_block *block = part->home;
@@ -50,7 +56,7 @@ bool parts_saved(const struct parts *parts)
 static void block_encode(const struct part_block *block, uint8_t *bytes)
 {
     for (unsigned i = 0; i < PART_STATES_PER_BLOCK; i++) {
-        const struct part *part = block->parts[i];
+        struct part *part = block->parts[i];
         struct part_saved saved = {.used = part != NULL && !part->gone};
         if (saved.used) {
             const struct part_state *state = &part->state;
@@ -62,7 +68,7 @@ static void block_encode(const struct part_block *block, uint8_t *bytes)
             saved.epoch = state->epoch;
             saved.watermark = state->watermark;
             saved.heard = state->heard;
-            saved.settled = state->settled;
+            saved.settled = part->settled_kept = state->settled;
             saved.flushed = state->flushed;
             saved.generation = state->generation;
             saved.role_generation = state->role_generation;

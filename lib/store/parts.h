@@ -51,6 +51,7 @@ struct part {
     uint32_t refs;       /* Calls and controls. */
     uint32_t boot;       /* In which it was told its role. */
     bool retired, gone;
+    uint64_t settled_kept; /* state.settled as its block had it when it was written last. */
     bool counted;          /* state.aside is exact. */
     bool disturbed;        /* Some went or came while they were counted. */
     struct part_run *runs; /* Its segments, as it was told last; NULL: not since it was opened. */
@@ -162,6 +163,9 @@ struct part *part_next(const struct parts *parts, const struct part *part, uint6
 /* Its state has changed: to be written now; with the next checkpoint. */
 void part_changed(struct parts *parts, struct part *part);
 void part_stale(struct parts *parts, struct part *part);
+/* What is settled is written soon, if it was told without a write (about once a second): a part
+ * that comes back sets aside, and is sent again, all that it has above. */
+void part_keep_settled(struct parts *parts, struct part *part);
 /* All that is stale is to be written. */
 void parts_save(struct parts *parts);
 bool parts_saved(const struct parts *parts);

@@ -349,6 +349,16 @@ void catalog_set_replica(struct catalog *catalog, const struct replica_options *
     catalog->cluster.replica = *replica;
 }
 
+void catalog_set_resync(struct catalog *catalog, uint64_t bytes_per_s)
+{
+    catalog->cluster.resync_bytes_per_s = bytes_per_s;
+    LIST_EACH (&catalog->owned, node) {
+        struct catalog_owned *owned = LIST_ENTRY(node, struct catalog_owned, node);
+        if (owned->copies != NULL)
+            copies_rate(owned->copies, bytes_per_s);
+    }
+}
+
 void catalog_counts(const struct catalog *catalog, struct catalog_counts *ret_counts)
 {
     *ret_counts = (struct catalog_counts){

@@ -109,6 +109,7 @@ struct catalog_cluster {
     uint64_t session_ttl_ns; /* 0: CATALOG_SESSION_TTL_NS. */
     struct copies_engine *copies;
     struct replica_options replica; /* min_copies is each volume's own. */
+    uint64_t resync_bytes_per_s;    /* Of each volume: copies_rate(). */
 
     /* The port to a store; NULL: there is none (any more). It lives as long as the catalog. */
     struct part_port *(*port)(void *context, uint64_t store);
@@ -166,6 +167,8 @@ const struct stores *catalog_stores(const struct catalog *catalog);
 uint64_t catalog_session(const struct catalog *catalog);
 /* What volumes that are opened from now on are held to. */
 void catalog_set_replica(struct catalog *catalog, const struct replica_options *replica);
+/* As copies_rate(), of each volume; of all that are open, too. */
+void catalog_set_resync(struct catalog *catalog, uint64_t bytes_per_s);
 /* Of the pool that is open. */
 void catalog_pool_uuid(const struct catalog *catalog, uint8_t ret_uuid[16]);
 

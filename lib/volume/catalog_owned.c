@@ -146,6 +146,7 @@ int catalog_owned_open(struct catalog_owned *owned, struct catalog_op *op, catal
         .runs = owned->runs,
         .run_count = owned->run_count,
         .replica = catalog->cluster.replica,
+        .resync_bytes_per_s = catalog->cluster.resync_bytes_per_s,
         .calls = catalog_owned_calls(owned),
     };
     options.replica.min_copies = (uint8_t)record->policy.copies_min;

@@ -41,6 +41,7 @@ struct copies_engine_options {
     struct clock *clock;
     uint32_t op_count;   /* Operations under way; 0: 512. About 10 KiB each. */
     uint32_t lane_count; /* Map pages being compared or copied; 0: 16. About 1.1 MiB each. */
+    uint64_t resync_bytes_per_s; /* As copies_engine_rate(). */
 };
 
 int copies_engine_open(const struct copies_engine_options *options,
@@ -99,6 +100,7 @@ struct copies_options {
     const struct copies_run *runs; /* Copied. */
     uint32_t run_count;
     struct replica_options replica;
+    uint64_t resync_bytes_per_s; /* As copies_rate(). */
     struct copies_calls calls;
 };
 
@@ -154,8 +156,19 @@ void copies_transact_unknown(struct copies *copies, uint32_t group);
 int copies_add(struct copies *copies, uint32_t group, uint64_t store, uint64_t replaces);
 int copies_drop(struct copies *copies, uint32_t group, uint64_t store);
 
+/*
+ * How much is copied a second to copies that catch up, or could not read what another one can: of a
+ * volume, and of all volumes of an engine together. 0: as much as goes. From now on. Whatever is
+ * set, it gives way to operations: while there are some, little of it is under way at a time.
+ */
+void copies_rate(struct copies *copies, uint64_t bytes_per_s);
+void copies_engine_rate(struct copies_engine *engine, uint64_t bytes_per_s);
+
 struct copies_look {
     const struct replica *replica;
+    uint64_t resync_bytes_per_s;                          /* Of late, of this group. */
+    uint64_t resync_limit_bytes_per_s;                    /* The lower of both; 0: none. */
+    bool resync_yields;                                   /* To operations, just now. */
     uint64_t resync_copied_bytes;                         /* Since the attempt under way began. */
     uint64_t resync_done_segments, resync_total_segments; /* In all views. */
     uint64_t repaired_blocks, hedged_reads;               /* Since it was opened. */

@@ -8,6 +8,10 @@
 #define COPIES_FLUSHES 64u /* Of one volume under way; more wait. */
 #define COPIES_REPAIRS 64u /* That wait, of one engine; what comes when it is full is read again. */
 
+/* Copied at once by a lane while the volumes are in use. */
+#define COPIES_YIELD_BLOCKS 32u
+#define LANE_READS 16u /* Runs of blocks of a page read at once. */
+
 #define COPIES_RETRY_NS (20 * NS_PER_MS)
 #define COPIES_LOOK_NS (500 * NS_PER_MS) /* Between two looks at the records of kin. */
 
@@ -117,6 +121,7 @@ enum copies_lane_state {
     LANE_FREE,
     LANE_LIST,   /* Where is the next page with anything? */
     LANE_MAP,    /* What is on it, of those that did not tell. */
+    LANE_PACED,  /* Until it may copy: copies_pace.c. */
     LANE_READ,   /* What is to be written. */
     LANE_WRITE,  /* To the target, or to those that are repaired. */
     LANE_SETTLE, /* Through the machine, to those that differ. */
@@ -142,10 +147,27 @@ struct copies_lane {
     struct copies_op op; /* What it settles with. */
     uint8_t repair;      /* Copies. */
     struct part_request requests[REPLICA_COPIES_MAX];
+    struct part_request reads[LANE_READS]; /* RESYNC: of runs, if all goes well. */
+    uint32_t reading;                      /* Under way. */
+    uint32_t read_at;                      /* Blocks before it are being read, or were. */
+    int read_result;
+    bool single;      /* A block of the page is damaged at the source: run by run. */
+    bool split;       /* A part of another lane's segment. */
+    struct list pace; /* In engine->paced. */
+    uint64_t pace_bytes;
+    bool pace_moves; /* They count as under way. */
+    void (*pace_go)(struct copies_lane *lane);
     struct part_version *versions[REPLICA_COPIES_MAX]; /* 256 each. */
     struct part_version sent[PART_BLOCKS_MAX];
     uint32_t crcs[PART_BLOCKS_MAX];
     uint8_t *data; /* 1 MiB. */
+};
+
+/* A limit in bytes a second. */
+struct copies_pace {
+    uint64_t rate; /* 0: none. */
+    int64_t credit;
+    uint64_t at_ns;
 };
 
 struct copies_repair {
@@ -175,6 +197,7 @@ struct copies_group {
     struct copies_task reconcile;
     struct copies_task resync[REPLICA_COPIES_MAX];
     uint64_t repaired_blocks, hedged_reads;
+    uint64_t window_ns, window_bytes, window_rate; /* How much was copied of late. */
 };
 
 /*
@@ -202,6 +225,7 @@ struct copies {
     struct copies_engine *engine;
     struct list node; /* In engine->volumes. */
     struct copies_options options;
+    struct copies_pace pace;
     struct copies_run *runs;
     struct copies_group *groups;
     struct copies_flush **flushes;
@@ -236,6 +260,11 @@ struct copies_engine {
     uint32_t repair_count;
     bool closes;     /* Something is to be closed. */
     uint8_t *memory; /* Of the lanes. */
+    struct copies_pace pace;
+    struct list paced; /* struct copies_lane.pace: want to copy. */
+    struct timer pace_timer;
+    uint64_t moving_bytes;  /* Of lanes that copy. */
+    uint64_t foreground_ns; /* The last operation began; 0: none yet. */
 };
 
 static inline bool copies_bit(const uint8_t *set, uint32_t index)
@@ -337,6 +366,8 @@ void copies_task_begin(struct copies_task *task, const struct replica_action *ac
 void copies_task_stop(struct copies_task *task);
 /* Gives free lanes what is to be done. */
 void copies_tasks_turn(struct copies_engine *engine);
+/* A page was found in it: there may be many. */
+void copies_lane_share(struct copies_lane *lane);
 /* A lane's segment is done, or could not be; the lane is free. */
 void copies_lane_ended(struct copies_lane *lane, bool complete);
 
@@ -351,9 +382,29 @@ void copies_lane_cancel(struct copies_lane *lane);
 /* lane->count blocks from lane->at of the page, from a copy: data, lane->sent, lane->crcs. `done`
  * runs later; -ECONNRESET at once if it cannot be asked. */
 void copies_lane_read(struct copies_lane *lane, uint8_t copy, part_done_fn *done);
+/* `count` blocks from `first` of these on, from the task's source, one of several at once
+ * (lane->reads, lane->reading). False: it cannot be asked. */
+bool copies_lane_read_run(struct copies_lane *lane, uint32_t first, uint32_t count,
+                          part_done_fn *done);
 /* The same, to a copy, as PART_RESYNC or PART_REPAIR. */
 void copies_lane_write(struct copies_lane *lane, uint8_t copy, enum part_request_kind kind,
                        part_done_fn *done);
+
+/* --- copies_pace.c -------------------------------------------------------------------------- */
+
+void copies_pace_set(struct copies_pace *pace, uint64_t bytes_per_s, uint64_t now);
+void copies_pace_turn(struct timer *timer);
+/* An operation began. */
+void copies_pace_foreground(struct copies_engine *engine);
+bool copies_pace_yields(const struct copies_engine *engine);
+/* `go` when the lane may copy so much: at once, or later. Its until it is released. */
+void copies_pace_take(struct copies_lane *lane, uint64_t bytes,
+                      void (*go)(struct copies_lane *lane));
+/* It was copied, or will not be. */
+void copies_pace_release(struct copies_lane *lane);
+/* What does not wait counts all the same. */
+void copies_pace_spend(struct copies_group *group, uint64_t bytes);
+uint64_t copies_pace_seen(const struct copies_group *group);
 
 /* --- copies_settle.c, copies_resync.c, copies_repair.c ---------------------------------------- */
 

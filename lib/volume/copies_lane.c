@@ -31,10 +31,18 @@ void copies_lane_cancel(struct copies_lane *lane)
         copies_write_over(&lane->op, -ECANCELED);
         return;
     }
+    if (lane->state == LANE_PACED) {
+        copies_lane_ended(lane, false);
+        return;
+    }
     EACH_COPY(copy)
     {
         if ((lane->flying & COPY_BIT(copy)) != 0)
             part_cancel(&lane->requests[copy]);
+    }
+    for (uint32_t i = 0; i < LANE_READS; i++) {
+        if ((lane->reading >> i & 1) != 0)
+            part_cancel(&lane->reads[i]);
     }
 }
 
@@ -48,6 +56,7 @@ static void lane_page(struct copies_lane *lane)
     }
     lane->at = 0;
     lane->tried = 0;
+    lane->single = false;
     memset(lane->unreadable, 0, sizeof lane->unreadable);
     if (lane->task->kind == COPIES_RECONCILE)
         copies_settle_page(lane);
@@ -143,6 +152,7 @@ static void lane_listed(struct copies_lane *lane)
         return;
     }
     lane->state = LANE_MAP;
+    copies_lane_share(lane);
     EACH_COPY(copy)
     {
         if ((lane->copies & COPY_BIT(copy)) != 0 && lane->found[copy] != lane->page)
@@ -167,17 +177,24 @@ void copies_lane_scan(struct copies_lane *lane)
 
 /* --- Data ------------------------------------------------------------------------------------- */
 
+/* Blocks from lane->at + `first` on. */
+static void lane_address(struct copies_lane *lane, struct part_request *request,
+                         enum part_request_kind kind, uint32_t first, uint32_t count)
+{
+    copies_address(lane->group, request, kind);
+    request->view = lane->view;
+    request->block = lane->page + lane->at + first;
+    request->count = count;
+    request->data = lane->data + (size_t)first * BLOCK_BYTES;
+    request->versions = lane->sent + first;
+    request->crcs = lane->crcs + first;
+}
+
 static void lane_data(struct copies_lane *lane, uint8_t copy, enum part_request_kind kind,
                       part_done_fn *done)
 {
     struct part_request *request = &lane->requests[copy];
-    copies_address(lane->group, request, kind);
-    request->view = lane->view;
-    request->block = lane->page + lane->at;
-    request->count = lane->count;
-    request->data = lane->data;
-    request->versions = lane->sent;
-    request->crcs = lane->crcs;
+    lane_address(lane, request, kind, 0, lane->count);
     request->settle = lane->task != NULL && lane->task->kind == COPIES_RECONCILE;
     if (lane->task != NULL) {
         request->cuts = lane->task->cuts;
@@ -188,6 +205,20 @@ static void lane_data(struct copies_lane *lane, uint8_t copy, enum part_request_
         request->context = lane;
         done(request, -ECONNRESET);
     }
+}
+
+bool copies_lane_read_run(struct copies_lane *lane, uint32_t first, uint32_t count,
+                          part_done_fn *done)
+{
+    uint32_t slot = 0;
+    while ((lane->reading >> slot & 1) != 0)
+        slot++;
+    struct part_request *request = &lane->reads[slot];
+    lane_address(lane, request, PART_READ, first, count);
+    if (!copies_send(lane->group, lane->task->source, request, done, lane))
+        return false;
+    lane->reading |= 1u << slot;
+    return true;
 }
 
 void copies_lane_read(struct copies_lane *lane, uint8_t copy, part_done_fn *done)

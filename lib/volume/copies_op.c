@@ -83,6 +83,7 @@ void copies_submit(struct copies *copies, struct store_op *of)
         copies_kin_submit(copies, of);
         return;
     }
+    copies_pace_foreground(copies->engine);
     struct copies_op *op = copies_op_take(copies->engine);
     if (op == NULL) {
         /* Until there is one. */

@@ -21,6 +21,7 @@ static int engine_lanes(struct copies_engine *engine, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         struct copies_lane *lane = &engine->lanes[i];
         lane->engine = engine;
+        list_init(&lane->pace);
         lane->data = engine->memory + i * LANE_DATA_BYTES;
         EACH_COPY(copy)
         lane->versions[copy] = (void *)(engine->memory + count * LANE_DATA_BYTES +
@@ -47,6 +48,9 @@ int copies_engine_open(const struct copies_engine_options *options,
     list_init(&engine->flushed);
     list_init(&engine->refused);
     list_init(&engine->volumes);
+    list_init(&engine->paced);
+    engine->pace_timer.fire = copies_pace_turn;
+    copies_pace_set(&engine->pace, options->resync_bytes_per_s, clock_now_ns(engine->clock));
     engine->ops = calloc(op_count, sizeof *engine->ops);
     if (engine->ops == NULL ||
         engine_lanes(engine, options->lane_count != 0 ? options->lane_count : 16) != 0) {
@@ -64,6 +68,8 @@ void copies_engine_close(struct copies_engine *engine)
     if (engine == NULL)
         return;
     assert(list_empty(&engine->volumes));
+    if (engine->clock != NULL)
+        clock_cancel(engine->clock, &engine->pace_timer);
     free(engine->ops);
     free(engine->lanes);
     free(engine->memory);
@@ -160,6 +166,7 @@ int copies_make(struct copies_engine *engine, const struct copies_options *optio
     list_init(&copies->kin);
     list_init(&copies->free_flushes);
     list_init(&copies->flushes_waiting);
+    copies_pace_set(&copies->pace, options->resync_bytes_per_s, clock_now_ns(engine->clock));
     if (copies_allocate(copies, options) != 0) {
         copies_free(copies);
         return FAIL(-ENOMEM, "opening volume %llu: no memory", (unsigned long long)options->volume);
@@ -268,7 +275,13 @@ bool copies_look(const struct copies *copies, uint32_t id, struct copies_look *r
         return false;
     *ret_look = (struct copies_look){.replica = &group->replica,
                                      .repaired_blocks = group->repaired_blocks,
-                                     .hedged_reads = group->hedged_reads};
+                                     .hedged_reads = group->hedged_reads,
+                                     .resync_bytes_per_s = copies_pace_seen(group),
+                                     .resync_yields = copies_pace_yields(copies->engine)};
+    uint64_t of_volume = copies->pace.rate;
+    uint64_t of_engine = copies->engine->pace.rate;
+    ret_look->resync_limit_bytes_per_s =
+        of_volume == 0 || of_engine == 0 ? MAX(of_volume, of_engine) : MIN(of_volume, of_engine);
     EACH_COPY(copy)
     {
         const struct copies_task *task = &group->resync[copy];

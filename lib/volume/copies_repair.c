@@ -33,6 +33,7 @@ void copies_repair_want(const struct copies_op *op)
 static void repair_end(struct copies_lane *lane)
 {
     lane->group->copies->ops--;
+    copies_pace_release(lane);
     lane->state = LANE_FREE;
     list_push_front(&lane->engine->free_lanes, &lane->node);
     copies_group_ready(lane->group);
@@ -72,6 +73,16 @@ static void repair_read(struct part_request *request, int result)
     }
 }
 
+static void repair_go(struct copies_lane *lane)
+{
+    const struct copies_group *group = lane->group;
+    uint8_t source = replica_read_choose(&group->replica, REPLICA_COPIES_MAX, lane->repair);
+    if (source == REPLICA_COPIES_MAX || group->copies->ended != 0)
+        repair_end(lane);
+    else
+        copies_lane_read(lane, source, repair_read);
+}
+
 void copies_repairs_turn(struct copies_engine *engine)
 {
     while (engine->repair_count > 0 && !list_empty(&engine->free_lanes)) {
@@ -86,11 +97,6 @@ void copies_repairs_turn(struct copies_engine *engine)
         lane->count = repair.count;
         lane->repair = repair.copies;
         lane->flying = 0;
-        uint8_t source =
-            replica_read_choose(&lane->group->replica, REPLICA_COPIES_MAX, repair.copies);
-        if (source == REPLICA_COPIES_MAX || lane->group->copies->ended != 0)
-            repair_end(lane);
-        else
-            copies_lane_read(lane, source, repair_read);
+        copies_pace_take(lane, (uint64_t)repair.count * BLOCK_BYTES, repair_go);
     }
 }

@@ -9,8 +9,6 @@
 
 #include "volume/copies_inside.h"
 
-static void resync_send(struct copies_lane *lane);
-
 static bool resync_lacks(const struct copies_lane *lane, uint32_t index)
 {
     const struct copies_task *task = lane->task;
@@ -39,6 +37,7 @@ static void resync_written(struct part_request *request, int result)
         copies_lane_ended(lane, false);
         return;
     }
+    copies_pace_release(lane);
     for (uint32_t i = 0; i < lane->count; i++)
         task->copied_bytes += lane->sent[i].kind == POINTER_RAW ? BLOCK_BYTES : 0;
     lane->at += lane->count;
@@ -96,6 +95,104 @@ static void resync_read(struct part_request *request, int result)
         copies_lane_read(lane, other, resync_read);
 }
 
+/* --- Runs ------------------------------------------------------------------------------------- */
+
+static void runs_read(struct part_request *request, int result);
+
+/* What is to be read of those at hand: lacking, and data. */
+static bool runs_wants(const struct copies_lane *lane, uint32_t index)
+{
+    return resync_lacks(lane, lane->at + index) &&
+           lane->versions[lane->task->source][lane->at + index].kind == POINTER_RAW;
+}
+
+static void runs_over(struct copies_lane *lane)
+{
+    const struct copies_task *task = lane->task;
+    if (task->stopped || task->failed ||
+        (lane->read_result != 0 && lane->read_result != IOMESH_CORRUPT)) {
+        copies_lane_ended(lane, false);
+    } else if (lane->read_result == IOMESH_CORRUPT) {
+        copies_pace_release(lane);
+        lane->single = true;
+        copies_resync_page(lane);
+    } else {
+        resync_send(lane);
+    }
+}
+
+/* As many as go at once. */
+static void runs_ask(struct copies_lane *lane)
+{
+    while (lane->read_result == 0 && lane->read_at < lane->count &&
+           lane->reading != (1u << LANE_READS) - 1) {
+        uint32_t first = lane->read_at;
+        while (first < lane->count && !runs_wants(lane, first))
+            first++;
+        uint32_t end = first;
+        while (end < lane->count && runs_wants(lane, end))
+            end++;
+        lane->read_at = end;
+        if (end > first && !copies_lane_read_run(lane, first, end - first, runs_read))
+            lane->read_result = -ECONNRESET;
+    }
+}
+
+static void runs_read(struct part_request *request, int result)
+{
+    struct copies_lane *lane = request->context;
+    struct copies_group *group = lane->group;
+    uint8_t source = lane->task->source;
+    lane->reading &= ~(1u << (request - lane->reads));
+    if (!replica_may_copy_from(&group->replica, source, request->generation) && result == 0)
+        result = -ECANCELED;
+    if (result != 0 && result != IOMESH_CORRUPT)
+        (void)copies_answer_ends(group, source, result, request);
+    if (result != 0 && (lane->read_result == 0 || lane->read_result == IOMESH_CORRUPT))
+        lane->read_result = result;
+    runs_ask(lane);
+    if (lane->reading == 0)
+        runs_over(lane);
+}
+
+static void runs_go(struct copies_lane *lane)
+{
+    lane->state = LANE_READ;
+    lane->reading = lane->read_at = 0;
+    lane->read_result = 0;
+    runs_ask(lane);
+    if (lane->reading == 0)
+        runs_over(lane);
+}
+
+static void single_go(struct copies_lane *lane)
+{
+    copies_lane_read(lane, lane->task->source, resync_read);
+}
+
+/* --- The page --------------------------------------------------------------------------------- */
+
+/* Up to which block it goes now, and how many of them are data. What is between, and not lacking,
+ * goes as SET_ASIDE, which is not touched. */
+static uint32_t resync_gather(struct copies_lane *lane)
+{
+    const struct part_version *from = lane->versions[lane->task->source] + lane->at;
+    uint32_t most = copies_pace_yields(lane->engine) ? COPIES_YIELD_BLOCKS : MAP_BLOCKS;
+    uint32_t data = 0;
+    lane->count = 0;
+    for (uint32_t i = 0; lane->at + i < MAP_BLOCKS && data < most; i++) {
+        bool lacks = resync_lacks(lane, lane->at + i);
+        if (!lacks && lane->single)
+            break;
+        lane->sent[i] =
+            lacks ? from[i] : (struct part_version){.kind = POINTER_SET_ASIDE, .sequence = 1};
+        data += lacks && from[i].kind == POINTER_RAW;
+        if (lacks)
+            lane->count = i + 1;
+    }
+    return data;
+}
+
 void copies_resync_page(struct copies_lane *lane)
 {
     while (lane->at < MAP_BLOCKS && !resync_lacks(lane, lane->at))
@@ -104,17 +201,9 @@ void copies_resync_page(struct copies_lane *lane)
         copies_lane_next(lane);
         return;
     }
-    const struct part_version *from = lane->versions[lane->task->source];
-    bool data = false;
-    lane->count = 0;
-    while (lane->at + lane->count < MAP_BLOCKS && resync_lacks(lane, lane->at + lane->count)) {
-        data = data || from[lane->at + lane->count].kind == POINTER_RAW;
-        lane->count++;
-    }
-    if (data) {
-        copies_lane_read(lane, lane->task->source, resync_read);
-        return;
-    }
-    memcpy(lane->sent, from + lane->at, lane->count * sizeof *lane->sent);
-    resync_send(lane);
+    uint32_t data = resync_gather(lane);
+    if (data > 0)
+        copies_pace_take(lane, (uint64_t)data * BLOCK_BYTES, lane->single ? single_go : runs_go);
+    else
+        resync_send(lane);
 }

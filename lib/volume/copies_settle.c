@@ -134,6 +134,7 @@ static void settle_read(struct part_request *request, int result)
         (void)copies_answer_ends(group, lane->source, result, request);
         copies_lane_ended(lane, false);
     } else {
+        copies_pace_spend(group, (uint64_t)lane->count * BLOCK_BYTES);
         settle_write(lane);
     }
 }

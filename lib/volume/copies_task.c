@@ -11,6 +11,8 @@
 
 #include "volume/copies_inside.h"
 
+#define LANE_SHARE_PAGES 4u /* Fewer are not worth it. */
+
 static void task_start(struct copies_task *task, const struct replica_action *action);
 
 static struct copies *task_copies(const struct copies_task *task)
@@ -93,11 +95,12 @@ void copies_task_stop(struct copies_task *task)
 void copies_lane_ended(struct copies_lane *lane, bool complete)
 {
     struct copies_task *task = lane->task;
+    copies_pace_release(lane);
     lane->task = NULL;
     lane->state = LANE_FREE;
     list_push_front(&lane->engine->free_lanes, &lane->node);
     task->lanes--;
-    task->segments_done++;
+    task->segments_done += !lane->split;
     task->failed = task->failed || !complete;
     if (task->stopped || task->failed) {
         list_remove(&task->node);
@@ -245,7 +248,8 @@ static bool task_new_cuts(struct copies_task *task)
     return true;
 }
 
-static void task_give(struct copies_task *task, struct copies_lane *lane, uint32_t segment)
+static void task_give(struct copies_task *task, struct copies_lane *lane, uint64_t block,
+                      uint64_t last)
 {
     bool head = task->view == task->cut_count;
     assert(task->cut_count == 0 || task->cuts != NULL);
@@ -255,8 +259,8 @@ static void task_give(struct copies_task *task, struct copies_lane *lane, uint32
     lane->copies = task->copies;
     lane->view = head ? VIEW_HEAD : task->cuts[task->view];
     lane->since = task->kind == COPIES_RECONCILE ? task->above : MAX(task->above, before);
-    lane->block = (uint64_t)segment * SEGMENT_BLOCKS;
-    lane->last = lane->block + SEGMENT_BLOCKS - 1;
+    lane->block = block;
+    lane->last = last;
     task->lanes++;
     copies_lane_scan(lane);
 }
@@ -277,8 +281,28 @@ static bool task_advance(struct copies_task *task, struct copies_engine *engine)
         }
     }
     struct list *node = list_pop_front(&engine->free_lanes);
-    task_give(task, LIST_ENTRY(node, struct copies_lane, node), segment);
+    LIST_ENTRY(node, struct copies_lane, node)->split = false;
+    uint64_t first = (uint64_t)segment * SEGMENT_BLOCKS;
+    task_give(task, LIST_ENTRY(node, struct copies_lane, node), first, first + SEGMENT_BLOCKS - 1);
     return true;
+}
+
+/* A segment with much to do is shared with lanes that have nothing to do: the second half goes to
+ * one of them, which may do the same. */
+void copies_lane_share(struct copies_lane *lane)
+{
+    struct copies_engine *engine = lane->engine;
+    uint64_t from = lane->page + MAP_BLOCKS;
+    if (lane->last < from || lane->last - from < (uint64_t)LANE_SHARE_PAGES * MAP_BLOCKS ||
+        !list_empty(&engine->tasks) || list_empty(&engine->free_lanes))
+        return;
+    uint64_t middle = from + (lane->last - from) / 2 / MAP_BLOCKS * MAP_BLOCKS;
+    uint64_t last = lane->last;
+    struct copies_lane *other =
+        LIST_ENTRY(list_pop_front(&engine->free_lanes), struct copies_lane, node);
+    lane->last = middle - 1;
+    other->split = true;
+    task_give(lane->task, other, middle, last);
 }
 
 void copies_tasks_turn(struct copies_engine *engine)

@@ -326,8 +326,12 @@ struct place *stores_place(struct stores *stores)
     struct place_store *of = calloc(MAX(stores->count, 1u), sizeof *of);
     if (of == NULL)
         return NULL;
-    for (uint32_t i = 0; i < stores->count; i++)
+    for (uint32_t i = 0; i < stores->count; i++) {
         of[i] = place_store_of(&stores->entries[i]->record);
+        /* It was made, and nobody has served it yet. */
+        if (stores->entries[i]->record.address[0] == '\0')
+            of[i].state = METADATA_STORE_DRAINING;
+    }
     void *memory = malloc(place_bytes(stores->count));
     if (memory == NULL || place_init(memory, of, stores->count, &stores->place) != 0) {
         free(memory);

@@ -181,6 +181,25 @@ class Load:
         self.thread.start()
         return self
 
+    def start_behind(self, patience=60):
+        """As start(), without waiting: the volume may take its time to open."""
+        def connect_and_run():
+            end = time.monotonic() + patience
+            while not self.stopping.is_set():
+                try:
+                    self.connect()
+                    return self.run()
+                except nbd.Error as error:
+                    if time.monotonic() > end:
+                        self.failure = AssertionError(f"{self.uri}: {error}")
+                        return None
+                    time.sleep(0.05)
+            return None
+
+        self.thread = threading.Thread(target=connect_and_run, daemon=True)
+        self.thread.start()
+        return self
+
     def connect(self):
         self.handles = []
         for _ in range(self.connections):

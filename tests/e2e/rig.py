@@ -48,6 +48,11 @@ def count_from(variable, otherwise):
     return int(os.environ.get(variable, otherwise))
 
 
+def soak_only(test):
+    """A test that ./dev soak runs, and CI does not: there it does not exist (skipped is failed)."""
+    return test if "IOMESH_SOAK" in os.environ else None
+
+
 def progress(text):
     """To whoever watches a long run; pytest holds back what tests print."""
     if "IOMESH_PROGRESS" in os.environ:

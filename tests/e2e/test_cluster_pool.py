@@ -166,7 +166,9 @@ def test_a_volume_that_waits_is_opened_when_its_copies_are_back(cluster):
         node.terminate()
     gateway = cluster.gateway().start()
     client = subprocess.Popen(["nbdinfo", "--size", gateway.uri()], stdout=subprocess.PIPE)
-    time.sleep(1)
+    rigs.wait_until("it says for what it waits", lambda: re.search(
+        r'volume "v": not open after 2 s, waiting for its copies; store \d on node "n\d": .*refused',
+        gateway.server.output()))
     for node in cluster.nodes:
         node.restart()
     size, _ = client.communicate(timeout=30)
@@ -195,3 +197,17 @@ def test_a_url_that_names_no_cluster_is_refused(url, sentence):
     for words in (["pool", "init"], ["volume", "list"], ["volume", "delete", "v"]):
         done = rigs.run(rigs.program("iomesh-cli"), "--pool", url, *words, check=False)
         assert done.returncode == 1 and sentence in done.stdout, done
+
+
+def test_a_volume_made_while_a_store_is_away_can_be_used(cluster):
+    cluster.nodes[2].kill()
+    cluster.create()
+    gateway = cluster.gateway().start()
+    began = time.monotonic()
+    client = connect(gateway)
+    client.pwrite(b"g" * BLOCK, 0)
+    assert time.monotonic() - began < 5
+    cluster.nodes[2].restart()
+    cluster.wait_in_sync()
+    client.shutdown()
+    gateway.terminate()

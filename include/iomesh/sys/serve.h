@@ -176,8 +176,6 @@ struct iomesh_node_store_status {
     const char *path;  /* Valid while the handle is. */
     const char *doing; /* While it opens or closes: what it waits for, for people; else "". */
     uint64_t open_ns;  /* How long it took until it was served. */
-    uint32_t parts;    /* Of volumes' groups that it has; of those it knows. */
-    uint32_t reserved;
 };
 
 /** How a store is. Set the size before. Returns 0 or -EINVAL. Thread: the engine's. Blocks: never.

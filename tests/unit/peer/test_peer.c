@@ -98,10 +98,10 @@ Test(peer, attempts_become_rarer_up_to_a_limit)
     pair_server_close(&pair);
     pair_connect(&pair, 0, NULL);
     pair_run(&pair, 10 * NS_PER_S);
-    /* 10, 20 ... 640 ms, then one a second; each between half of it and all: a change to
-     * CONNECTING and one back for each. */
-    cr_expect_geq(pair.changes / 2, 12u);
-    cr_expect_leq(pair.changes / 2, 30u);
+    /* 10, 20 ... 160 ms, then 300 each; each between half of it and all: a change to CONNECTING and
+     * one back for each. */
+    cr_expect_geq(pair.changes / 2, 34u);
+    cr_expect_leq(pair.changes / 2, 75u);
 }
 
 Test(peer, a_silent_host_is_noticed_and_its_requests_end)

@@ -302,7 +302,8 @@ void store_record_delete(uint64_t id)
 
 void store_put(uint64_t id, const char *node)
 {
-    struct metadata_store record = {.id = id, .bytes = 1ull << 40, .media = METADATA_SSD};
+    struct metadata_store record = {
+        .id = id, .bytes = 1ull << 40, .media = METADATA_SSD, .address = "here"};
     (void)snprintf(record.node, sizeof record.node, "%s", node);
     record.uuid[0] = (uint8_t)id;
     store_record_put(&record);

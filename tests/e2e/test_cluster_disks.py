@@ -1,0 +1,157 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Disks of a cluster fail, lie, forget what was not flushed, and are full, under verified load."""
+
+import mmap
+import random
+
+import nbd
+import rig as rigs
+from cluster_load import BLOCK, MAGIC, read_all
+from cluster_rig import Bed
+
+
+def on_drives(cluster):
+    for node in cluster.nodes:
+        node.on_drive()
+
+
+def slow_bed(rig, **options):
+    """Every store on a drive whose power can be cut: two programs and FUSE below each."""
+    return Bed(rig, before=on_drives, blocks=1024, rate=200, flushes=0.002, fua=0, **options)
+
+
+def wait_unflushed(nodes):
+    """Until each drive holds what a power cut may take."""
+    rigs.wait_until("drives hold writes that are not flushed", lambda: all(
+        node.drive.counts()["pending"] > 10 for node in nodes))
+
+
+def test_a_disk_that_fails_makes_its_copy_stale_and_nothing_else(rig):
+    bed = slow_bed(rig)
+    node = random.choice(bed.nodes)
+    node.drive.control("cut")  # From now on: EIO.
+    rigs.wait_until("its copy is stale", lambda: bed.cluster.copies()[node.name] == "stale")
+    bed.load.must_go_on(200)
+    assert not bed.load.errors, bed.load
+    node.kill()
+    node.drive.control("arm")
+    node.new_boot()
+    node.restart()
+    bed.settle()
+
+
+# --- power
+
+def cut_all(bed):
+    """All stores at once, with what they had not flushed; they are on again after this."""
+    wait_unflushed(bed.nodes)
+    for node in bed.nodes:
+        node.drive.control("cut")
+    for node in bed.nodes:
+        node.power_cut()
+    lost = [node.drive.counts()["lost"] for node in bed.nodes]
+    assert all(lost), f"nothing was lost: {lost}"
+
+
+def restart_all(bed):
+    for node in bed.nodes:
+        node.begin(*node.started_with)
+    for node in bed.nodes:
+        node.daemon.must_run("READY=1", node.notified.ready)
+
+
+def test_the_power_of_everything_is_cut(rig):
+    bed = slow_bed(rig)
+    cut_all(bed)
+    bed.gateway.kill()
+    bed.load.stop()
+    bed.ledger.power_cut()
+    restart_all(bed)
+    bed.gateway.start()
+    read_all(bed.ledger, bed.gateway.uri())
+    bed.load = bed.start_load()
+    bed.settle()
+
+
+def test_the_power_of_all_stores_is_cut_under_a_living_gateway(rig):
+    """What it had acknowledged and not flushed is lost: no flush may say otherwise."""
+    bed = slow_bed(rig)
+    other = nbd.NBD()
+    other.connect_uri(bed.gateway.uri())
+    cut_all(bed)
+    bed.load.abandon()
+    marks = bed.ledger.begin_flush()
+    restart_all(bed)
+    flushed = None
+    try:
+        other.flush()
+        bed.ledger.flushed(marks)
+        flushed = True
+    except nbd.Error as error:
+        flushed = error.errnum
+    bed.gateway.kill()
+    bed.ledger.power_cut()
+    bed.gateway.start()
+    read_all(bed.ledger, bed.gateway.uri())
+    bed.load = bed.start_load()
+    bed.settle()
+    print(f"the flush: {flushed}")
+
+
+def test_the_power_of_one_store_is_cut(rig):
+    """It lacks what it had not flushed, has it again when it is in sync, and serves then."""
+    bed = slow_bed(rig)
+    node = random.choice(bed.nodes)
+    wait_unflushed([node])
+    node.power_cut()
+    assert node.drive.counts()["lost"] > 0
+    node.restart()
+    bed.cluster.wait_in_sync()
+    bed.settle()
+    others = [other for other in bed.nodes if other is not node]
+    others[0].kill()
+    read_all(bed.ledger, bed.gateway.uri())
+
+
+# --- damage
+
+def damage(node, share):
+    """Flips a bit in so many of the blocks of the load that lie in a store's file. How many."""
+    file = max((path for path in node.store.rglob("*") if path.is_file()),
+               key=lambda path: path.stat().st_size)
+    count = 0
+    with open(file, "r+b") as opened, mmap.mmap(opened.fileno(), 0) as data:
+        at = data.find(MAGIC)
+        while at >= 0:
+            block = at // BLOCK * BLOCK
+            if at == block and random.random() < share:
+                data[block + random.randrange(BLOCK)] ^= 1 << random.randrange(8)
+                count += 1
+            at = data.find(MAGIC, block + BLOCK)
+    return count
+
+
+def test_damage_on_one_copy_does_not_spread_to_one_that_rejoins(rig):
+    bed = Bed(rig)
+    bed.load.must_go_on(1500)
+    away, damaged, good = random.sample(bed.nodes, 3)
+    away.kill()
+    bed.load.must_go_on(2500)
+    bed.load.stop()
+    other = nbd.NBD()  # Holds the volume open.
+    other.connect_uri(bed.gateway.uri())
+    assert damage(damaged, 0.3) > 100
+    away.restart()
+    bed.cluster.wait_in_sync()
+    read_all(bed.ledger, bed.gateway.uri())
+    good.kill()  # What the one that rejoined has must be good by itself.
+    read_all(bed.ledger, bed.gateway.uri())
+    good.restart()
+    bed.cluster.wait_in_sync()
+    damaged.kill()
+    read_all(bed.ledger, bed.gateway.uri())
+
+
+if __name__ == "__main__":
+    rigs.main(__file__)
