@@ -119,10 +119,10 @@ static void listener_check(struct tls_listener *listener)
 {
     if (listener->below != NULL || !list_empty(&listener->greetings))
         return;
-    net_connected_fn *accept = listener->accept;
+    net_connected_fn *tell = listener->accept;
     void *context = listener->context;
     free(listener);
-    accept(context, -ECANCELED, NULL);
+    tell(context, -ECANCELED, NULL);
 }
 
 static void arrival_over(struct greeting *greeting, int result, struct net_stream *stream)

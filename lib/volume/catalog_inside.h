@@ -328,7 +328,7 @@ struct catalog {
     uint8_t pool_uuid[16];
     uint64_t store_revision;
     struct metadata_store store_record;
-    struct stores stores; /* Of a cluster, as the next. */
+    struct stores stores;       /* Of a cluster, as the next. */
     struct timer records_timer; /* Copies of records of owned volumes, on their stores. */
     uint32_t records_runs;
     struct list owned, owned_later, owned_wishful;

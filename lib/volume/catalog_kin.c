@@ -200,7 +200,7 @@ int catalog_kin_add(struct catalog_owned *owned, const struct catalog_op *op)
 {
     int result = 0;
     for (uint32_t i = 0; i < op->parent_count && result == 0; i++)
-        result = copies_kin_add(owned->copies, op->parents[i].volume);
+        result = copies_kin_open(owned->copies, op->parents[i].volume);
     return result;
 }
 

@@ -64,8 +64,7 @@ static void measure_told(struct part_request *request, int result)
 static int measure_send(struct catalog_space *space, struct measure_store *store)
 {
     const struct catalog_op *op = space->op;
-    struct part_port *port =
-        op->catalog->cluster.port(op->catalog->cluster.context, store->store);
+    struct part_port *port = op->catalog->cluster.port(op->catalog->cluster.context, store->store);
     if (port == NULL || port->state != PART_PORT_UP)
         return -ENOTCONN;
     store->counts = calloc(space->cut_count, sizeof *store->counts);

@@ -35,7 +35,7 @@ static int view_copies(struct catalog_op *op, struct catalog_volume *volume, uin
     options.calls = catalog_owned_calls(volume->owned);
     result = copies_open(catalog->cluster.copies, &options, &volume->owned->copies);
     if (result == 0)
-        result = copies_kin_add(volume->owned->copies, id);
+        result = copies_kin_open(volume->owned->copies, id);
     return result != 0 ? result : catalog_kin_add(volume->owned, op);
 }
 

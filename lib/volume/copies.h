@@ -124,7 +124,7 @@ void copies_flush(struct copies *copies, struct store_flush *flush);
 
 /* Operations on this volume, of views that are cuts, go to the copies that its records name; once
  * they were looked at: that is asked for soon. Nothing if it is kin already. 0 or -ENOMEM. */
-int copies_kin_add(struct copies *copies, uint64_t volume);
+int copies_kin_open(struct copies *copies, uint64_t volume);
 
 struct copies_kin_layout {
     uint64_t local_store; /* As in copies_options, as the next. */

@@ -50,7 +50,7 @@ void copies_kin_doubt(struct copies *copies)
         kin_want(copies->of);
 }
 
-int copies_kin_add(struct copies *copies, uint64_t volume)
+int copies_kin_open(struct copies *copies, uint64_t volume)
 {
     assert(volume != copies->options.volume);
     if (kin_find(copies, volume) != NULL)

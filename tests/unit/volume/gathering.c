@@ -168,7 +168,7 @@ static void plant(void)
 {
 #ifdef IOMESH_MUTANTS
     const char *number = getenv("IOMESH_MUTANT");
-    mutant_active = number != NULL ? atoi(number) : 0;
+    mutant_active = number != NULL ? (int)strtoul(number, NULL, 10) : 0;
 #endif
 }
 
