@@ -7,7 +7,6 @@
 #include "sim/cluster.h"
 
 #define STEPS_MAX 200000u
-#define DISK_BLOCKS 6000u
 
 static void node_roads(struct cluster_node *node, struct part_port *port)
 {
@@ -22,7 +21,13 @@ static void node_roads(struct cluster_node *node, struct part_port *port)
 static void node_event(void *context, const struct store_event *event)
 {
     struct cluster_node *node = context;
-    if (event->kind == STORE_DAMAGE)
+    if (event->kind == STORE_DEVICE_FAILED) {
+        node->failed = true;
+        node->back_ns = node->cluster->worlds.now_ns +
+                        prng_below(&node->cluster->prng, NS_PER_S);
+        node->cluster->counts.disks_failed++;
+    }
+    if (event->kind == STORE_DAMAGE && node->cluster->rot_count == 0)
         (void)cluster_wrong(node->cluster, "damage, and no disk has a fault: %s", event->text);
     if (node->cluster->verbose && event->severity >= STORE_WARNING)
         (void)fprintf(stderr, "      node %u: %s\n", node->number, event->text);
@@ -101,7 +106,8 @@ static bool node_wait(struct cluster_node *node, const char *what)
 
 static void node_draw(struct cluster_node *node)
 {
-    struct prng *prng = &node->cluster->prng;
+    struct prng alike = {.state = node->cluster->node_seed};
+    struct prng *prng = node->cluster->node_seed != 0 ? &alike : &node->cluster->prng;
     struct store_options *options = &node->options;
     options->clock = &node->world.clock;
     options->device_count = 1;
@@ -124,7 +130,7 @@ void cluster_node_open(struct cluster *cluster, unsigned number)
     node->number = number;
     world_open(&node->world, prng_next(&cluster->prng));
     node->machine = worlds_add(&cluster->worlds, &node->world);
-    node->disk = sim_disk_open(&node->world, "disk", (uint64_t)DISK_BLOCKS * BLOCK_BYTES);
+    node->disk = sim_disk_open(&node->world, "disk", cluster->disk_blocks * BLOCK_BYTES);
     node_draw(node);
     node_boot(node);
     uint8_t uuid[16] = {(uint8_t)(number + 1), 1};
@@ -139,7 +145,7 @@ void cluster_node_die(struct cluster_node *node, bool power, bool silent)
 {
     if (!node->runs)
         return;
-    node->runs = node->ready = false;
+    node->runs = node->ready = node->failed = false;
     node->store = NULL; /* The memory goes with the process of this seed. */
     if (power) {
         world_restart(&node->world);
