@@ -227,6 +227,8 @@ void cluster_power_goes(struct cluster *cluster, uint32_t dying);
 void cluster_come_back(struct cluster *cluster);
 /* Was there a time since it rotted when nobody else had it? */
 bool cluster_may_be_bad(const struct cluster *cluster, uint32_t cell);
+/* Is a disk failing, or has it failed? It may have lost what it said that it had. */
+bool cluster_disk_is_bad(const struct cluster *cluster);
 /* Who is alone now with all of a group. */
 void cluster_count_alone(struct cluster *cluster);
 /* The block that a node has of a value, if any, is not readable any more. False: it has none. */

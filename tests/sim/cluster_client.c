@@ -48,12 +48,13 @@ static void request_failed(struct cluster_request *request, int result)
 {
     struct cluster *cluster = request->owner->cluster;
     bool full = result == -ENOSPC && cluster->full && request_changes(request);
-    bool corrupt = false;
+    bool corrupt = cluster_disk_is_bad(cluster);
     for (uint32_t i = 0; result == IOMESH_CORRUPT && i < request->count; i++)
         corrupt = corrupt || cluster_may_be_bad(cluster, request->cells[i]);
     cluster->counts.failed++;
     cluster->counts.full += full ? 1 : 0;
     cluster->counts.corrupt += corrupt ? 1 : 0;
+    corrupt = corrupt && result == IOMESH_CORRUPT;
     if (result != IOMESH_FENCED && result != -EIO && !full && !corrupt)
         (void)cluster_wrong(cluster, "a request ended with %d", result);
 }
@@ -159,7 +160,7 @@ static void request_draw(struct cluster_owner *owner, struct cluster_request *re
     uint32_t flags = kind == VOLUME_WRITE && prng_one_in(prng, 10) ? VOLUME_FUA : 0;
     if (kind == VOLUME_ZERO && prng_one_in(prng, 2))
         flags = VOLUME_NO_HOLE;
-    if ((kind == VOLUME_ZERO || kind == VOLUME_DISCARD) && prng_one_in(prng, 12))
+    if (kind == VOLUME_DISCARD && prng_one_in(prng, 6))
         count = 0;
     cluster_request_start(owner, request, kind, flags, first, count);
 }

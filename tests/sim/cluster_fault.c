@@ -75,6 +75,27 @@ void cluster_power_goes(struct cluster *cluster, uint32_t dying)
     cluster_count_alone(cluster);
 }
 
+static bool disk_is_bad(const struct cluster_node *node)
+{
+    const struct sim_faults *faults = &node->disk->faults;
+    return node->failed || faults->write_error_one_in != 0 || faults->flush_error_one_in != 0;
+}
+
+bool cluster_disk_is_bad(const struct cluster *cluster)
+{
+    for (unsigned i = 0; i < cluster->node_count; i++) {
+        if (disk_is_bad(&cluster->nodes[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Whose disk failed is turned off before it is used again. */
+static bool may_die(const struct cluster_node *node, bool power)
+{
+    return node->runs && (power || !disk_is_bad(node));
+}
+
 static void node_dies(struct cluster *cluster, bool power)
 {
     struct prng *prng = &cluster->prng;
@@ -82,7 +103,7 @@ static void node_dies(struct cluster *cluster, bool power)
     struct cluster_node *one = any_node(cluster);
     uint32_t dying = 0;
     for (unsigned i = 0; i < cluster->node_count; i++)
-        dying |= (all || &cluster->nodes[i] == one) && cluster->nodes[i].runs ? 1u << i : 0;
+        dying |= (all || &cluster->nodes[i] == one) && may_die(&cluster->nodes[i], power) ? 1u << i : 0;
     if (power)
         cluster_power_goes(cluster, dying);
     for (unsigned i = 0; i < cluster->node_count; i++) {
@@ -102,8 +123,6 @@ static void node_mended(struct cluster_node *node)
 {
     struct cluster *cluster = node->cluster;
     cluster_say(cluster, "node %u: its disk failed; off and on again", node->number);
-    node->failed = false;
-    node->disk->faults.write_error_one_in = node->disk->faults.flush_error_one_in = 0;
     cluster_power_goes(cluster, 1u << node->number);
     cluster_node_die(node, true, false);
     node->back_ns = 0;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/pointer.h"
 #include "sim/cluster.h"
 
 #define CALM_NS (20 * NS_PER_S) /* Within this all is well again. */
@@ -147,12 +148,20 @@ static bool judge_read(struct cluster *cluster, unsigned number, uint32_t group,
     return ask_node(&cluster->nodes[number], ask);
 }
 
-/* The same version; and the same data, if both can be read. */
+static bool is_empty(const struct ask *ask)
+{
+    return ask->versions[0].kind == POINTER_HOLE || ask->versions[0].kind == POINTER_ZERO;
+}
+
+/* The same version; and the same data, if both can be read. Zeros over zeros may be no change: a
+ * store that has them, or is full, leaves them as they are. */
 static bool judge_same(struct cluster *cluster, const struct ask *one, const struct ask *other,
                        uint32_t index, uint64_t view)
 {
     bool readable = one->result == 0 && other->result == 0;
     bool same = one->versions[0].sequence == other->versions[0].sequence;
+    if (is_empty(one) && is_empty(other))
+        return true;
     if (readable)
         same = same && one->versions[0].kind == other->versions[0].kind &&
                memcmp(one->data, other->data, BLOCK_BYTES) == 0;

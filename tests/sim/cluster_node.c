@@ -26,8 +26,11 @@ static void node_event(void *context, const struct store_event *event)
         node->back_ns = node->cluster->worlds.now_ns +
                         prng_below(&node->cluster->prng, NS_PER_S);
         node->cluster->counts.disks_failed++;
+        cluster_power_goes(node->cluster, 1u << node->number); /* What it flushed is not sure. */
     }
-    if (event->kind == STORE_DAMAGE && node->cluster->rot_count == 0)
+    const struct sim_faults *faults = &node->disk->faults;
+    bool fails = faults->write_error_one_in != 0 || faults->flush_error_one_in != 0;
+    if (event->kind == STORE_DAMAGE && node->cluster->rot_count == 0 && !fails)
         (void)cluster_wrong(node->cluster, "damage, and no disk has a fault: %s", event->text);
     if (node->cluster->verbose && event->severity >= STORE_WARNING)
         (void)fprintf(stderr, "      node %u: %s\n", node->number, event->text);
@@ -148,6 +151,7 @@ void cluster_node_die(struct cluster_node *node, bool power, bool silent)
     node->runs = node->ready = node->failed = false;
     node->store = NULL; /* The memory goes with the process of this seed. */
     if (power) {
+        node->disk->faults.write_error_one_in = node->disk->faults.flush_error_one_in = 0;
         world_restart(&node->world);
         node_boot(node);
     } else {
@@ -162,6 +166,8 @@ void cluster_node_die(struct cluster_node *node, bool power, bool silent)
 static void prove_fault(void *context, const struct store_fault *fault)
 {
     struct cluster_node *node = context;
+    if (node->cluster->rot_count > 0 && strstr(fault->text, "damage") != NULL)
+        return;
     (void)cluster_wrong(node->cluster, "node %u: pool check: %s", node->number, fault->text);
 }
 
@@ -188,7 +194,8 @@ bool cluster_node_prove(struct cluster_node *node)
     if (!node_wait(node, "check: open"))
         return false;
     struct store_check check = {
-        .fault = prove_fault, .done = prove_done, .context = node, .data = true};
+        .fault = prove_fault, .done = prove_done, .context = node};
+    check.data = node->cluster->rot_count == 0; /* What nobody read is still bad. */
     node->waiting = true;
     node->incarnation = 0;
     if (store_check_start(node->store, &check) != 0)

@@ -6,9 +6,10 @@
  * After the calm all copies are equal, block by block and view by view, the history of each block
  * is linearizable, and space is exact.
  *
- *     storm_cluster [--seeds FIRST COUNT] [--story NAME] [--mutant N] [--mutants] [--verbose]
+ *     storm_cluster [--seeds FIRST COUNT] [--all] [--story NAME] [--mutant N] [--mutants]
+ *                   [--verbose]
  *
- * Stories come first: what chance does not find (cluster_story.c).
+ * Without arguments stories come first: what chance does not find (cluster_story.c).
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -30,6 +31,8 @@ struct storm {
     const char *story;
     bool verbose;
     bool mutants;
+    bool told; /* Stories first. */
+    bool all; /* Goes on after a seed that failed. */
 };
 
 /* Shared with the children. */
@@ -137,11 +140,17 @@ static bool storm_seeds(const struct storm *storm)
     if (storm->story != NULL)
         return child(storm, 0, 0);
     uint64_t end = storm->first + storm->count;
+    bool right = true;
     for (uint64_t seed = storm->first; seed < end; seed += RUNS_PER_CHILD) {
-        if (!child(storm, seed, MIN(RUNS_PER_CHILD, end - seed)))
+        if (child(storm, seed, MIN(RUNS_PER_CHILD, end - seed)))
+            continue;
+        right = false;
+        if (!storm->all)
             return false;
+        printf("%s\n", results->wrong);
+        results->wrong[0] = '\0';
     }
-    return true;
+    return right;
 }
 
 static void storm_print(const struct storm *storm)
@@ -190,6 +199,8 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
             storm->verbose = true;
         } else if (strcmp(argv[i], "--mutants") == 0) {
             storm->mutants = true;
+        } else if (strcmp(argv[i], "--all") == 0) {
+            storm->all = true;
         } else if (strcmp(argv[i], "--story") == 0 && i + 1 < argc) {
             storm->story = argv[++i];
         } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
@@ -206,12 +217,12 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct storm storm = {.first = 1, .count = SEEDS};
+    struct storm storm = {.first = 1, .count = SEEDS, .told = argc == 1};
     if (storm_parse(&storm, argc, argv) != 0) {
         (void)fprintf(
             stderr,
-            "usage: storm_cluster [--seeds FIRST COUNT] [--story NAME] [--mutant N] [--mutants] "
-            "[--verbose]\n");
+            "usage: storm_cluster [--seeds FIRST COUNT] [--all] [--story NAME] [--mutant N] "
+            "[--mutants] [--verbose]\n");
         return 2;
     }
     results =
@@ -220,7 +231,7 @@ int main(int argc, char **argv)
         abort();
     if (storm.mutants)
         return storm_mutants(&storm) == 0 ? 0 : 1;
-    bool right = (storm.story != NULL || storm_stories(&storm)) && storm_seeds(&storm);
+    bool right = (!storm.told || storm_stories(&storm)) && storm_seeds(&storm);
     storm_print(&storm);
     if (!right)
         printf("FAILED: %s\n", results->wrong);
