@@ -9,7 +9,7 @@
 
 #define MOMENT_NS (5 * NS_PER_MS) /* How often something may go wrong. */
 #define DISK_BLOCKS 6000u
-#define FULL_BLOCKS 1200u
+#define FULL_BLOCKS 560u
 
 bool cluster_wrong(struct cluster *cluster, const char *format, ...)
 {

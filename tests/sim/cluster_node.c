@@ -120,6 +120,11 @@ static void node_draw(struct cluster_node *node)
     options->batch_blocks_max = 2 + (uint32_t)prng_below(prng, 5);
     options->journal_bytes = (6 + prng_below(prng, 12)) * options->batch_blocks_max * BLOCK_BYTES;
     options->reserve_bytes = (64 + prng_below(prng, 300)) * BLOCK_BYTES;
+    if (node->cluster->full) {
+        options->batch_blocks_max = 2;
+        options->journal_bytes = 24ull * BLOCK_BYTES;
+        options->reserve_bytes = (64 + prng_below(prng, 64)) * BLOCK_BYTES;
+    }
     options->segments_max = 64;
     options->parts_max = 64;
     options->event = node_event;
@@ -140,7 +145,9 @@ void cluster_node_open(struct cluster *cluster, unsigned number)
     node->waiting = true;
     if (store_format(&node->options, uuid, false, &node->store, node_gone, node) != 0)
         (void)cluster_wrong(cluster, "format refused: %s", base_last_error());
-    else if (node_wait(node, "format"))
+    else if (node_wait(node, "format") && node->ended != 0)
+        (void)cluster_wrong(cluster, "format: %s", base_last_error());
+    else
         cluster_node_start(node);
 }
 

@@ -283,6 +283,7 @@
       "set_aside_in_two_views")                                                                   \
     X(329, "recovery begins the new log beside a checkpoint of the old", NULL)                    \
     X(330, "a list of snapshots counts for those that are newer than it", "cut_while_views_go")   \
+    X(332, "a copy that is to go goes although the others are too few", NULL)                     \
     X(331, "who has ended begins to copy anew when a flush is answered", "flushed_after_the_end")
 
 #endif

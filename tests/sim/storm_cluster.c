@@ -101,7 +101,8 @@ static bool child(const struct storm *storm, uint64_t first, uint64_t count)
         abort();
     if (pid == 0) {
         mutant_active = storm->mutant;
-        (void)mallopt(M_PERTURB, 0xa5); /* What was freed is not what it was. */
+        if (storm->story != NULL)
+            (void)mallopt(M_PERTURB, 0xa5); /* What was freed is not what it was. */
         if (storm->mutant != 0 && freopen("/dev/null", "w", stderr) == NULL)
             _exit(1);
         if (storm->story != NULL) {
