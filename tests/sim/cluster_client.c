@@ -151,6 +151,7 @@ static void request_draw(struct cluster_owner *owner, struct cluster_request *re
     uint32_t count = 1 + (uint32_t)prng_below(prng, prng_one_in(prng, 4) ? 12 : 2);
     count = MIN(count, 16 - first % 16);
     enum volume_io_kind kind = VOLUME_READ;
+    bool makes_room = cluster->calm && cluster->full && draw < 30;
     if (draw < 3)
         kind = VOLUME_FLUSH;
     else if (draw < 7 && !cluster->calm)
@@ -160,17 +161,22 @@ static void request_draw(struct cluster_owner *owner, struct cluster_request *re
     uint32_t flags = kind == VOLUME_WRITE && prng_one_in(prng, 10) ? VOLUME_FUA : 0;
     if (kind == VOLUME_ZERO && prng_one_in(prng, 2))
         flags = VOLUME_NO_HOLE;
-    if (kind == VOLUME_DISCARD && prng_one_in(prng, 6))
+    if (makes_room)
+        kind = VOLUME_DISCARD;
+    if (kind == VOLUME_DISCARD && (makes_room || prng_one_in(prng, 6)))
         count = 0;
     cluster_request_start(owner, request, kind, flags, first, count);
 }
 
-/* Once it is calm a few are enough. */
+/* Once it is calm a few are enough. Where there is little space, somebody makes some: a copy that
+ * was away may need a little more than the others have. */
 void cluster_client_turn(struct cluster_owner *owner)
 {
     struct cluster *cluster = owner->cluster;
     if (owner->state != OWNER_OPEN || cluster->quiet || cluster->by_hand)
         return;
+    if (cluster->calm && cluster->full)
+        cluster_owner_drop_cut(owner);
     for (unsigned i = 0; i < CLUSTER_REQUESTS; i++) {
         if (!owner->requests[i].busy && prng_one_in(&cluster->prng, cluster->calm ? 200 : 4))
             request_draw(owner, &owner->requests[i]);

@@ -151,7 +151,7 @@ void cluster_come_back(struct cluster *cluster)
 static void disk_fails(struct cluster *cluster)
 {
     struct cluster_node *node = any_node(cluster);
-    if (!node->runs || node->failed)
+    if (!node->ready || node->failed)
         return;
     struct sim_faults *faults = &node->disk->faults;
     if (prng_one_in(&cluster->prng, 2))
