@@ -119,8 +119,8 @@ static bool plan_adds(const struct replica *replica, struct replica_member *memb
         if (copy->catches == REPLICA_JOINING) {
             members[i].state = REPLICA_IN_SYNC;
             changed = true;
-        } else if (copy->state == REPLICA_STALE && copy->wanted &&
-                   (!copy->leaving || too_few) && copy->connected && copy->fenced && now >= copy->retry_ns && readable) {
+        } else if (copy->state == REPLICA_STALE && copy->wanted && (!copy->leaving || too_few) &&
+                   copy->connected && copy->fenced && now >= copy->retry_ns && readable) {
             members[i].state = REPLICA_CATCHING_UP;
             changed = true;
         }

@@ -67,6 +67,7 @@ static void draw_shape(struct cluster *cluster)
     cluster->rot_node = (unsigned)prng_below(prng, cluster->node_count);
     if (prng_one_in(prng, 8)) {
         cluster->full = true;
+        cluster->min_copies = 1; /* Else nobody could make room when it is needed. */
         cluster->node_seed = prng_next(prng) | 1;
         cluster->disk_blocks = FULL_BLOCKS + prng_below(prng, FULL_BLOCKS / 4);
     }
@@ -208,4 +209,3 @@ bool cluster_step(struct cluster *cluster)
     }
     return cluster->wrong[0] == '\0';
 }
-

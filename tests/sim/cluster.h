@@ -60,7 +60,7 @@ struct cluster_request {
     struct volume_io io;
     struct cluster_owner *owner;
     bool busy;
-    bool doomed;                     /* It was under way when all power went. */
+    bool doomed; /* It was under way when all power went. */
     uint32_t cells[CLUSTER_REGISTERS];
     uint32_t count;                  /* Of them. */
     uint32_t ops[CLUSTER_REGISTERS]; /* In the history: of a write. */
@@ -90,8 +90,8 @@ struct cluster_owner {
     uint64_t cut_taken_ns;
     bool holding;
     bool closing;
-    bool cutting;  /* A cut is not committed yet. */
-    bool dropping; /* Nor that one goes. */
+    bool cutting;                                             /* A cut is not committed yet. */
+    bool dropping;                                            /* Nor that one goes. */
     struct part_request views[CLUSTER_GROUPS][CLUSTER_NODES]; /* Cuts that went go there. */
     uint32_t views_flying;
     bool wants, forces; /* By hand: it takes the volume. */

@@ -177,7 +177,9 @@ void cluster_client_turn(struct cluster_owner *owner)
         return;
     if (cluster->calm && cluster->full)
         cluster_owner_drop_cut(owner);
-    for (unsigned i = 0; i < CLUSTER_REQUESTS; i++) {
+    /* One is left for that. */
+    unsigned count = cluster->full && !cluster->calm ? CLUSTER_REQUESTS - 1 : CLUSTER_REQUESTS;
+    for (unsigned i = 0; i < count; i++) {
         if (!owner->requests[i].busy && prng_one_in(&cluster->prng, cluster->calm ? 200 : 4))
             request_draw(owner, &owner->requests[i]);
     }

@@ -103,7 +103,8 @@ static void node_dies(struct cluster *cluster, bool power)
     struct cluster_node *one = any_node(cluster);
     uint32_t dying = 0;
     for (unsigned i = 0; i < cluster->node_count; i++)
-        dying |= (all || &cluster->nodes[i] == one) && may_die(&cluster->nodes[i], power) ? 1u << i : 0;
+        dying |=
+            (all || &cluster->nodes[i] == one) && may_die(&cluster->nodes[i], power) ? 1u << i : 0;
     if (power)
         cluster_power_goes(cluster, dying);
     for (unsigned i = 0; i < cluster->node_count; i++) {
@@ -183,7 +184,8 @@ static void block_rots(struct cluster *cluster)
     unsigned number = cluster->rot_node;
     if (cluster->next_value == 0 || cluster->rot_count == CLUSTER_ROTS)
         return;
-    uint64_t value = cluster->next_value - prng_below(&cluster->prng, MIN(cluster->next_value, 200u));
+    uint64_t value =
+        cluster->next_value - prng_below(&cluster->prng, MIN(cluster->next_value, 200u));
     for (size_t i = cluster->history_count; i-- > 0;) {
         const struct history_op *op = &cluster->history[i];
         if (!op->write || op->value != value)
@@ -194,9 +196,12 @@ static void block_rots(struct cluster *cluster)
             return;
         cluster_say(cluster, "node %u: what it has of value %llu rots", number,
                     (unsigned long long)value);
-        cluster->rots[cluster->rot_count++] = (struct cluster_rot){
-            .node = number, .group = group, .cell = op->cell, .value = value,
-            .alone = cluster->alone[group][number]};
+        cluster->rots[cluster->rot_count++] =
+            (struct cluster_rot){.node = number,
+                                 .group = group,
+                                 .cell = op->cell,
+                                 .value = value,
+                                 .alone = cluster->alone[group][number]};
         return;
     }
 }
@@ -216,7 +221,8 @@ static void churn(struct cluster *cluster)
     for (unsigned i = 0; i < cluster->node_count; i++)
         in_sync += cluster_state_of(cluster, group, i) == REPLICA_IN_SYNC ? 1 : 0;
     if (cluster_state_of(cluster, group, node) == REPLICA_ABSENT) {
-        bool moves = prng_one_in(prng, 2) && cluster_state_of(cluster, group, other) != REPLICA_ABSENT;
+        bool moves =
+            prng_one_in(prng, 2) && cluster_state_of(cluster, group, other) != REPLICA_ABSENT;
         cluster->counts.added +=
             copies_add(owner->copies, group, node + 1, moves ? other + 1 : 0) == 0 ? 1 : 0;
     } else if (in_sync > cluster->min_copies && prng_one_in(prng, 2)) {
@@ -269,4 +275,3 @@ void cluster_moment(struct cluster *cluster)
         cluster->counts.jumps++;
     }
 }
-

@@ -183,10 +183,9 @@ bool cluster_judge_history(struct cluster *cluster)
     for (size_t i = 0; cluster->verbose && i < cluster->history_count; i++) {
         const struct history_op *op = &cluster->history[i];
         if (op->cell == at->cell)
-            (void)fprintf(stderr, "      %s %6llu%s  %llu .. %llu\n",
-                          op->write ? "write" : "read ", (unsigned long long)op->value,
-                          op->write && op->zero ? " (zeros)" : "", (unsigned long long)op->begun,
-                          (unsigned long long)op->ended);
+            (void)fprintf(stderr, "      %s %6llu%s  %llu .. %llu\n", op->write ? "write" : "read ",
+                          (unsigned long long)op->value, op->write && op->zero ? " (zeros)" : "",
+                          (unsigned long long)op->begun, (unsigned long long)op->ended);
     }
     return cluster_wrong(cluster, "register %u, value %llu: %s", at->cell,
                          (unsigned long long)at->value, history_fault_text(fault));

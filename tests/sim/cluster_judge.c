@@ -186,14 +186,16 @@ static bool judge_block(struct cluster *cluster, uint32_t index, uint64_t view, 
             continue;
         if (!judge_read(cluster, i, group, block, view))
             return false;
-        if (first != NULL && !judge_same(cluster, good != NULL ? good : first, &asks[i], index, view))
+        if (first != NULL &&
+            !judge_same(cluster, good != NULL ? good : first, &asks[i], index, view))
             return false;
         first = first != NULL ? first : &asks[i];
         good = good == NULL && asks[i].result == 0 ? &asks[i] : good;
     }
     if (good == NULL)
         return cluster_may_be_bad(cluster, index) ||
-               cluster_wrong(cluster, "register %u, view %llu: nobody can read it, and somebody could",
+               cluster_wrong(cluster,
+                             "register %u, view %llu: nobody can read it, and somebody could",
                              index, (unsigned long long)view);
     struct history_op op = {.cell = index, .begun = at_ns, .ended = at_ns};
     if (!cluster_value(cluster, good->data, &op.value))

@@ -23,8 +23,7 @@ static void node_event(void *context, const struct store_event *event)
     struct cluster_node *node = context;
     if (event->kind == STORE_DEVICE_FAILED) {
         node->failed = true;
-        node->back_ns = node->cluster->worlds.now_ns +
-                        prng_below(&node->cluster->prng, NS_PER_S);
+        node->back_ns = node->cluster->worlds.now_ns + prng_below(&node->cluster->prng, NS_PER_S);
         node->cluster->counts.disks_failed++;
         cluster_power_goes(node->cluster, 1u << node->number); /* What it flushed is not sure. */
     }
@@ -200,8 +199,7 @@ bool cluster_node_prove(struct cluster_node *node)
         return cluster_wrong(node->cluster, "check: open refused: %s", base_last_error());
     if (!node_wait(node, "check: open"))
         return false;
-    struct store_check check = {
-        .fault = prove_fault, .done = prove_done, .context = node};
+    struct store_check check = {.fault = prove_fault, .done = prove_done, .context = node};
     check.data = node->cluster->rot_count == 0; /* What nobody read is still bad. */
     node->waiting = true;
     node->incarnation = 0;

@@ -241,12 +241,12 @@ void cluster_owner_drop_cut(struct cluster_owner *owner)
 {
     struct cluster *cluster = owner->cluster;
     /* One that is being taken is the newest, and is in the list. */
-    if (owner->state != OWNER_OPEN || owner->holding || owner->cutting || owner->dropping ||
-        owner->views_flying > 0 || owner->cut_count == 0)
+    uint32_t count = owner->cut_count - (owner->cutting ? 1 : 0);
+    if (owner->state != OWNER_OPEN || owner->dropping || owner->views_flying > 0 || count == 0)
         return;
     owner->dropping = true;
     cluster->counts.cuts_dropped++;
-    cluster_commit_drop(owner, owner->cuts[prng_below(&cluster->prng, owner->cut_count)]);
+    cluster_commit_drop(owner, owner->cuts[prng_below(&cluster->prng, count)]);
 }
 
 /* --- Turning ---------------------------------------------------------------------------------- */

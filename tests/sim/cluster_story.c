@@ -299,6 +299,40 @@ static void flushed_after_the_end(struct cluster *cluster)
     wait_ms(cluster, 300);
 }
 
+/* --- 334 -------------------------------------------------------------------------------------- */
+
+static bool source_is_read(struct cluster *cluster)
+{
+    struct cluster_owner *owner = &cluster->owners[0];
+    for (uint32_t i = 0; i < owner->copies_engine->lane_count; i++) {
+        const struct copies_lane *lane = &owner->copies_engine->lanes[i];
+        if (lane->task == &group_of(cluster, 0)->resync[0] && lane->state == LANE_READ)
+            return true;
+    }
+    return false;
+}
+
+/* What node 0 lacks is read from node 1, and discarded before node 0 has it. */
+static void discarded_on_its_way(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    open_volume(cluster, 0);
+    node_stops(cluster, 0);
+    wait_for(cluster, "a copy is stale", first_stale);
+    write_all(cluster, 0);
+    ask(cluster, 0, VOLUME_WRITE, 1, 1);
+    cluster_owner_cut(&cluster->owners[0]);
+    wait_for(cluster, "a cut is committed", cut_committed);
+    ask(cluster, 0, VOLUME_WRITE, 2, 1);
+    cluster_owner_drop_cut(&cluster->owners[0]);
+    wait_ms(cluster, 100);
+    node_starts(cluster, 0);
+    wait_for(cluster, "it is copied to", source_is_read);
+    for (uint32_t i = 0; i < 6; i++)
+        begin(cluster, 0, i, VOLUME_DISCARD, i * 16, 16);
+    wait_ms(cluster, 300);
+}
+
 const struct cluster_story cluster_stories[] = {
     {"reads_past_the_bound", reads_past_the_bound},
     {"newest_unreadable", newest_unreadable},
@@ -306,5 +340,6 @@ const struct cluster_story cluster_stories[] = {
     {"set_aside_in_two_views", set_aside_in_two_views},
     {"cut_while_views_go", cut_while_views_go},
     {"flushed_after_the_end", flushed_after_the_end},
+    {"discarded_on_its_way", discarded_on_its_way},
 };
 const uint32_t cluster_story_count = COUNT_OF(cluster_stories);

@@ -32,7 +32,7 @@ struct storm {
     bool verbose;
     bool mutants;
     bool told; /* Stories first. */
-    bool all; /* Goes on after a seed that failed. */
+    bool all;  /* Goes on after a seed that failed. */
 };
 
 /* Shared with the children. */
@@ -175,8 +175,7 @@ static void storm_print(const struct storm *storm)
 
 static int storm_mutant(const struct storm *of, int number, const char *sentence, const char *story)
 {
-    struct storm storm = {
-        .first = of->first, .count = of->count, .mutant = number, .story = story};
+    struct storm storm = {.first = of->first, .count = of->count, .mutant = number, .story = story};
     results->wrong[0] = '\0';
     bool caught = !storm_seeds(&storm);
     bool lost = strstr(results->wrong, "the story does not get there") != NULL;
