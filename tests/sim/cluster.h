@@ -208,7 +208,7 @@ void cluster_owner_dropped(struct cluster_owner *owner, uint64_t cut);
 
 /* --- cluster_client.c --- */
 void cluster_client_turn(struct cluster_owner *owner);
-/* Of zeros and discards `first` to first + count - 1, or, count 0, all of the segment of `first`. */
+/* Registers `first` to first + count - 1; of a discard, count 0: all of the segment of `first`. */
 void cluster_request_start(struct cluster_owner *owner, struct cluster_request *request,
                            enum volume_io_kind kind, uint32_t flags, uint32_t first,
                            uint32_t count);

@@ -75,8 +75,8 @@ static void owner_ended(void *context, int result)
     if (owner->cluster->verbose)
         (void)fprintf(stderr, "  owner %u, epoch %llu: ended with %d\n", owner->number,
                       (unsigned long long)owner->epoch, result);
-    /* While it opens it has promised nothing yet: a copy that restarts then, beside one that was not
-     * reached, is reason enough to begin anew. */
+    /* While it opens it has promised nothing yet: a copy that restarts then, beside one that was
+     * not reached, is reason enough to begin anew. */
     if (result != IOMESH_FENCED && owner->cluster->losses == 0 && owner->state == OWNER_OPEN)
         (void)cluster_wrong(owner->cluster, "the session ended with %d", result);
     owner->state = OWNER_ENDING;

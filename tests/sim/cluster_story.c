@@ -115,8 +115,8 @@ static struct copies_group *group_of(struct cluster *cluster, unsigned owner)
 
 /* --- 321 -------------------------------------------------------------------------------------- */
 
-/* The lease of owner 0 is over, and nobody has told it; node 2, which owner 1 did not reach, answers
- * it still. */
+/* The lease of owner 0 is over, and nobody has told it; node 2, which owner 1 did not reach,
+ * answers it still. */
 static void reads_past_the_bound(struct cluster *cluster)
 {
     cluster_open_story(cluster, 3, 2);
