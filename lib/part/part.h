@@ -20,8 +20,8 @@
  * Who coordinates nothing may READ, MAP and CHANGED of a view that is a cut, which never changes:
  * its epoch is 0. It asks a part that the metadata says is in sync, as of a moment after the cut
  * was committed, and keeps the cut from being deleted meanwhile. The store answers if the part
- * thinks that it is in sync, too, and never heard of a newer generation; it takes over nothing. So whoever
- * takes segments out of a part raises its generation there first.
+ * thinks that it is in sync, too, and never heard of a newer generation; it takes over nothing. So
+ * whoever takes segments out of a part raises its generation there first.
  *
  *                  FENCE                  ROLE(in sync)
  *     PART_NEW ──────────────▶ PART_NEW ────────────────▶ PART_IN_SYNC ◀──┐

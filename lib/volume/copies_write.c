@@ -140,6 +140,7 @@ static void write_answered(struct part_request *request, int result)
 static void write_start(struct copies_op *op)
 {
     if (op->group->replica.phase != REPLICA_ACTIVE) { /* It ended, and that is yet to be told. */
+        assert(op->group->replica.reason != 0);
         copies_op_finish(op, op->group->replica.reason);
         return;
     }
