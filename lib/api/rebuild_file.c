@@ -16,25 +16,25 @@ struct writing {
     FILE *file;
     uint32_t sum;
     int error; /* errno of the first that failed. */
+    uint8_t whole[METADATA_COPY_BYTES_MAX];
+    uint8_t
+        entry[METADATA_COPY_ENTRY_BYTES + METADATA_COPY_KEY_BYTES_MAX + METADATA_COPY_BYTES_MAX];
 };
 
 static void write_entry(struct writing *writing, const char *key, size_t key_length,
                         const struct metadata_stamp *stamp, const void *data, uint32_t bytes)
 {
-    static uint8_t whole[METADATA_COPY_BYTES_MAX];
-    static uint8_t
-        entry[METADATA_COPY_ENTRY_BYTES + METADATA_COPY_KEY_BYTES_MAX + METADATA_COPY_BYTES_MAX];
-    struct metadata_copy copy = {.key_length = (uint32_t)key_length, .data = whole};
+    struct metadata_copy copy = {.key_length = (uint32_t)key_length, .data = writing->whole};
     if (stamp != NULL) {
-        metadata_stamp_put(whole, stamp);
+        metadata_stamp_put(writing->whole, stamp);
         copy.bytes = METADATA_COPY_STAMP_BYTES;
     }
-    memcpy(whole + copy.bytes, data, bytes);
+    memcpy(writing->whole + copy.bytes, data, bytes);
     copy.bytes += bytes;
     memcpy(copy.key, key, key_length);
-    uint32_t length = metadata_copy_list(entry, sizeof entry, &copy);
-    writing->sum = gathered_sum(writing->sum, entry, length);
-    if (writing->error == 0 && fwrite(entry, 1, length, writing->file) != length)
+    uint32_t length = metadata_copy_list(writing->entry, sizeof writing->entry, &copy);
+    writing->sum = gathered_sum(writing->sum, writing->entry, length);
+    if (writing->error == 0 && fwrite(writing->entry, 1, length, writing->file) != length)
         writing->error = errno;
 }
 
@@ -69,26 +69,40 @@ static void write_store(struct writing *writing, const struct rebuild_store *sto
                     copy->data, copy->bytes);
 }
 
-int rebuild_save(const struct rebuild *rebuild, const char *path)
+static void write_all(struct writing *writing, const struct rebuild *rebuild)
 {
     uint8_t sum[4];
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    struct writing writing = {.file = fd < 0 ? NULL : fdopen(fd, "w")};
-    if (writing.file == NULL)
-        return FAIL(-errno, "%s: cannot be made: %s", path, strerror(errno));
-    write_entry(&writing, GATHERED_FIRST, strlen(GATHERED_FIRST), NULL, GATHERED_MAGIC, 4);
+    write_entry(writing, GATHERED_FIRST, strlen(GATHERED_FIRST), NULL, GATHERED_MAGIC, 4);
     for (uint32_t i = 0; i < rebuild->store_count; i++)
-        write_store(&writing, rebuild->stores[i]);
-    put32(sum, writing.sum);
-    write_entry(&writing, GATHERED_END, strlen(GATHERED_END), NULL, sum, sizeof sum);
-    if (writing.error == 0 && (fflush(writing.file) != 0 || fsync(fd) != 0))
-        writing.error = errno;
-    if (fclose(writing.file) != 0 && writing.error == 0)
-        writing.error = errno;
-    if (writing.error == 0)
-        return 0;
-    (void)unlink(path);
-    return FAIL(-writing.error, "%s: %s", path, strerror(writing.error));
+        write_store(writing, rebuild->stores[i]);
+    put32(sum, writing->sum);
+    write_entry(writing, GATHERED_END, strlen(GATHERED_END), NULL, sum, sizeof sum);
+    if (writing->error == 0 && (fflush(writing->file) != 0 || fsync(fileno(writing->file)) != 0))
+        writing->error = errno;
+    if (fclose(writing->file) != 0 && writing->error == 0)
+        writing->error = errno;
+}
+
+int rebuild_save(const struct rebuild *rebuild, const char *path)
+{
+    struct writing *writing = calloc(1, sizeof *writing);
+    if (writing == NULL)
+        return FAIL(-ENOMEM, "%s: no memory", path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        writing->file = fdopen(fd, "w");
+    int result = 0;
+    if (writing->file == NULL) {
+        result = FAIL(-errno, "%s: cannot be made: %s", path, strerror(errno));
+    } else {
+        write_all(writing, rebuild);
+        if (writing->error != 0) {
+            (void)unlink(path);
+            result = FAIL(-writing->error, "%s: %s", path, strerror(writing->error));
+        }
+    }
+    free(writing);
+    return result;
 }
 
 /* --- Reading -------------------------------------------------------------------------------- */
