@@ -32,11 +32,11 @@ static json_t *result_json(const struct command *command,
                            const struct iomesh_rebuild_result *result, json_t *lines)
 {
     return json_pack("{s:o, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "pool",
-                     json_text(command->pool), "made", !command->look, "stores",
-                     (int)result->stores, "volumes", json_number(result->volumes), "snapshots",
-                     json_number(result->snapshots), "groups", json_number(result->groups),
-                     "losses", json_number(result->losses), "faults", json_number(result->faults),
-                     "lines", lines);
+                     json_text(command->pool), "made", !command->look && command->save == NULL,
+                     "stores", (int)result->stores, "volumes", json_number(result->volumes),
+                     "snapshots", json_number(result->snapshots), "groups",
+                     json_number(result->groups), "losses", json_number(result->losses), "faults",
+                     json_number(result->faults), "lines", lines);
 }
 
 int run_pool_rebuild(const struct command *command)
@@ -47,6 +47,9 @@ int run_pool_rebuild(const struct command *command)
     struct iomesh_rebuild_result result = {.size = sizeof result};
     options.stores = (const char *const *)command->stores;
     options.store_count = command->store_count;
+    options.files = (const char *const *)command->files;
+    options.file_count = command->file_count;
+    options.save = command->save;
     options.flags = (command->accept_loss ? IOMESH_REBUILD_ACCEPT_LOSS : 0) |
                     (command->look ? IOMESH_REBUILD_LOOK : 0);
     options.tell = on_line;
@@ -55,6 +58,10 @@ int run_pool_rebuild(const struct command *command)
     if (error != 0) {
         json_decref(telling.lines);
         return target_fail(&target, error);
+    }
+    if (command->save != NULL && !command->json) {
+        printf("%u stores: what they say is in %s\n", result.stores, command->save);
+        return 0;
     }
     if (command->json)
         return json_out(command, result_json(command, &result, telling.lines));

@@ -84,6 +84,10 @@ static const struct flag flags[] = {
      BIT(COMMAND_POOL_INIT) | BIT(COMMAND_STORE_ADD)},
     {{"store", "DIR|DEVICE", "a store that is left, served by nobody; may be repeated", NULL},
      BIT(COMMAND_POOL_REBUILD)},
+    {{"from", "FILE", "what --save made on another node; may be repeated", NULL},
+     BIT(COMMAND_POOL_REBUILD)},
+    {{"save", "FILE", "make no metadata: save what the stores of this node say", NULL},
+     BIT(COMMAND_POOL_REBUILD)},
     {{"accept-loss", NULL, "though writes that were acknowledged may be missing", NULL},
      BIT(COMMAND_POOL_REBUILD)},
     {{"look", NULL, "tell what would be made, make nothing", NULL}, BIT(COMMAND_POOL_REBUILD)},
@@ -158,14 +162,14 @@ static const char *take_device(struct command *command, const char *value)
     return command->devices[command->device_count++] == NULL ? "no memory" : NULL;
 }
 
-static const char *take_store(struct command *command, const char *value)
+static const char *take_one(char **list, unsigned *count, const char *value)
 {
     if (value[0] == '\0')
         return "is empty";
-    if (command->store_count == STORES_GIVEN_MAX)
-        return "more than 256 stores";
-    command->stores[command->store_count] = strdup(value);
-    return command->stores[command->store_count++] == NULL ? "no memory" : NULL;
+    if (*count == STORES_GIVEN_MAX)
+        return "is given more than 256 times";
+    list[*count] = strdup(value);
+    return list[(*count)++] == NULL ? "no memory" : NULL;
 }
 
 static const char *take_text(char **text, const char *value)
@@ -262,7 +266,11 @@ static const char *take(void *context, const struct option_spec *spec, const cha
     if (strcmp(name, "device") == 0)
         return take_device(command, value);
     if (strcmp(name, "store") == 0)
-        return take_store(command, value);
+        return take_one(command->stores, &command->store_count, value);
+    if (strcmp(name, "from") == 0)
+        return take_one(command->files, &command->file_count, value);
+    if (strcmp(name, "save") == 0)
+        return take_text(&command->save, value);
     if (strcmp(name, "log-level") == 0)
         return log_level_from(value, &command->log_level)
                    ? NULL
@@ -485,7 +493,9 @@ static enum options_outcome check_whole(struct command *command)
         return complain("--stop", "goes with neither --rate nor --background");
     if (id == COMMAND_STORE_ADD && (command->classes & (command->classes - 1)) != 0)
         return complain("--class", "a store has one");
-    if (id == COMMAND_POOL_REBUILD && command->store_count == 0)
+    if (command->save != NULL && (command->look || command->accept_loss))
+        return complain("--save", "makes nothing: it goes with neither --look nor --accept-loss");
+    if (id == COMMAND_POOL_REBUILD && command->store_count + command->file_count == 0)
         return complain(command->spec->words, "needs --store DIR|DEVICE, all that are left");
     if (command->lost && command->wait)
         return complain("--lost", "does not go with --wait: pool status tells how far it is");
@@ -519,6 +529,9 @@ void words_done(struct command *command)
         free(command->devices[i]);
     for (unsigned i = 0; i < command->store_count; i++)
         free(command->stores[i]);
+    for (unsigned i = 0; i < command->file_count; i++)
+        free(command->files[i]);
+    free(command->save);
     free(command->pool_named);
     free(command->since);
     free(command->node);

@@ -81,6 +81,9 @@ struct command {
     unsigned device_count;
     char *stores[STORES_GIVEN_MAX]; /* As they were given. */
     unsigned store_count;
+    char *files[STORES_GIVEN_MAX]; /* --from. */
+    unsigned file_count;
+    char *save; /* NULL: not given. */
     char *pool_named; /* By a flag or the file. */
     char *since;      /* NULL: not given. */
 };

@@ -18,6 +18,8 @@ static const struct option_spec table[] = {
     {"peer-tls-certificates", "DIR", "TLS between machines: ca-cert.pem, server-cert.pem, ...",
      NULL},
     {"metrics", "HOST:PORT", "serve /metrics and /healthz over HTTP", NULL},
+    {"control", "PATH", "a socket for questions to this process",
+     "is not built yet: iomesh-cli asks the metadata, and --metrics tells the rest"},
     {"boot-id", "UUID", "another with each boot of the machine (as the kernel says)", NULL},
     {"no-keeper", NULL, "never take care of the pool as a whole", NULL},
     {"connections", "N", "connections at once, one for each client and store (1024)", NULL},

@@ -325,18 +325,21 @@ struct iomesh_rebuild_options {
     uint32_t size;
     uint32_t flags;            /* IOMESH_REBUILD_… */
     const char *const *stores; /* Directories and devices; borrowed for the call. */
-    uint32_t store_count;      /* 1 .. 256 */
-    uint32_t reserved;
+    uint32_t store_count;      /* At most 256, those in files too. */
+    uint32_t file_count;
     iomesh_rebuild_tell_fn *tell; /* NULL is fine. */
     void *context;
+    const char *const *files; /* What was saved on other nodes; borrowed. */
+    const char *save;         /* Make no metadata: what the stores of this node say goes into this
+                                 file, which is not there yet, to be named on another node. */
 };
 
 #define IOMESH_REBUILD_ACCEPT_LOSS 1u /* Though writes that were acknowledged may be missing. */
 #define IOMESH_REBUILD_LOOK 2u        /* Tell what would be made, make nothing. */
 
-#define IOMESH_REBUILD_OPTIONS_INIT                                       \
-    {                                                                     \
-        (uint32_t)sizeof(struct iomesh_rebuild_options), 0, 0, 0, 0, 0, 0 \
+#define IOMESH_REBUILD_OPTIONS_INIT                                             \
+    {                                                                           \
+        (uint32_t)sizeof(struct iomesh_rebuild_options), 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 struct iomesh_rebuild_result {
@@ -357,7 +360,9 @@ struct iomesh_rebuild_result {
  * Epochs and sequences begin beyond whatever any store has seen; copies that cannot be known to be
  * whole are stale, and are brought up to date when their volume is opened.
  *
- * @url         "etcd://..."; no pool is there
+ * Of stores on several nodes each node saves what its own say, and the last one is given the files.
+ *
+ * @url         "etcd://..."; no pool is there; not looked at if something is saved
  * @ret_result  written whatever is returned; set its size before. NULL is fine
  *
  * Returns 0, or

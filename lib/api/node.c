@@ -358,6 +358,25 @@ const char *iomesh_node_address(const struct iomesh_node *node, uint32_t index)
     return index < node->address_count ? node->addresses[index] : NULL;
 }
 
+static void node_keeper_status(const struct keeper *keeper, struct iomesh_node_status *status)
+{
+    struct keeper_look look;
+    keeper_look(keeper, &look);
+    if (!look.leads)
+        return;
+    status->keeper = 1;
+    status->keeper_facts = look.facts;
+    status->keeper_volumes = look.kept;
+    status->keeper_wishes = look.wishes;
+    status->keeper_passes = look.passes;
+    status->keeper_pass_ns = look.pass_ns;
+    status->keeper_stores_out = look.stores_out;
+    status->keeper_stores_up = look.stores_up;
+    status->keeper_adds = look.adds;
+    status->keeper_drops = look.drops;
+    status->keeper_deletes = look.deletes;
+}
+
 int iomesh_node_status(const struct iomesh_node *node, struct iomesh_node_status *ret_status)
 {
     struct iomesh_node_status status = {.size = sizeof status, .stores = node->store_count};
@@ -373,6 +392,8 @@ int iomesh_node_status(const struct iomesh_node *node, struct iomesh_node_status
         status.requests_total = counts.requests;
         status.waits = counts.waits;
     }
+    if (node->keeper != NULL)
+        node_keeper_status(node->keeper, &status);
     return api_give(ret_status, ret_status->size, &status, sizeof status);
 }
 

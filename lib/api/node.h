@@ -102,8 +102,8 @@ struct iomesh_node_store {
     uint64_t judged; /* The incarnation that the record had when it was found to be ours to open. */
     bool putting;    /* SERVED: its record is being read or written, */
     bool look_again; /* and is to be again. */
-    bool failed_told; /* The record says that a device failed. */
-    uint64_t told_ns; /* When the record was last seen to be true. */
+    uint32_t trouble_told; /* enum metadata_reason: what the record says of it. */
+    uint64_t told_ns;      /* When the record was last seen to be true. */
     uint64_t used_told;
     iomesh_node_store_fn *served, *stopped;
     void *context;

@@ -39,20 +39,32 @@ static bool text_put(char to[METADATA_TEXT_ROOM], const char *from)
     return true;
 }
 
-/* A device of its failed, or did before it was opened anew. */
+/* Why it takes no writes; METADATA_REASON_NONE: it does. */
+static enum metadata_reason record_trouble(const struct iomesh_node_store *store)
+{
+    switch (store_state(store->store)) {
+    case STORE_FAILED: return METADATA_REASON_FAILED;
+    case STORE_READ_ONLY: return METADATA_REASON_DAMAGED;
+    default: return METADATA_REASON_NONE;
+    }
+}
+
+/* It is in trouble, or was before it was opened anew. */
 static bool record_fill_reason(struct iomesh_node_store *store)
 {
     struct metadata_store *record = &store->record.record;
-    bool failed = store_state(store->store) == STORE_FAILED;
-    bool told = record->state_reason == METADATA_REASON_FAILED;
-    store->failed_told = failed;
-    if (failed == told)
+    bool told = record->state_reason == METADATA_REASON_FAILED ||
+                record->state_reason == METADATA_REASON_DAMAGED;
+    store->trouble_told = record_trouble(store);
+    if (store->trouble_told == (told ? record->state_reason : METADATA_REASON_NONE))
         return false;
     /* One that is out, and works again, is treated as one that was silent. */
-    record->state_reason = failed                                ? METADATA_REASON_FAILED
-                           : record->state == METADATA_STORE_OUT ? METADATA_REASON_SILENT
-                                                                 : METADATA_REASON_NONE;
-    if (failed && record->state == METADATA_STORE_UP)
+    if (store->trouble_told != METADATA_REASON_NONE)
+        record->state_reason = store->trouble_told;
+    else
+        record->state_reason =
+            record->state == METADATA_STORE_OUT ? METADATA_REASON_SILENT : METADATA_REASON_NONE;
+    if (store->trouble_told != METADATA_REASON_NONE && record->state == METADATA_STORE_UP)
         record->state_since_ns = clock_wall_ns(store->node->clock);
     return true;
 }
@@ -238,9 +250,8 @@ void node_store_tick(struct iomesh_node_store *store)
     uint64_t bytes;
     uint64_t used = record_used(store, &bytes);
     uint64_t moved = used > store->used_told ? used - store->used_told : store->used_told - used;
-    bool failed = store_state(store->store) == STORE_FAILED;
     clock_set_after(store->node->clock, &store->timer, RECORD_TICK_NS);
-    if (failed != store->failed_told || moved >= MAX(bytes / 100, 1u) ||
+    if (record_trouble(store) != store->trouble_told || moved >= MAX(bytes / 100, 1u) ||
         clock_now_ns(store->node->clock) - store->told_ns >= RECORD_TELL_NS)
         node_store_refresh(store);
 }

@@ -145,7 +145,11 @@ static int making_read(struct making *making)
         result = reading_store(&making->reading, &making->rebuild, making->options.stores[i]);
     if (result == 0)
         result = reading_parts(&making->reading, &making->rebuild);
-    if (result == 0)
+    for (uint32_t i = 0; i < making->options.file_count && result == 0; i++)
+        result = rebuild_load(&making->rebuild, making->options.files[i]);
+    if (result == 0 && making->options.save != NULL)
+        result = rebuild_save(&making->rebuild, making->options.save);
+    else if (result == 0)
         result = rebuild_merge(&making->rebuild);
     if (result == -ENOMEM)
         result = FAIL(-ENOMEM, "%s: no memory for what the stores say", making->url);
@@ -154,7 +158,7 @@ static int making_read(struct making *making)
 
 static int making_steps(struct making *making)
 {
-    int result = meta_begin(making);
+    int result = making->options.save == NULL ? meta_begin(making) : 0;
     if (result == 0)
         result = making_read(making);
     if (result == 0 && making->rebuild.losses > 0 &&
@@ -163,7 +167,7 @@ static int making_steps(struct making *making)
                       "%llu groups of volumes may lack acknowledged writes: name all stores that "
                       "are left",
                       (unsigned long long)making->rebuild.losses);
-    if (result != 0 || making->options.flags & IOMESH_REBUILD_LOOK)
+    if (result != 0 || making->options.save != NULL || making->options.flags & IOMESH_REBUILD_LOOK)
         return result;
     result = put_clear(making);
     if (result == 0)
@@ -175,9 +179,11 @@ static int making_check(const struct iomesh_rebuild_options *options)
 {
     if (options->flags & ~(IOMESH_REBUILD_ACCEPT_LOSS | IOMESH_REBUILD_LOOK))
         return FAIL(-EINVAL, "rebuilding: flags %#x are not known", options->flags);
-    if (options->store_count == 0 || options->stores == NULL)
+    if ((options->store_count > 0 && options->stores == NULL) ||
+        (options->file_count > 0 && options->files == NULL) ||
+        options->store_count + options->file_count == 0)
         return FAIL(-EINVAL, "rebuilding needs the stores of the pool, all that are left");
-    if (options->store_count > REBUILD_STORES_MAX)
+    if (options->store_count > REBUILD_STORES_MAX || options->file_count > REBUILD_STORES_MAX)
         return FAIL(-EINVAL, "rebuilding takes at most %u stores", REBUILD_STORES_MAX);
     return 0;
 }

@@ -92,5 +92,8 @@ const struct rebuild_part *rebuild_part_find(const struct rebuild_store *store, 
  * sentence. */
 int rebuild_merge(struct rebuild *rebuild);
 void rebuild_done(struct rebuild *rebuild);
+/* What was read, into a file that is not there; and back. With a sentence. */
+int rebuild_save(const struct rebuild *rebuild, const char *path);
+int rebuild_load(struct rebuild *rebuild, const char *path);
 
 #endif

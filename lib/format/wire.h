@@ -30,7 +30,7 @@
  *  106  reserved          6  0
  *
  *   1  READ, MAP, CHANGED, RESYNC, REPAIR: of the blocks; others: settled, wire_has_view()
- *   2  WRITE, ZERO: the write's; CHANGED, ROLE: since
+ *   2  WRITE, ZERO: the write's; CHANGED, ROLE: since; VIEWS: the newest there was
  *   3  WRITE, ZERO: newest kept; CHANGED: last block
  *   4  RESYNC, REPAIR: cuts in the aside
  *

@@ -154,11 +154,12 @@ static void act_done(struct meta_request *request, int result)
 static void build_state(const struct keeper *keeper, const struct keeper_change *change,
                         struct metadata_store *changed)
 {
-    bool failed = changed->state_reason == METADATA_REASON_FAILED;
+    bool failed = changed->state_reason == METADATA_REASON_FAILED ||
+                  changed->state_reason == METADATA_REASON_DAMAGED;
     changed->state = change->state;
     changed->state_since_ns = clock_wall_ns(keeper->options.clock);
     changed->state_reason = change->state != METADATA_STORE_OUT ? METADATA_REASON_NONE
-                            : failed                            ? METADATA_REASON_FAILED
+                            : failed                            ? changed->state_reason
                                                                 : METADATA_REASON_SILENT;
 }
 

@@ -241,8 +241,9 @@ static void store_tell(struct survey *survey, uint32_t index, char **names,
     store->record.node = name_copy(names, entry->record.node);
     bool up =
         survey->options.up != NULL && survey->options.up(survey->options.context, store->record.id);
-    /* One whose device failed answers, but takes nothing: as good as silent. */
-    bool failed = entry->record.state_reason == METADATA_REASON_FAILED;
+    /* One that says so of itself answers, but takes nothing: as good as silent. */
+    bool failed = entry->record.state_reason == METADATA_REASON_FAILED ||
+                  entry->record.state_reason == METADATA_REASON_DAMAGED;
     bool lives = up || (entry->record.address[0] != '\0' &&
                         has_number(survey->addresses, survey->session_count,
                                    address_hash(entry->record.node, entry->record.address)));

@@ -135,7 +135,9 @@ enum part_request_kind {
      * with writes, was acknowledged by it too: nobody tells one that is not waited for. */
     PART_WATERMARK = 12,
 
-    /* Views with other cuts than `cuts` go. Answered when they have; asked again, it goes on. */
+    /* Views with other cuts than `cuts` go, up to `sequence`, the newest that there was when they
+     * were listed: a cut that is taken while this goes on is not in the list, and stays. 0: all go.
+     * Answered when they have; asked again, it goes on. */
     PART_VIEWS = 13,
     /* How much each of `cuts` holds: struct part_view_space into `data`. */
     PART_VIEW_SPACE = 14,
@@ -185,7 +187,7 @@ struct part_request {
     uint64_t block;
     uint64_t last;     /* CHANGED. */
     uint64_t since;    /* CHANGED, ROLE. */
-    uint64_t sequence; /* WRITE, ZERO. */
+    uint64_t sequence; /* WRITE, ZERO, VIEWS. */
     uint64_t cut;      /* WRITE, ZERO: the newest that is kept. */
     uint8_t role;      /* ROLE. */
     bool views;        /* WRITE, ZERO: the part may have views. */

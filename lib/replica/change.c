@@ -64,6 +64,14 @@ static bool may_go(const struct replica *replica, const struct replica_copy *cop
     return copy->lost || replica->phase != REPLICA_ACTIVE || left >= replica->options.min_copies;
 }
 
+/* With so many others in sync. Where there are too few a copy that is to go is needed yet, whether
+ * it has everything or not: it catches up, and writes go on. */
+static bool leaves(const struct replica *replica, const struct replica_copy *copy, uint32_t others)
+{
+    return copy->leaving && replica->phase == REPLICA_ACTIVE &&
+           (others >= replica->options.min_copies || MUTANT(332));
+}
+
 /* Who shall be stale, or go. A copy that is whole stays before one that is not. */
 static bool plan_drops(const struct replica *replica, struct replica_member *members)
 {
@@ -78,9 +86,8 @@ static bool plan_drops(const struct replica *replica, struct replica_member *mem
                 continue;
             if (!may_go(replica, copy, left - 1))
                 continue;
-            members[i].state =
-                copy->leaving && replica->phase == REPLICA_ACTIVE ? REPLICA_ABSENT : REPLICA_STALE;
             left--;
+            members[i].state = leaves(replica, copy, left) ? REPLICA_ABSENT : REPLICA_STALE;
             changed = true;
         }
     }
@@ -89,7 +96,7 @@ static bool plan_drops(const struct replica *replica, struct replica_member *mem
         uint8_t i = copy_index(replica, copy);
         if (copy->state == REPLICA_IN_SYNC || copy->catches != REPLICA_NOT_CATCHING)
             continue;
-        if (copy->leaving && replica->phase == REPLICA_ACTIVE)
+        if (leaves(replica, copy, left))
             members[i].state = REPLICA_ABSENT;
         else if (copy->state == REPLICA_CATCHING_UP)
             members[i].state = REPLICA_STALE;
@@ -102,6 +109,7 @@ static bool plan_adds(const struct replica *replica, struct replica_member *memb
 {
     bool changed = false;
     bool readable = false;
+    bool too_few = copies_count(replica_in_sync(replica)) < replica->options.min_copies;
     EACH_COPY(replica, copy)
     if (copy->state == REPLICA_IN_SYNC && !copy->lost && !copy->untold)
         readable = true;
@@ -111,7 +119,7 @@ static bool plan_adds(const struct replica *replica, struct replica_member *memb
         if (copy->catches == REPLICA_JOINING) {
             members[i].state = REPLICA_IN_SYNC;
             changed = true;
-        } else if (copy->state == REPLICA_STALE && copy->wanted && !copy->leaving &&
+        } else if (copy->state == REPLICA_STALE && copy->wanted && (!copy->leaving || too_few) &&
                    copy->connected && copy->fenced && now >= copy->retry_ns && readable) {
             members[i].state = REPLICA_CATCHING_UP;
             changed = true;

@@ -91,6 +91,9 @@ void replica_flushed(struct replica *replica, uint8_t index, uint64_t token, uin
     struct replica_copy *copy = &replica->copies[index];
     if (token == 0 || copy->flush_token != token || !replica_counts(replica, index, generation))
         return;
+    /* Who has ended begins nothing: not to copy anew what is still set aside either. */
+    if (replica->phase == REPLICA_ENDED && !MUTANT(331))
+        return;
     copy->flush_token = 0;
     copy->flushed = copy->flushing;
     copy->flushed_to = copy->flushing_to;

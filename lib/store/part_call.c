@@ -89,6 +89,8 @@ static void call_fill(struct part_call *call)
     op->cut = request->cut;
     op->views = request->views;
     op->parent = request->parent;
+    /* What is copied to one that catches up may be older than these zeros, and come later. */
+    op->exact = call->part->state.role != PART_IN_SYNC && !MUTANT(334);
     op->since = request->since;
     op->last = request->last;
     op->group = (uint16_t)request->group;

@@ -276,13 +276,19 @@ static void control_tell(struct part_control *control)
     free(control);
 }
 
+/* It has ended, and the checkpoint that it waits for, too. */
+static bool control_may_tell(const struct part_control *control)
+{
+    bool busy = control->aside != NULL && !part_aside_may_end(control->aside);
+    return control->state == CONTROL_ENDED && !control->waits && !busy;
+}
+
 void part_controls_turn(struct parts *parts)
 {
     LIST_EACH_SAFE (&parts->controls, node, after) {
         struct part_control *control = LIST_ENTRY(node, struct part_control, node);
         control_step(control);
-        bool busy = control->aside != NULL && !part_aside_may_end(control->aside);
-        if (control->state == CONTROL_ENDED && !control->waits && !busy)
+        if (control_may_tell(control))
             control_tell(control);
     }
 }
@@ -292,7 +298,7 @@ bool part_controls_need_turn(const struct parts *parts)
     LIST_EACH (&parts->controls, node) {
         const struct part_control *control = LIST_ENTRY(node, struct part_control, node);
         const struct part_aside *aside = control->aside;
-        if (control->state == CONTROL_ENDED && !control->waits)
+        if (control_may_tell(control))
             return true;
         if (aside != NULL && !aside->waits && control->state == CONTROL_WORK &&
             !store_must_throttle_pages(parts->store))

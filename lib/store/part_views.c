@@ -15,12 +15,15 @@ static void views_deleted(void *context, int result)
         control->result = result;
 }
 
-/* The gap before kept cut number `cut`, or behind the last: its first and last sequence. */
+/* The gap before kept cut number `cut`, or behind the last: its first and last sequence. What is
+ * newer than the list is nobody's gap. */
 static bool gap_of(const struct part_request *request, uint32_t cut, uint64_t *ret_first,
                    uint64_t *ret_last)
 {
     *ret_first = (cut == 0 ? 0 : request->cuts[cut - 1]) + 1;
     *ret_last = (cut == request->cut_count ? VIEW_HEAD : request->cuts[cut]) - 1;
+    if (request->sequence != 0 && !MUTANT(330))
+        *ret_last = MIN(*ret_last, request->sequence);
     return *ret_first <= *ret_last;
 }
 

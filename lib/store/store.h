@@ -199,6 +199,7 @@ struct store_op {
     uint64_t cut;   /* The newest cut that is kept: what it shows stays. 0: none. */
     bool views;     /* It may have views here, be it one that is being deleted. */
     bool parent;    /* Zeros over a hole count, for something else would show through it. */
+    bool exact;     /* STORE_ZERO: zeros over zeros count, for something older may come yet. */
     uint64_t since; /* STORE_CHANGED: changes with a newer sequence; 0: whatever was written. */
     uint64_t last;  /* STORE_CHANGED: the last block of interest, >= block. */
     uint16_t group; /* Of a part: what its records say. */

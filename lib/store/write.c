@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "codec/codec.h"
+#include "format/part_state.h"
 #include "store/internal.h"
 #include "store/resync.h"
 
@@ -279,7 +280,8 @@ void store_write_step(struct store_op *op)
             list_push_back(&store->admission, &op->node);
             return;
         }
-        op->purpose = SPACE_NEW;
+        /* States of parts are few, and a checkpoint waits for them: they must not wait for one. */
+        op->purpose = op->volume == VOLUME_PARTS && !MUTANT(333) ? SPACE_OVERWRITE : SPACE_NEW;
         op->state = WRITE_RESERVE;
     }
     if (op->state == WRITE_RESERVE) {

@@ -144,7 +144,7 @@ static int zero_page(struct store_op *op)
 }
 
 /* 0: there is something; -ENOENT: zeros are what reads there; -ENOSPC: it is a hole, a parent would
- * show through it, and there is no space to say otherwise. */
+ * show through it (or the sequence counts), and there is no space to say otherwise. */
 static int zero_probe(struct store_op *op)
 {
     int error = tree_path_open(&op->path, op->volume, VIEW_HEAD, op->block, false);
@@ -153,6 +153,7 @@ static int zero_probe(struct store_op *op)
     bool whole = op->count == SEGMENT_BLOCKS;
     bool any = whole ? op->path.directory != NULL : op->path.page != NULL;
     bool shines = op->parent && op->path.above.kind == POINTER_HOLE;
+    shines = shines || (op->exact && op->path.above.sequence < op->sequence);
     tree_path_close(&op->path);
     if (any)
         return 0;
@@ -199,7 +200,8 @@ static int zero_look(struct store_op *op)
         return 0; /* It is met again. */
     enum pointer_kind above = op->path.above.kind;
     bool shown = op->path.page != NULL || (above != POINTER_ZERO && above != POINTER_HOLE);
-    if (!shown && op->kind == STORE_ZERO && (above == POINTER_ZERO || !op->parent)) {
+    bool counts = op->exact && op->path.above.sequence < op->sequence;
+    if (!shown && !counts && (above == POINTER_ZERO || !op->parent)) {
         /* Without a directory all of the segment is like that. */
         if (op->path.directory == NULL)
             op->round = op->count - op->base;

@@ -65,6 +65,11 @@ static void chore_stopped(struct catalog_chore *chore, int result)
     struct catalog *catalog = chore->catalog;
     bool later = catalog_is_cluster(catalog) ? result == -ECANCELED
                                              : store_state(catalog->options.store) != STORE_READY;
+    if (catalog->state == CATALOG_READY && later && chore->again) {
+        chore->storing = false; /* Something else happened meanwhile. */
+        chore_ready(chore);
+        return;
+    }
     if (catalog->state != CATALOG_READY || later) {
         chore_free(chore);
         return;

@@ -293,8 +293,9 @@ struct catalog_session {
     /* In a cluster. The lease counts until bound_ns, which moves when it was kept alive and its key
      * is as we put it: whoever takes a volume by force puts it anew. */
     uint64_t sent_ns, bound_ns;
-    uint64_t ttl_ns;   /* As it was granted. */
-    uint64_t revision; /* Of the key. */
+    uint64_t looked_ns; /* When volumes that are owned were looked at last. */
+    uint64_t ttl_ns;    /* As it was granted. */
+    uint64_t revision;  /* Of the key. */
     struct timer timer;
     struct meta_request request;
 };

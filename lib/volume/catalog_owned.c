@@ -7,6 +7,8 @@
 
 #include "volume/catalog_cluster.h"
 
+#define OWNED_LOOK_NS (60 * NS_PER_S)
+
 /* --- What copies ask -------------------------------------------------------------------------- */
 
 static struct part_port *call_port(void *context, uint64_t store)
@@ -288,6 +290,20 @@ void catalog_owned_cut_add(struct catalog_owned *owned, uint64_t cut)
 
 /* --- The session ------------------------------------------------------------------------------ */
 
+/* Clones of what we own may have gone elsewhere, and with them what snapshots are kept for. */
+static void owned_look(struct catalog *catalog)
+{
+    uint64_t now_ns = clock_now_ns(catalog->options.clock);
+    if (now_ns - MIN(now_ns, catalog->session.looked_ns) < OWNED_LOOK_NS)
+        return;
+    catalog->session.looked_ns = now_ns;
+    LIST_EACH (&catalog->owned, node) {
+        const struct catalog_owned *owned = LIST_ENTRY(node, struct catalog_owned, node);
+        if (owned->cut_count > 0 && owned->volume->volume != NULL && owned->ended == 0)
+            catalog_chore_wake(catalog, owned->volume->record.id);
+    }
+}
+
 void catalog_owned_lease(struct catalog *catalog)
 {
     LIST_EACH (&catalog->owned, node) {
@@ -296,6 +312,7 @@ void catalog_owned_lease(struct catalog *catalog)
             copies_lease(owned->copies, catalog->session.bound_ns);
     }
     catalog_views_lease(catalog);
+    owned_look(catalog);
 }
 
 void catalog_owned_doubt_one(struct catalog_owned *owned)

@@ -403,6 +403,7 @@ static void sweep_send(struct catalog_sweep *sweep, const struct copies_look *lo
         .generation = look->replica->generation,
         .cuts = sweep->cuts,
         .cut_count = sweep->cut_count,
+        .sequence = sweep->chore->last,
         .done = sweep_told,
         .context = sweep,
     };

@@ -150,6 +150,13 @@ void copies_end(struct copies *copies, int reason);
 void copies_transacted(struct copies *copies, uint32_t group, const struct replica_record *record);
 void copies_transact_unknown(struct copies *copies, uint32_t group);
 
+/* The volume becomes larger: runs that begin where the last one ends, of groups that there are or
+ * of these, which nobody was ever active in. 0, -ENOMEM; -ENOBUFS: of these are more than
+ * COPIES_GROW_MAX since it was opened. What is written there waits until they take it. */
+#define COPIES_GROW_MAX 16u
+int copies_grow(struct copies *copies, const struct copies_group_options *groups,
+                uint32_t group_count, const struct copies_run *runs, uint32_t run_count);
+
 /* --- Wishes and looks --------------------------------------------------------------------- */
 
 /* As replica_add() and replica_drop(), by store. -ENOENT: no such group or copy. */

@@ -12,20 +12,24 @@ static void flush_begin(struct copies *copies, struct store_flush *of)
     struct copies_flush *flush = LIST_ENTRY(node, struct copies_flush, node);
     flush->flush = of;
     flush->result = copies->ended;
+    flush->pending = 0;
     for (uint32_t i = 0; i < copies->options.group_count; i++) {
-        const struct replica *replica = &copies->groups[i].replica;
-        if (flush->result == 0 && replica->phase != REPLICA_ACTIVE)
-            flush->result = replica->reason; /* It ended, and that is yet to be told. */
+        const struct copies_group *group = &copies->groups[i];
+        if (flush->result == 0 && group->opened && group->replica.phase != REPLICA_ACTIVE)
+            flush->result = group->replica.reason; /* It ended, and that is yet to be told. */
     }
-    flush->pending = flush->result != 0 ? 0 : copies->options.group_count;
-    if (flush->pending == 0)
-        list_push_back(&copies->engine->flushed, &flush->node);
-    for (uint32_t i = 0; i < flush->pending; i++) {
+    /* What is not open yet has nothing that was done. */
+    for (uint32_t i = 0; i < copies->options.group_count && flush->result == 0; i++) {
         struct copies_group *group = &copies->groups[i];
+        if (!group->opened)
+            continue;
         flush->parts[i] = (struct replica_flush){0};
+        flush->pending++;
         replica_flush_start(&group->replica, &flush->parts[i], copies_now(group));
         copies_group_ready(group);
     }
+    if (flush->pending == 0)
+        list_push_back(&copies->engine->flushed, &flush->node);
 }
 
 void copies_flush(struct copies *copies, struct store_flush *of)

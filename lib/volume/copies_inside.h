@@ -228,6 +228,7 @@ struct copies {
     struct copies_pace pace;
     struct copies_run *runs;
     struct copies_group *groups;
+    uint32_t group_room; /* There may be so many. */
     struct copies_flush **flushes;
     struct list free_flushes;
     struct list flushes_waiting; /* struct store_flush: for one of them. */

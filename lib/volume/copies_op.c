@@ -149,6 +149,8 @@ void copies_op_wait(struct copies_op *op)
 void copies_ops_retry(struct copies_group *group)
 {
     struct list waiting, held;
+    if (!group->opened)
+        return; /* It takes nothing yet. */
     list_init(&waiting);
     list_init(&held);
     list_splice_back(&waiting, &group->waiting);

@@ -117,15 +117,16 @@ static int copies_allocate(struct copies *copies, const struct copies_options *o
 {
     uint32_t flushes = copies->of != NULL ? 0 : COPIES_FLUSHES;
     copies->runs = calloc(options->run_count + 1, sizeof *copies->runs);
-    copies->groups = calloc(options->group_count + 1, sizeof *copies->groups);
+    copies->group_room = options->group_count + (copies->of != NULL ? 1 : COPIES_GROW_MAX);
+    copies->groups = calloc(copies->group_room, sizeof *copies->groups);
     copies->flushes = calloc(COPIES_FLUSHES, sizeof *copies->flushes);
     if (copies->runs == NULL || copies->groups == NULL || copies->flushes == NULL)
         return -ENOMEM;
-    for (uint32_t i = 0; i < options->group_count; i++)
+    for (uint32_t i = 0; i < copies->group_room; i++)
         list_init(&copies->groups[i].ready);
     for (uint32_t i = 0; i < flushes; i++) {
         struct copies_flush *flush =
-            calloc(1, sizeof *flush + options->group_count * sizeof *flush->parts);
+            calloc(1, sizeof *flush + copies->group_room * sizeof *flush->parts);
         if (flush == NULL)
             return -ENOMEM;
         copies->flushes[i] = flush;
@@ -204,6 +205,26 @@ void copies_lease(struct copies *copies, uint64_t bound_ns)
         copies_ops_retry(&copies->groups[i]);
         copies_group_ready(&copies->groups[i]);
     }
+}
+
+/* --- Growing ---------------------------------------------------------------------------------- */
+
+int copies_grow(struct copies *copies, const struct copies_group_options *groups,
+                uint32_t group_count, const struct copies_run *runs, uint32_t run_count)
+{
+    uint32_t count = copies->options.run_count;
+    if (copies->options.group_count + group_count > copies->group_room)
+        return -ENOBUFS;
+    struct copies_run *all = realloc(copies->runs, (count + run_count + 1) * sizeof *all);
+    if (all == NULL)
+        return -ENOMEM;
+    if (run_count > 0)
+        memcpy(all + count, runs, run_count * sizeof *all);
+    copies->runs = all;
+    copies->options.run_count = count + run_count;
+    for (uint32_t i = 0; i < group_count; i++)
+        group_open(copies, &copies->groups[copies->options.group_count++], &groups[i]);
+    return 0;
 }
 
 /* --- By number -------------------------------------------------------------------------------- */

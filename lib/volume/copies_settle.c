@@ -97,9 +97,7 @@ static void settle_write(struct copies_lane *lane)
     lane->state = LANE_SETTLE;
     op->write.settle = true;
     task->sequence = MAX(task->sequence, op->sequence);
-    uint8_t have = lane->settlement.restamp && !MUTANT(324)
-                       ? 0
-                       : (uint8_t)(lane->copies & (uint8_t)~lane->settlement.targets);
+    uint8_t have = lane->copies & (uint8_t)~lane->settlement.targets;
     replica_write_start(&group->replica, &op->write, op->sequence, have, copies_now(group));
     copies_group_ready(group);
 }

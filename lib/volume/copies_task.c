@@ -170,6 +170,7 @@ static void task_send_views(struct copies_task *task)
     copies_address(task->group, request, PART_VIEWS);
     request->cuts = task->cuts;
     request->cut_count = task->cut_count;
+    request->sequence = task->group->replica.newest;
     task->views_flying = copies_send(task->group, task->target, request, task_views_sent, task);
     if (!task->views_flying) {
         task->failed = true;

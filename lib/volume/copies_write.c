@@ -25,6 +25,7 @@ void copies_write_over(struct copies_op *op, int result)
 {
     op->over = true;
     op->result = result;
+    clock_cancel(op->group->copies->engine->clock, &op->timer);
     if (op->flying == 0) {
         write_end(op);
         return;
@@ -74,7 +75,17 @@ void copies_write_send(struct copies_op *op, uint8_t copies)
     }
 }
 
-/* Copies that lack the space fall behind, unless nobody has the write: then it never was. */
+/* They may have space by now. */
+static void write_again(struct timer *timer)
+{
+    struct copies_op *op = CONTAINER_OF(timer, struct copies_op, timer);
+    uint8_t copies = op->full & replica_required(&op->group->replica);
+    op->full = 0;
+    copies_write_send(op, copies);
+}
+
+/* Copies that lack the space fall behind, unless nobody has the write: then it never was. If so
+ * few are left that none may, the write waits until there is space. */
 static void write_full(struct copies_op *op)
 {
     struct copies_group *group = op->group;
@@ -91,6 +102,10 @@ static void write_full(struct copies_op *op)
     {
         if ((op->full & COPY_BIT(copy)) != 0)
             replica_failed(&group->replica, copy, copies_now(group));
+    }
+    if (!MUTANT(335)) {
+        op->timer.fire = write_again;
+        clock_set_after(group->copies->engine->clock, &op->timer, COPIES_RETRY_NS);
     }
     copies_group_ready(group);
 }
@@ -125,6 +140,7 @@ static void write_answered(struct part_request *request, int result)
 static void write_start(struct copies_op *op)
 {
     if (op->group->replica.phase != REPLICA_ACTIVE) { /* It ended, and that is yet to be told. */
+        assert(op->group->replica.reason != 0);
         copies_op_finish(op, op->group->replica.reason);
         return;
     }

@@ -131,7 +131,17 @@ def test_metadata_is_made_anew_when_etcd_is_wiped(rig):
     looked = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", *stores, "--look"))
     assert (looked["volumes"], looked["snapshots"], looked["losses"]) == (2, 1, 0)
     assert cluster.cli("volume", "list", check=False).returncode == 1, "a look makes nothing"
-    made = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", *stores))
+    files = []
+    for node in cluster.nodes:
+        files += ["--from", rig.fresh("gathered")]
+        cluster.cli("pool", "rebuild-metadata", "--store", node.store, "--save", files[-1])
+    assert cluster.cli("pool", "rebuild-metadata", "--store", stores[1], "--save", files[1],
+                       check=False).returncode == 1, "a file that is there stays"
+    whole = files[1].read_bytes()
+    files[1].write_bytes(whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:])
+    assert cluster.cli("pool", "rebuild-metadata", *files, check=False).returncode == 1
+    files[1].write_bytes(whole)
+    made = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", *files))
     assert (made["volumes"], made["snapshots"], made["losses"]) == (2, 1, 0), made
     assert cluster.copies("v")[cluster.nodes[2].name] == "stale"
 

@@ -329,11 +329,46 @@ def test_metrics_and_health(pool):
     assert f"iomesh_store_up{labels} 1" in said
     assert f"iomesh_store_total_bytes{labels} {SIZE}" in said
     assert re.search(r"^iomesh_node_connections_total \d+$", said, re.M)
+    rigs.wait_until("it is the keeper", lambda: "\niomesh_keeper 1\n" in page(port, "metrics")[1])
     assert page(port, "healthz") == (200, f"{pool.rig.path('s')}: healthy\n")
     assert pool.control("del", "pool/store/0000000000000001") == 0
     rigs.wait_until("it is unhealthy", lambda: page(port, "healthz")[0] == 503)
     assert "it was removed" in page(port, "healthz")[1]
     assert f'iomesh_store_up{{store="0",path="{pool.rig.path("s")}"}} 0' in page(port, "metrics")[1]
+    daemon.ends()
+
+
+def test_a_device_that_fails_is_told_and_the_other_store_goes_on(pool):
+    drive = rigs.Drive(pool.rig, SIZE)
+    port = rigs.free_port()
+    daemon = pool.daemon("a", f"{drive.path}:{SIZE}", pool.store(),
+                         words=("--metrics", f"127.0.0.1:{port}")).ready()
+    gateway = pool.rig.path("nbd")
+    pool.cli("volume", "create", "v", "--size", "64M", "--copies", "2", "--min-copies", "1",
+             "--domain", "store")
+    nbd = pool.rig.start(rigs.program("iomesh-nbd"), "--pool", pool.url, "--node", "a",
+                         "--socket", gateway)
+    nbd.must_run("its socket", lambda: rigs.connects(gateway))
+
+    def write(number):
+        return rigs.run("qemu-io", "-f", "raw", f"nbd+unix:///v?socket={gateway}", "-c",
+                        f"write -P {number} 0 1M", "-c", "flush", "-c", f"read -P {number} 0 1M")
+
+    write(1)
+    drive.control("cut")
+    write(2)
+    rigs.wait_until("it is told", lambda: "failed" in [
+        store["reason"] for store in pool.stores().values()])
+    status, said = page(port, "healthz")
+    assert status == 503 and f"{drive.path}: failed" in said and ": healthy" in said
+    assert write(3).returncode == 0
+    assert nbd.terminate() == 0
+    assert daemon.process.terminate() == 1  # What was not flushed may be lost.
+    assert "a device failed" in daemon.process.output()
+    drive.control("arm")
+    daemon = pool.daemon("a", drive.path, pool.store()).ready()
+    rigs.wait_until("it is well", lambda: all(
+        store["reason"] == "none" for store in pool.stores().values()))
     daemon.ends()
 
 
@@ -360,6 +395,7 @@ def test_it_serves_on_while_etcd_is_away_and_registers_when_it_is_back(pool):
     (("--pool", "etcd://h:1/p", "--store", "/s", "--listen", "0.0.0.0:1"), "--advertise"),
     (("--pool", "etcd://h:1/p", "--store", "/s", "--listen", "h:0"), "port 0 is any port"),
     (("--nonsense",), "unknown flag"),
+    (("--control", "/s"), "is not built yet"),
 ])
 def test_what_it_does_not_understand_it_says(words, sentence):
     done = subprocess.run([rigs.program("iomeshd"), *words], capture_output=True, text=True,

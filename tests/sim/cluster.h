@@ -29,6 +29,7 @@
 #define CLUSTER_SEGMENTS 4u
 #define CLUSTER_TTL_NS (500 * NS_PER_MS)
 #define CLUSTER_LOT (1u << 20)
+#define CLUSTER_ROTS 64u
 
 struct cluster;
 
@@ -46,6 +47,7 @@ struct cluster_node {
     int ended;
     uint64_t incarnation;
     uint64_t back_ns; /* When it is started again. */
+    bool failed;      /* Its disk did: whoever runs it turns the machine off and on again. */
     uint32_t boots;
     uint32_t lossy; /* Groups of which it may lack what was not flushed: its power went. */
 };
@@ -58,10 +60,12 @@ struct cluster_request {
     struct volume_io io;
     struct cluster_owner *owner;
     bool busy;
-    bool doomed;                     /* It was under way when all power went. */
-    uint32_t first, count;           /* Registers. */
+    bool doomed; /* It was under way when all power went. */
+    uint32_t cells[CLUSTER_REGISTERS];
+    uint32_t count;                  /* Of them. */
     uint32_t ops[CLUSTER_REGISTERS]; /* In the history: of a write. */
     uint64_t begun;
+    int result;
     uint8_t *data;
 };
 
@@ -86,7 +90,12 @@ struct cluster_owner {
     uint64_t cut_taken_ns;
     bool holding;
     bool closing;
-    bool cutting; /* A cut is not committed yet. */
+    bool cutting;                                             /* A cut is not committed yet. */
+    bool dropping;                                            /* Nor that one goes. */
+    struct part_request views[CLUSTER_GROUPS][CLUSTER_NODES]; /* Cuts that went go there. */
+    uint32_t views_flying;
+    bool wants, forces; /* By hand: it takes the volume. */
+    bool cut_off;       /* It does not reach the truth. */
     struct timer wake;
     struct cluster_request requests[CLUSTER_REQUESTS];
     uint64_t stopped_until_ns;
@@ -108,12 +117,22 @@ struct cluster_truth {
 
 struct cluster_faults {
     uint32_t node_kill, node_cut, node_slow, owner_kill, owner_stop, road_cut, road_reset,
-        truth_away, truth_lost, force, snapshot, jump; /* One in so many moments; 0: never. */
+        truth_away, truth_lost, force, snapshot, drop, jump, churn, disk_fail,
+        rot; /* One in so many moments; 0: never. */
 };
 
 struct cluster_counts {
     uint64_t writes, reads, failed, flushes, acquired, forced, transactions, unknown, refused;
-    uint64_t node_kills, node_cuts, owner_kills, owner_stops, cuts_taken, copied_bytes;
+    uint64_t node_kills, node_cuts, owner_kills, owner_stops, cuts_taken, cuts_dropped;
+    uint64_t zeros, full, corrupt, rotten, disks_failed, jumps, added, dropped, repaired;
+};
+
+/* What rotted: `node` had the only bad copy of `value`. */
+struct cluster_rot {
+    unsigned node;
+    uint32_t group, cell;
+    uint64_t value;
+    uint64_t alone; /* As of then: since then somebody else always had it, if that is the same. */
 };
 
 struct cluster {
@@ -126,7 +145,16 @@ struct cluster {
     struct cluster_owner owners[CLUSTER_OWNERS];
     unsigned owner_count;
     unsigned group_count;
+    unsigned copy_count; /* Of each group, at first. */
     unsigned min_copies;
+    uint64_t disk_blocks;
+    uint64_t node_seed; /* Not 0: all stores are alike. */
+    bool full;          /* There is little space. */
+    bool by_hand;       /* A story: nothing happens by itself. */
+    unsigned rot_node;  /* The only one whose disk rots. */
+    struct cluster_rot rots[CLUSTER_ROTS];
+    uint32_t rot_count;
+    uint64_t alone[CLUSTER_GROUPS][CLUSTER_NODES]; /* How often nobody else had all of a group. */
     struct cluster_faults faults;
     struct cluster_counts counts;
     uint64_t calm_ns; /* Since when. */
@@ -142,6 +170,8 @@ struct cluster {
 };
 
 void cluster_open(struct cluster *cluster, uint64_t seed);
+/* Of all nodes, with one group; nothing goes wrong, and nobody asks for anything. */
+void cluster_open_story(struct cluster *cluster, unsigned nodes, unsigned owners);
 /* One thing more. False: something was false, or nothing is to come. */
 bool cluster_step(struct cluster *cluster);
 bool cluster_wrong(struct cluster *cluster, const char *format, ...)
@@ -152,6 +182,8 @@ void cluster_say(const struct cluster *cluster, const char *format, ...)
 void cluster_calm(struct cluster *cluster);
 /* Everything is where it should be, and says the same. */
 bool cluster_judge(struct cluster *cluster);
+/* What the truth says of a node's copy: enum replica_state. */
+uint8_t cluster_state_of(const struct cluster *cluster, uint32_t group, unsigned node);
 
 /* The block of a register. */
 uint64_t cluster_block(uint32_t index);
@@ -171,13 +203,36 @@ void cluster_owner_turn(struct cluster_owner *owner);
 void cluster_owner_die(struct cluster_owner *owner);
 void cluster_owner_granted(struct cluster_owner *owner, int result, bool forced, uint64_t sent_ns);
 void cluster_owner_cut(struct cluster_owner *owner);
+void cluster_owner_drop_cut(struct cluster_owner *owner);
+void cluster_owner_dropped(struct cluster_owner *owner, uint64_t cut);
 
 /* --- cluster_client.c --- */
 void cluster_client_turn(struct cluster_owner *owner);
+/* Registers `first` to first + count - 1; of a discard, count 0: all of the segment of `first`. */
+void cluster_request_start(struct cluster_owner *owner, struct cluster_request *request,
+                           enum volume_io_kind kind, uint32_t flags, uint32_t first,
+                           uint32_t count);
+
+/* --- cluster_history.c --- */
 size_t cluster_note(struct cluster *cluster, const struct history_op *op);
 /* All power went: what was not flushed may be gone, whoever has seen it. */
 void cluster_lose(struct cluster *cluster);
 bool cluster_value(struct cluster *cluster, const uint8_t *block, uint64_t *ret_value);
+bool cluster_judge_history(struct cluster *cluster);
+
+/* --- cluster_fault.c --- */
+/* What may go wrong at any moment. */
+void cluster_moment(struct cluster *cluster);
+void cluster_power_goes(struct cluster *cluster, uint32_t dying);
+void cluster_come_back(struct cluster *cluster);
+/* Was there a time since it rotted when nobody else had it? */
+bool cluster_may_be_bad(const struct cluster *cluster, uint32_t cell);
+/* Is a disk failing, or has it failed? It may have lost what it said that it had. */
+bool cluster_disk_is_bad(const struct cluster *cluster);
+/* Who is alone now with all of a group. */
+void cluster_count_alone(struct cluster *cluster);
+/* The block that a node has of a value, if any, is not readable any more. False: it has none. */
+bool cluster_rot(struct cluster *cluster, unsigned node, uint64_t value);
 
 /* --- cluster_truth.c --- */
 void cluster_truth_open(struct cluster *cluster);
@@ -186,5 +241,14 @@ void cluster_renew(struct cluster_owner *owner);
 void cluster_transact(struct cluster_owner *owner, uint32_t group,
                       const struct replica_record *record);
 void cluster_commit_cut(struct cluster_owner *owner, uint64_t cut, uint64_t taken_ns);
+void cluster_commit_drop(struct cluster_owner *owner, uint64_t cut);
+
+/* --- cluster_story.c --- */
+struct cluster_story {
+    const char *name;
+    void (*tell)(struct cluster *cluster);
+};
+extern const struct cluster_story cluster_stories[];
+extern const uint32_t cluster_story_count;
 
 #endif

@@ -7,7 +7,6 @@
 #include "sim/cluster.h"
 
 #define STEPS_MAX 200000u
-#define DISK_BLOCKS 6000u
 
 static void node_roads(struct cluster_node *node, struct part_port *port)
 {
@@ -22,7 +21,15 @@ static void node_roads(struct cluster_node *node, struct part_port *port)
 static void node_event(void *context, const struct store_event *event)
 {
     struct cluster_node *node = context;
-    if (event->kind == STORE_DAMAGE)
+    if (event->kind == STORE_DEVICE_FAILED) {
+        node->failed = true;
+        node->back_ns = node->cluster->worlds.now_ns + prng_below(&node->cluster->prng, NS_PER_S);
+        node->cluster->counts.disks_failed++;
+        cluster_power_goes(node->cluster, 1u << node->number); /* What it flushed is not sure. */
+    }
+    const struct sim_faults *faults = &node->disk->faults;
+    bool fails = faults->write_error_one_in != 0 || faults->flush_error_one_in != 0;
+    if (event->kind == STORE_DAMAGE && node->cluster->rot_count == 0 && !fails)
         (void)cluster_wrong(node->cluster, "damage, and no disk has a fault: %s", event->text);
     if (node->cluster->verbose && event->severity >= STORE_WARNING)
         (void)fprintf(stderr, "      node %u: %s\n", node->number, event->text);
@@ -101,7 +108,8 @@ static bool node_wait(struct cluster_node *node, const char *what)
 
 static void node_draw(struct cluster_node *node)
 {
-    struct prng *prng = &node->cluster->prng;
+    struct prng alike = {.state = node->cluster->node_seed};
+    struct prng *prng = node->cluster->node_seed != 0 ? &alike : &node->cluster->prng;
     struct store_options *options = &node->options;
     options->clock = &node->world.clock;
     options->device_count = 1;
@@ -111,6 +119,11 @@ static void node_draw(struct cluster_node *node)
     options->batch_blocks_max = 2 + (uint32_t)prng_below(prng, 5);
     options->journal_bytes = (6 + prng_below(prng, 12)) * options->batch_blocks_max * BLOCK_BYTES;
     options->reserve_bytes = (64 + prng_below(prng, 300)) * BLOCK_BYTES;
+    if (node->cluster->full) {
+        options->batch_blocks_max = 2;
+        options->journal_bytes = 24ull * BLOCK_BYTES;
+        options->reserve_bytes = (64 + prng_below(prng, 64)) * BLOCK_BYTES;
+    }
     options->segments_max = 64;
     options->parts_max = 64;
     options->event = node_event;
@@ -124,14 +137,16 @@ void cluster_node_open(struct cluster *cluster, unsigned number)
     node->number = number;
     world_open(&node->world, prng_next(&cluster->prng));
     node->machine = worlds_add(&cluster->worlds, &node->world);
-    node->disk = sim_disk_open(&node->world, "disk", (uint64_t)DISK_BLOCKS * BLOCK_BYTES);
+    node->disk = sim_disk_open(&node->world, "disk", cluster->disk_blocks * BLOCK_BYTES);
     node_draw(node);
     node_boot(node);
     uint8_t uuid[16] = {(uint8_t)(number + 1), 1};
     node->waiting = true;
     if (store_format(&node->options, uuid, false, &node->store, node_gone, node) != 0)
         (void)cluster_wrong(cluster, "format refused: %s", base_last_error());
-    else if (node_wait(node, "format"))
+    else if (node_wait(node, "format") && node->ended != 0)
+        (void)cluster_wrong(cluster, "format: %s", base_last_error());
+    else
         cluster_node_start(node);
 }
 
@@ -139,9 +154,10 @@ void cluster_node_die(struct cluster_node *node, bool power, bool silent)
 {
     if (!node->runs)
         return;
-    node->runs = node->ready = false;
+    node->runs = node->ready = node->failed = false;
     node->store = NULL; /* The memory goes with the process of this seed. */
     if (power) {
+        node->disk->faults.write_error_one_in = node->disk->faults.flush_error_one_in = 0;
         world_restart(&node->world);
         node_boot(node);
     } else {
@@ -156,6 +172,8 @@ void cluster_node_die(struct cluster_node *node, bool power, bool silent)
 static void prove_fault(void *context, const struct store_fault *fault)
 {
     struct cluster_node *node = context;
+    if (node->cluster->rot_count > 0 && strstr(fault->text, "damage") != NULL)
+        return;
     (void)cluster_wrong(node->cluster, "node %u: pool check: %s", node->number, fault->text);
 }
 
@@ -181,8 +199,8 @@ bool cluster_node_prove(struct cluster_node *node)
         return cluster_wrong(node->cluster, "check: open refused: %s", base_last_error());
     if (!node_wait(node, "check: open"))
         return false;
-    struct store_check check = {
-        .fault = prove_fault, .done = prove_done, .context = node, .data = true};
+    struct store_check check = {.fault = prove_fault, .done = prove_done, .context = node};
+    check.data = node->cluster->rot_count == 0; /* What nobody read is still bad. */
     node->waiting = true;
     node->incarnation = 0;
     if (store_check_start(node->store, &check) != 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A machine with an engine that wants the volume. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "sim/cluster.h"
@@ -74,7 +75,9 @@ static void owner_ended(void *context, int result)
     if (owner->cluster->verbose)
         (void)fprintf(stderr, "  owner %u, epoch %llu: ended with %d\n", owner->number,
                       (unsigned long long)owner->epoch, result);
-    if (result != IOMESH_FENCED && owner->cluster->losses == 0)
+    /* While it opens it has promised nothing yet: a copy that restarts then, beside one that was
+     * not reached, is reason enough to begin anew. */
+    if (result != IOMESH_FENCED && owner->cluster->losses == 0 && owner->state == OWNER_OPEN)
         (void)cluster_wrong(owner->cluster, "the session ended with %d", result);
     owner->state = OWNER_ENDING;
 }
@@ -128,12 +131,13 @@ void cluster_owner_granted(struct cluster_owner *owner, int result, bool forced,
         owner_wake_after(owner, CLUSTER_TTL_NS / 8 + prng_below(&cluster->prng, CLUSTER_TTL_NS));
         return;
     }
+    owner->wants = owner->forces = false;
     owner->epoch = truth->epoch;
     owner->sequence_end = truth->sequence_end;
     owner->sequence = owner->sequence_end - CLUSTER_LOT + 1;
     owner->cut_count = truth->cut_count;
     memcpy(owner->cuts, truth->cuts, truth->cut_count * sizeof *owner->cuts);
-    owner->cutting = owner->holding = false;
+    owner->cutting = owner->holding = owner->dropping = false;
     owner->state = OWNER_OPENING;
     owner_copies(owner, forced, sent_ns);
     owner_wake_after(owner, CLUSTER_TTL_NS / 6);
@@ -168,12 +172,81 @@ static void owner_held(struct volume_hold *hold)
 
 void cluster_owner_cut(struct cluster_owner *owner)
 {
-    if (owner->state != OWNER_OPEN || owner->holding || owner->cutting ||
+    if (owner->state != OWNER_OPEN || owner->holding || owner->cutting || owner->dropping ||
         owner->cluster->truth.cut_count >= CLUSTER_CUTS || owner->cut_count >= CLUSTER_CUTS)
         return;
     owner->holding = true;
     owner->hold = (struct volume_hold){.done = owner_held};
     volume_hold(owner->volume, &owner->hold);
+}
+
+static void views_told(struct part_request *request, int result)
+{
+    struct cluster_owner *owner = request->context;
+    (void)result; /* If it was away it is told when it catches up. */
+    owner->views_flying--;
+    free((void *)request->cuts);
+}
+
+/* Every copy is told which are kept. */
+static void owner_views(struct cluster_owner *owner, uint64_t dropped)
+{
+    struct cluster *cluster = owner->cluster;
+    for (uint32_t g = 0; g < cluster->group_count; g++) {
+        struct copies_look look;
+        if (!copies_look(owner->copies, g, &look))
+            continue;
+        for (unsigned i = 0; i < cluster->node_count; i++) {
+            uint8_t state = cluster_state_of(cluster, g, i);
+            struct part_port *port = &owner->roads[i].port;
+            if ((state != REPLICA_IN_SYNC && state != REPLICA_CATCHING_UP) ||
+                port->state != PART_PORT_UP)
+                continue;
+            uint64_t *cuts = calloc(CLUSTER_CUTS + 1, sizeof *cuts);
+            if (cuts == NULL)
+                abort();
+            memcpy(cuts, owner->cuts, owner->cut_count * sizeof *cuts);
+            owner->views[g][i] = (struct part_request){.kind = PART_VIEWS,
+                                                       .volume = CLUSTER_VOLUME,
+                                                       .group = g,
+                                                       .epoch = owner->epoch,
+                                                       .generation = look.replica->generation,
+                                                       .cuts = cuts,
+                                                       .cut_count = owner->cut_count,
+                                                       .sequence = dropped,
+                                                       .done = views_told,
+                                                       .context = owner};
+            owner->views_flying++;
+            part_submit(port, &owner->views[g][i]);
+        }
+    }
+}
+
+void cluster_owner_dropped(struct cluster_owner *owner, uint64_t cut)
+{
+    owner->dropping = false;
+    if (owner->state != OWNER_OPEN || owner->volume == NULL)
+        return;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < owner->cut_count; i++) {
+        if (owner->cuts[i] != cut)
+            owner->cuts[kept++] = owner->cuts[i];
+    }
+    owner->cut_count = kept;
+    volume_set_views(owner->volume, kept == 0 ? 0 : owner->cuts[kept - 1], true);
+    owner_views(owner, cut);
+}
+
+void cluster_owner_drop_cut(struct cluster_owner *owner)
+{
+    struct cluster *cluster = owner->cluster;
+    /* One that is being taken is the newest, and is in the list. */
+    uint32_t count = owner->cut_count - (owner->cutting ? 1 : 0);
+    if (owner->state != OWNER_OPEN || owner->dropping || owner->views_flying > 0 || count == 0)
+        return;
+    owner->dropping = true;
+    cluster->counts.cuts_dropped++;
+    cluster_commit_drop(owner, owner->cuts[prng_below(&cluster->prng, count)]);
 }
 
 /* --- Turning ---------------------------------------------------------------------------------- */
@@ -182,10 +255,12 @@ static void owner_wakes(struct timer *timer)
 {
     struct cluster_owner *owner = CONTAINER_OF(timer, struct cluster_owner, wake);
     struct cluster *cluster = owner->cluster;
-    if (owner->state == OWNER_IDLE) {
+    if (owner->state == OWNER_IDLE && cluster->by_hand && !owner->wants) {
+        owner_wake_after(owner, NS_PER_MS);
+    } else if (owner->state == OWNER_IDLE) {
+        bool force = !cluster->calm && prng_one_in(&cluster->prng, cluster->faults.force);
         owner->state = OWNER_ACQUIRING;
-        cluster_acquire(owner,
-                        !cluster->calm && prng_one_in(&cluster->prng, cluster->faults.force));
+        cluster_acquire(owner, force || owner->forces);
     } else if (owner->state != OWNER_ACQUIRING) {
         cluster_renew(owner);
         owner_wake_after(owner, CLUSTER_TTL_NS / 6);
@@ -213,7 +288,7 @@ static void owner_let_go(struct cluster_owner *owner)
         volume_close(owner->volume);
         owner->volume = NULL;
     }
-    if (owner->closing || owner->copies == NULL)
+    if (owner->closing || owner->copies == NULL || owner->views_flying > 0)
         return;
     owner->closing = true;
     copies_close(owner->copies, owner_closed, owner);
@@ -271,7 +346,8 @@ void cluster_owner_die(struct cluster_owner *owner)
     owner->copies = NULL;
     owner->volume = NULL;
     owner->state = OWNER_IDLE;
-    owner->holding = owner->cutting = owner->closing = false;
+    owner->holding = owner->cutting = owner->dropping = owner->closing = false;
+    owner->views_flying = 0;
     memset(&owner->wake, 0, sizeof owner->wake);
     owner->wake.fire = owner_wakes;
     for (unsigned i = 0; i < CLUSTER_REQUESTS; i++) {

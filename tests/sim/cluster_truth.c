@@ -6,7 +6,7 @@
 
 #include "sim/cluster.h"
 
-enum call_kind { CALL_ACQUIRE, CALL_RENEW, CALL_TRANSACT, CALL_CUT };
+enum call_kind { CALL_ACQUIRE, CALL_RENEW, CALL_TRANSACT, CALL_CUT, CALL_DROP };
 
 struct call {
     struct world_event event;
@@ -77,13 +77,22 @@ static bool truth_owns(const struct cluster *cluster, const struct call *call)
     return cluster->truth.owner == call->owner->number && cluster->truth.epoch == call->epoch;
 }
 
+static uint8_t state_in(const struct replica_record *record, unsigned node)
+{
+    for (unsigned i = 0; i < REPLICA_COPIES_MAX; i++) {
+        if (record->members[i].state != REPLICA_ABSENT && record->members[i].store == node + 1)
+            return record->members[i].state;
+    }
+    return REPLICA_ABSENT;
+}
+
 /* Is somebody in sync whose power did not go? */
 static bool truth_whole(const struct cluster *cluster, uint32_t number,
                         const struct replica_record *group)
 {
     bool whole = false;
     for (unsigned i = 0; i < cluster->node_count; i++)
-        whole = whole || (group->members[i].state == REPLICA_IN_SYNC &&
+        whole = whole || (state_in(group, i) == REPLICA_IN_SYNC &&
                           (cluster->nodes[i].lossy >> number & 1) == 0);
     return whole;
 }
@@ -98,13 +107,13 @@ static int truth_transact(struct cluster *cluster, struct call *call)
     }
     char states[CLUSTER_NODES + 1] = {0};
     for (unsigned i = 0; i < cluster->node_count; i++)
-        states[i] = "-SCI"[call->record.members[i].state];
+        states[i] = "-SCI"[state_in(&call->record, i)];
     cluster_say(cluster, "owner %u, epoch %llu: group %u, generation %u: %s", call->owner->number,
                 (unsigned long long)call->epoch, call->group, call->record.generation, states);
     /* Who has caught up has everything, durably. */
     for (unsigned i = 0; i < cluster->node_count; i++) {
-        if (group->members[i].state == REPLICA_CATCHING_UP &&
-            call->record.members[i].state == REPLICA_IN_SYNC)
+        if (state_in(group, i) == REPLICA_CATCHING_UP &&
+            state_in(&call->record, i) == REPLICA_IN_SYNC)
             cluster->nodes[i].lossy &= ~(1u << call->group);
     }
     bool whole = truth_whole(cluster, call->group, group);
@@ -112,6 +121,7 @@ static int truth_transact(struct cluster *cluster, struct call *call)
     /* A takeover that reaches only those whose power went takes what they flushed. */
     if (whole && !truth_whole(cluster, call->group, group))
         cluster_lose(cluster);
+    cluster_count_alone(cluster);
     return 0;
 }
 
@@ -127,6 +137,23 @@ static int truth_cut(struct cluster *cluster, struct call *call)
     return 0;
 }
 
+static int truth_drop(struct cluster *cluster, struct call *call)
+{
+    struct cluster_truth *truth = &cluster->truth;
+    if (!truth_owns(cluster, call))
+        return IOMESH_FENCED;
+    for (uint32_t i = 0; i < truth->cut_count; i++) {
+        if (truth->cuts[i] != call->cut)
+            continue;
+        truth->cut_count--;
+        for (uint32_t j = i; j < truth->cut_count; j++) {
+            truth->cuts[j] = truth->cuts[j + 1];
+            truth->cut_times[j] = truth->cut_times[j + 1];
+        }
+    }
+    return 0;
+}
+
 static void call_do(struct cluster *cluster, struct call *call)
 {
     switch (call->kind) {
@@ -138,6 +165,7 @@ static void call_do(struct cluster *cluster, struct call *call)
         break;
     case CALL_TRANSACT: call->result = truth_transact(cluster, call); break;
     case CALL_CUT: call->result = truth_cut(cluster, call); break;
+    case CALL_DROP: call->result = truth_drop(cluster, call); break;
     }
 }
 
@@ -161,6 +189,17 @@ static void cut_told(struct call *call)
         cluster_commit_cut(owner, call->cut, call->taken_ns);
     else
         owner->cutting = false;
+}
+
+static void drop_told(struct call *call)
+{
+    struct cluster_owner *owner = call->owner;
+    if (call->unknown)
+        cluster_commit_drop(owner, call->cut);
+    else if (call->result == 0)
+        cluster_owner_dropped(owner, call->cut);
+    else
+        owner->dropping = false;
 }
 
 static void renew_told(struct call *call)
@@ -187,6 +226,7 @@ static void call_back(struct world_event *event)
         case CALL_RENEW: renew_told(call); break;
         case CALL_TRANSACT: transact_told(call); break;
         case CALL_CUT: cut_told(call); break;
+        case CALL_DROP: drop_told(call); break;
         }
     }
     free(call);
@@ -197,17 +237,18 @@ static void call_there(struct world_event *event)
     struct call *call = CONTAINER_OF(event, struct call, event);
     struct cluster_owner *owner = call->owner;
     struct cluster *cluster = owner->cluster;
-    if (cluster->truth.away && ++call->tries < 200) {
+    bool away = cluster->truth.away || owner->cut_off;
+    if (away && ++call->tries < 200) {
         world_at(&cluster->truth.world, &call->event, 10 * NS_PER_MS);
         return;
     }
     bool lost = prng_one_in(&cluster->prng, cluster->faults.truth_lost);
-    bool done = !cluster->truth.away && (!lost || prng_one_in(&cluster->prng, 2));
-    call->unknown = lost || cluster->truth.away;
+    bool done = !away && (!lost || prng_one_in(&cluster->prng, 2));
+    call->unknown = lost || away;
     cluster->counts.unknown += call->unknown ? 1 : 0;
     if (done)
         call_do(cluster, call);
-    if (call->kind == CALL_TRANSACT) {
+    if (call->kind == CALL_TRANSACT && !away) {
         call->record = cluster->truth.groups[call->group];
         call->record.epoch = cluster->truth.epoch;
     }
@@ -246,6 +287,13 @@ void cluster_commit_cut(struct cluster_owner *owner, uint64_t cut, uint64_t take
     call_send(call);
 }
 
+void cluster_commit_drop(struct cluster_owner *owner, uint64_t cut)
+{
+    struct call *call = call_make(owner, CALL_DROP);
+    call->cut = cut;
+    call_send(call);
+}
+
 void cluster_truth_open(struct cluster *cluster)
 {
     struct cluster_truth *truth = &cluster->truth;
@@ -253,8 +301,8 @@ void cluster_truth_open(struct cluster *cluster)
     truth->machine = worlds_add(&cluster->worlds, &truth->world);
     truth->owner = CLUSTER_OWNERS;
     for (unsigned group = 0; group < cluster->group_count; group++) {
-        for (unsigned i = 0; i < cluster->node_count; i++)
-            truth->groups[group].members[i] =
-                (struct replica_member){.store = i + 1, .state = REPLICA_IN_SYNC};
+        for (unsigned i = 0; i < cluster->copy_count; i++)
+            truth->groups[group].members[i] = (struct replica_member){
+                .store = (group + i) % cluster->node_count + 1, .state = REPLICA_IN_SYNC};
     }
 }

@@ -17,6 +17,7 @@ struct history_op {
     uint32_t cell; /* Which register. */
     bool write;
     bool durable;   /* For who keeps it; not looked at. */
+    bool zero;      /* Nor this. */
     uint64_t value; /* 0 is what a register holds at first; nobody writes it. */
     uint64_t begun;
     uint64_t

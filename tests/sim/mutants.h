@@ -269,16 +269,24 @@
     X(312, "what is settled is not sent")
 
 /* 320 .. 339: the coordinator's I/O over copies, and what only whole clusters show of stores. */
-#define CLUSTER_MUTANTS(X)                                                           \
-    X(320, "a snapshot taken while a copy catches up is not gone through")           \
-    X(321, "data in hand is answered whatever the lease says")                       \
-    X(322, "catching up looks at the head only")                                     \
-    X(323, "what is set aside is taken for newer than what the source has")          \
-    X(324, "a version that gets a new sequence is not written to those who have it") \
-    X(325, "a list that could not be had counts as empty")                           \
-    X(326, "a copy that was away trusts its own watermark")                          \
-    X(327, "a machine that restarted takes the watermark of later writes")           \
-    X(328, "what two views show set aside is taken back in the first only")          \
-    X(329, "recovery begins the new log beside a checkpoint of the old")
+/* X(number, what the bug does, the story that catches it; NULL: drawn seeds do). */
+#define CLUSTER_MUTANTS(X)                                                                       \
+    X(320, "a snapshot taken while a copy catches up is not gone through", NULL)                 \
+    X(321, "data in hand is answered whatever the lease says", "reads_past_the_bound")           \
+    X(322, "catching up looks at the head only", NULL)                                           \
+    X(323, "what is set aside is taken for newer than what the source has", NULL)                \
+    X(324, "a version that gets a new sequence is not written to those who have it",             \
+      "newest_unreadable")                                                                       \
+    X(325, "a list that could not be had counts as empty", "list_lost")                          \
+    X(326, "a copy that was away trusts its own watermark", NULL)                                \
+    X(328, "what two views show set aside is taken back in the first only",                      \
+      "set_aside_in_two_views")                                                                  \
+    X(329, "recovery begins the new log beside a checkpoint of the old", NULL)                   \
+    X(330, "a list of snapshots counts for those that are newer than it", "cut_while_views_go")  \
+    X(332, "a copy that is to go goes although the others are too few", NULL)                    \
+    X(333, "on a full store a checkpoint waits for what waits for it", NULL)                     \
+    X(334, "zeros over nothing are no change at a copy that catches up", "discarded_on_its_way") \
+    X(335, "a write that one copy had no space for is never sent to it again", NULL)             \
+    X(331, "who has ended begins to copy anew when a flush is answered", "flushed_after_the_end")
 
 #endif

@@ -189,7 +189,10 @@ static void fill_kind(struct rig_op *op)
         break;
     case PART_ROLE: fill_role(op); break;
     case PART_FLUSH: draw_runs(op); break;
-    case PART_VIEWS: draw_cuts(op, PART_CUTS_MAX); break;
+    case PART_VIEWS:
+        draw_cuts(op, PART_CUTS_MAX);
+        request->sequence = prng_next(prng) & SEQUENCE_MAX;
+        break;
     case PART_VIEW_SPACE:
         draw_cuts(op, MIN(op->blocks_max * BLOCK_BYTES / WIRE_SPACE_BYTES, PART_CUTS_MAX));
         request->data = op->data;

@@ -211,6 +211,17 @@ static void road_arrived(struct world_event *event)
     part_submit(road->to, &request->far);
 }
 
+/* A net may give a thing twice, and late. */
+static void road_again(struct road_request *of)
+{
+    struct road *road = of->road;
+    struct road_request *request = request_make(road, &of->far);
+    request->near = NULL;
+    request->where = THERE;
+    request->event.fire = road_arrived;
+    world_at(road->far, &request->event, 1 + prng_below(&road->prng, 100 * NS_PER_MS));
+}
+
 static void road_leave(struct road_request *request)
 {
     struct road *road = request->road;
@@ -261,6 +272,8 @@ static void road_submit(struct part_port *port, struct part_request *near)
     }
     road_chance(road);
     road_leave(request);
+    if (request->where == THERE && prng_one_in(&road->prng, road->faults.twice_one_in))
+        road_again(request);
 }
 
 static void road_cancel(struct part_port *port, struct part_request *near)
@@ -282,7 +295,7 @@ static const struct part_port_ops road_ops = {.submit = road_submit, .cancel = r
 
 /* --- The session ------------------------------------------------------------------------------ */
 
-static void road_break(struct road *road)
+static void road_breaks(struct road *road)
 {
     road->port.state = PART_PORT_DOWN;
     road->port.down_reason = -ECONNRESET;
@@ -305,7 +318,7 @@ static void road_changes(struct world_event *event)
     struct road *road = CONTAINER_OF(event, struct road, change);
     road->changing = false;
     if (road->port.state == PART_PORT_UP) {
-        road_break(road);
+        road_breaks(road);
     } else if (road->to != NULL && !road->cut_there && !road->cut_back) {
         road->port.state = PART_PORT_UP;
         road->orphaned = false;
@@ -314,6 +327,14 @@ static void road_changes(struct world_event *event)
         return;
     }
     road_change(road, CONNECT_NS + prng_below(&road->prng, CONNECT_NS));
+}
+
+void road_break(struct road *road)
+{
+    if (road->port.state != PART_PORT_UP)
+        return;
+    road_breaks(road);
+    road_change(road, CONNECT_NS);
 }
 
 void road_reset(struct road *road)

@@ -19,6 +19,7 @@ struct road_faults {
     uint32_t slow_one_in;                /* 50 times that. */
     uint32_t lost_one_in;                /* The session stalls: nothing comes until it breaks. */
     uint32_t reset_one_in;               /* The session breaks at once. */
+    uint32_t twice_one_in;               /* It comes once more, later; that is not answered. */
 };
 
 struct road_counts {
@@ -58,6 +59,8 @@ void road_far_lives(struct road *road, struct part_port *to, uint64_t incarnatio
                     const uint8_t boot_id[16]);
 /* The session breaks soon, if there is one. It connects again by itself. */
 void road_reset(struct road *road);
+/* At once. */
+void road_break(struct road *road);
 /* What waited because it was cut goes on when it is not any more. */
 void road_cut(struct road *road, bool there, bool back);
 

@@ -6,8 +6,12 @@
  * After the calm all copies are equal, block by block and view by view, the history of each block
  * is linearizable, and space is exact.
  *
- *     storm_cluster [--seeds FIRST COUNT] [--mutant N] [--mutants] [--verbose]
+ *     storm_cluster [--seeds FIRST COUNT] [--all] [--story NAME] [--mutant N] [--mutants]
+ *                   [--verbose]
+ *
+ * Without arguments stories come first: what chance does not find (cluster_story.c).
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,14 +23,16 @@
 #include "sim/mutants.h"
 
 #define SEEDS 200u
-#define MUTANT_SEEDS 2000u
 #define RUNS_PER_CHILD 10u
 
 struct storm {
     uint64_t first, count;
     int mutant;
+    const char *story;
     bool verbose;
     bool mutants;
+    bool told; /* Stories first. */
+    bool all;  /* Goes on after a seed that failed. */
 };
 
 /* Shared with the children. */
@@ -51,14 +57,36 @@ static void seed_run(uint64_t seed, bool verbose)
     assert(right || cluster.wrong[0] != '\0');
 }
 
-static void note(uint64_t seed)
+static const struct cluster_story *story_of(const char *name)
+{
+    for (uint32_t i = 0; i < cluster_story_count; i++) {
+        if (strcmp(cluster_stories[i].name, name) == 0)
+            return &cluster_stories[i];
+    }
+    return NULL;
+}
+
+static void story_run(const char *name, bool verbose)
+{
+    const struct cluster_story *story = story_of(name);
+    if (story == NULL)
+        _exit(2);
+    cluster.verbose = verbose;
+    story->tell(&cluster);
+    if (cluster.wrong[0] == '\0') {
+        cluster_calm(&cluster);
+        (void)cluster_judge(&cluster);
+    }
+}
+
+static void note(const char *what, uint64_t seed)
 {
     uint64_t *sums = (uint64_t *)&results->counts;
     const uint64_t *values = (const uint64_t *)&cluster.counts;
     for (size_t i = 0; i < sizeof cluster.counts / sizeof *sums; i++)
         sums[i] += values[i];
     if (cluster.wrong[0] != '\0') {
-        (void)snprintf(results->wrong, sizeof results->wrong, "seed %llu: %s",
+        (void)snprintf(results->wrong, sizeof results->wrong, "%s %llu: %s", what,
                        (unsigned long long)seed, cluster.wrong);
         _exit(1);
     }
@@ -73,11 +101,18 @@ static bool child(const struct storm *storm, uint64_t first, uint64_t count)
         abort();
     if (pid == 0) {
         mutant_active = storm->mutant;
+        if (storm->story != NULL)
+            (void)mallopt(M_PERTURB, 0xa5); /* What was freed is not what it was. */
         if (storm->mutant != 0 && freopen("/dev/null", "w", stderr) == NULL)
             _exit(1);
+        if (storm->story != NULL) {
+            story_run(storm->story, storm->verbose);
+            note(storm->story, 0);
+            _exit(0);
+        }
         for (uint64_t seed = first; seed < first + count; seed++) {
             seed_run(seed, storm->verbose);
-            note(seed);
+            note("seed", seed);
         }
         _exit(0);
     }
@@ -90,20 +125,44 @@ static bool child(const struct storm *storm, uint64_t first, uint64_t count)
     return status == 0;
 }
 
-static bool storm_seeds(const struct storm *storm)
+static bool storm_stories(const struct storm *storm)
 {
-    uint64_t end = storm->first + storm->count;
-    for (uint64_t seed = storm->first; seed < end; seed += RUNS_PER_CHILD) {
-        if (!child(storm, seed, MIN(RUNS_PER_CHILD, end - seed)))
+    for (uint32_t i = 0; i < cluster_story_count; i++) {
+        struct storm one = *storm;
+        one.story = cluster_stories[i].name;
+        if (!child(&one, 0, 0))
             return false;
     }
     return true;
+}
+
+static bool storm_seeds(const struct storm *storm)
+{
+    if (storm->story != NULL)
+        return child(storm, 0, 0);
+    uint64_t end = storm->first + storm->count;
+    bool right = true;
+    for (uint64_t seed = storm->first; seed < end; seed += RUNS_PER_CHILD) {
+        if (child(storm, seed, MIN(RUNS_PER_CHILD, end - seed)))
+            continue;
+        right = false;
+        if (!storm->all)
+            return false;
+        printf("%s\n", results->wrong);
+        results->wrong[0] = '\0';
+    }
+    return right;
 }
 
 static void storm_print(const struct storm *storm)
 {
     const struct cluster_counts *counts = &results->counts;
 #define N(number) (unsigned long long)(number)
+    printf("%llu of zeros, %llu did not fit; %llu cuts dropped; %llu copies added, %llu dropped; "
+           "%llu disks failed, %llu blocks rotten, %llu reads of what nobody had; %llu jumps\n",
+           N(counts->zeros), N(counts->full), N(counts->cuts_dropped), N(counts->added),
+           N(counts->dropped), N(counts->disks_failed), N(counts->rotten), N(counts->corrupt),
+           N(counts->jumps));
     printf("cluster: %llu seeds: %llu writes, %llu reads, %llu flushes, %llu failed; %llu "
            "sessions (%llu forced), %llu transactions (%llu refused, %llu unknown); %llu processes "
            "and %llu machines of stores died, %llu coordinators, %llu stood still; %llu cuts\n",
@@ -114,19 +173,20 @@ static void storm_print(const struct storm *storm)
 #undef N
 }
 
-static int storm_mutant(int number, const char *sentence)
+static int storm_mutant(const struct storm *of, int number, const char *sentence, const char *story)
 {
-    struct storm storm = {.first = 1, .count = MUTANT_SEEDS, .mutant = number};
+    struct storm storm = {.first = of->first, .count = of->count, .mutant = number, .story = story};
     results->wrong[0] = '\0';
     bool caught = !storm_seeds(&storm);
+    bool lost = strstr(results->wrong, "the story does not get there") != NULL;
     printf("planted %d, %s: %s\n", number, sentence, caught ? results->wrong : "NOT CAUGHT");
-    return caught ? 0 : 1;
+    return caught && !lost ? 0 : 1;
 }
 
-static int storm_mutants(void)
+static int storm_mutants(const struct storm *storm)
 {
     int missed = 0;
-#define RUN(number, sentence) missed += storm_mutant(number, sentence);
+#define RUN(number, sentence, story) missed += storm_mutant(storm, number, sentence, story);
     CLUSTER_MUTANTS(RUN)
 #undef RUN
     return missed;
@@ -139,6 +199,10 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
             storm->verbose = true;
         } else if (strcmp(argv[i], "--mutants") == 0) {
             storm->mutants = true;
+        } else if (strcmp(argv[i], "--all") == 0) {
+            storm->all = true;
+        } else if (strcmp(argv[i], "--story") == 0 && i + 1 < argc) {
+            storm->story = argv[++i];
         } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
             storm->first = strtoull(argv[++i], NULL, 10);
             storm->count = strtoull(argv[++i], NULL, 10);
@@ -153,11 +217,12 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct storm storm = {.first = 1, .count = SEEDS};
+    struct storm storm = {.first = 1, .count = SEEDS, .told = argc == 1};
     if (storm_parse(&storm, argc, argv) != 0) {
         (void)fprintf(
             stderr,
-            "usage: storm_cluster [--seeds FIRST COUNT] [--mutant N] [--mutants] [--verbose]\n");
+            "usage: storm_cluster [--seeds FIRST COUNT] [--all] [--story NAME] [--mutant N] "
+            "[--mutants] [--verbose]\n");
         return 2;
     }
     results =
@@ -165,8 +230,8 @@ int main(int argc, char **argv)
     if (results == MAP_FAILED)
         abort();
     if (storm.mutants)
-        return storm_mutants() == 0 ? 0 : 1;
-    bool right = storm_seeds(&storm);
+        return storm_mutants(&storm) == 0 ? 0 : 1;
+    bool right = (!storm.told || storm_stories(&storm)) && storm_seeds(&storm);
     storm_print(&storm);
     if (!right)
         printf("FAILED: %s\n", results->wrong);

@@ -199,6 +199,14 @@ struct iomesh_node_status {
     uint64_t connections_replaced;                      /* by newer ones of the same process. */
     uint64_t requests_total;
     uint64_t waits; /* Requests that had to wait for memory. */
+
+    /* Of the keeper of the pool, if that is this process now; else 0. */
+    uint32_t keeper;         /* 1: it is. */
+    uint32_t keeper_facts;   /* Things that are wrong with the pool, by its last pass. */
+    uint32_t keeper_volumes; /* That it has open to bring them up to date. */
+    uint32_t keeper_wishes;  /* Changes of copies that are under way, or wait. */
+    uint64_t keeper_passes, keeper_pass_ns; /* The last one took. */
+    uint64_t keeper_stores_out, keeper_stores_up, keeper_adds, keeper_drops, keeper_deletes;
 };
 
 /** What a node does. Set the size before. Returns 0 or -EINVAL. Thread: the engine's. Blocks:

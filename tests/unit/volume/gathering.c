@@ -475,11 +475,6 @@ int user_close(unsigned number)
     return gathering.ended;
 }
 
-void user_stop(unsigned number)
-{
-    (void)user_close(number);
-}
-
 struct catalog *catalog_of(unsigned number)
 {
     return gathering.users[number].catalog;

@@ -87,8 +87,6 @@ void store_record_delete(uint64_t id);
 void user_options(unsigned number, const char *node, const char *address);
 int user_open(unsigned number);
 int user_close(unsigned number);
-/* The same, whatever it is doing: that ends as it may. */
-void user_stop(unsigned number);
 struct catalog *catalog_of(unsigned number);
 int user_create(unsigned number, const char *name, const struct catalog_create *create);
 
@@ -116,11 +114,12 @@ void user_begin_delete(unsigned number, const char *volume, const char *snapshot
 /* `snapshot` NULL: of the volume as it is. */
 int user_clone(unsigned number, const char *volume, const char *snapshot, const char *new_name);
 int user_flatten(unsigned number, const char *volume);
+void user_begin_flatten(unsigned number, const char *volume, int *ret_result);
 int user_rollback(unsigned number, const char *volume, const char *snapshot, bool force);
 /* Of two volumes. */
 int user_group(unsigned number, const char *group, const char *volume, const char *other);
-/* Begins; gathering.waiting. */
-void user_begin_rollback(unsigned number, const char *volume, const char *snapshot);
+void user_begin_rollback(unsigned number, const char *volume, const char *snapshot,
+                         int *ret_result);
 int user_group_delete(unsigned number, const char *group);
 int user_resize(unsigned number, const char *name, uint64_t bytes, bool force);
 /* Until nothing goes on behind its back. */

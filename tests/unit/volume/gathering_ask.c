@@ -144,7 +144,7 @@ int user_snapshot_delete(unsigned number, const char *volume, const char *snapsh
         catalog_snapshot_delete(catalog_of(number), volume, snapshot, gathering_ended, NULL));
 }
 
-static void delete_told(void *context, int result)
+static void later_told(void *context, int result)
 {
     *(int *)context = result;
 }
@@ -153,7 +153,7 @@ void user_begin_delete(unsigned number, const char *volume, const char *snapshot
 {
     *ret_result = 1;
     int accepted =
-        catalog_snapshot_delete(catalog_of(number), volume, snapshot, delete_told, ret_result);
+        catalog_snapshot_delete(catalog_of(number), volume, snapshot, later_told, ret_result);
     if (accepted != 0)
         *ret_result = accepted;
 }
@@ -171,6 +171,12 @@ int user_flatten(unsigned number, const char *volume)
     return gathering_wait(catalog_flatten(catalog_of(number), volume, NULL, gathering_ended, NULL));
 }
 
+void user_begin_flatten(unsigned number, const char *volume, int *ret_result)
+{
+    *ret_result = 1;
+    cr_assert_eq(catalog_flatten(catalog_of(number), volume, NULL, later_told, ret_result), 0);
+}
+
 int user_rollback(unsigned number, const char *volume, const char *snapshot, bool force)
 {
     gathering.waiting = true;
@@ -178,11 +184,11 @@ int user_rollback(unsigned number, const char *volume, const char *snapshot, boo
                                                     NULL, gathering_ended, NULL));
 }
 
-void user_begin_rollback(unsigned number, const char *volume, const char *snapshot)
+void user_begin_rollback(unsigned number, const char *volume, const char *snapshot, int *ret_result)
 {
-    gathering.waiting = true;
+    *ret_result = 1;
     cr_assert_eq(catalog_snapshot_rollback(catalog_of(number), volume, snapshot, false, NULL,
-                                           gathering_ended, NULL),
+                                           later_told, ret_result),
                  0);
 }
 

@@ -393,24 +393,109 @@ Test(clan, damage_is_rolled_back_to_in_every_copy_and_other_snapshots_stay)
     cr_assert_eq(user_close_volume(parent), 0);
 }
 
+static void write_over(void)
+{
+    cr_assert_eq(user_open_volume(0, "a", &parent), 0, "%s", base_last_error());
+    cr_assert_eq(put_block(parent, 0, 9), 0);
+    cr_assert_eq(put_block(parent, 4096, 9), 0);
+    cr_assert_eq(user_close_volume(parent), 0);
+}
+
+/* All of it is as it was, or as the snapshot shows it. */
+static void is_one_or_the_other(struct catalog_handle *handle)
+{
+    bool begun = get_block(handle, 0) == 7;
+    cr_assert_eq(get_block(handle, 0), begun ? 7 : 9);
+    cr_assert_eq(get_block(handle, 4096), begun ? 0 : 9);
+    cr_assert_eq(get_block(handle, 3 * SEGMENT), 8);
+}
+
 /* The rolling back goes on where it is opened next, whoever does. */
 Test(clan, a_rollback_that_its_process_left_is_finished_by_who_opens_the_volume)
 {
     a_with_s();
     cr_assert_eq(user_close_volume(parent), 0);
     for (unsigned turns = 1; turns < 60; turns += 7) {
-        cr_assert_eq(user_open_volume(0, "a", &parent), 0, "%s", base_last_error());
-        cr_assert_eq(put_block(parent, 0, 9), 0);
-        cr_assert_eq(put_block(parent, 4096, 9), 0);
-        cr_assert_eq(user_close_volume(parent), 0);
-        user_begin_rollback(1, "a", "s");
+        int ended;
+        write_over();
+        user_begin_rollback(1, "a", "s", &ended);
         gathering_turns(turns);
-        user_stop(1);
+        (void)user_close(1);
+        cr_assert_neq(ended, 1);
         cr_assert_eq(user_open_volume(0, "a", &parent), 0, "%s", base_last_error());
-        bool begun = get_block(parent, 0) == 7;
-        cr_assert_eq(get_block(parent, 0), begun ? 7 : 9);
-        cr_assert_eq(get_block(parent, 4096), begun ? 0 : 9);
+        is_one_or_the_other(parent);
         cr_assert_eq(user_close_volume(parent), 0);
         cr_assert_eq(user_open(1), 0, "%s", base_last_error());
     }
+}
+
+/* Whoever was at it is fenced in the middle, as if it had died: it changes nothing any more. */
+Test(clan, a_rollback_is_taken_over_by_force_and_finished)
+{
+    a_with_s();
+    cr_assert_eq(user_close_volume(parent), 0);
+    for (unsigned turns = 1; turns < 80; turns += 6) {
+        static struct catalog_handle *taken;
+        int ended;
+        write_over();
+        user_begin_rollback(0, "a", "s", &ended);
+        gathering_turns(turns);
+        cr_assert_eq(user_force_volume(1, "a", &taken), 0, "%s", base_last_error());
+        is_one_or_the_other(taken);
+        for (unsigned i = 0; ended == 1 && i < 60; i++)
+            gathering_run(NS_PER_S);
+        cr_assert_neq(ended, 1, "%u", turns);
+        is_one_or_the_other(taken);
+        cr_assert_eq(put_block(taken, 8192, 5), 0);
+        cr_assert_eq(user_close_volume(taken), 0);
+    }
+}
+
+/* The same with flattening: the parent is kept until all that it filled is in the clone. */
+Test(clan, a_flattening_is_taken_over_by_force)
+{
+    a_with_s();
+    for (unsigned turns = 1; turns < 80; turns += 6) {
+        static struct catalog_handle *taken;
+        cr_assert_eq(user_clone(1, "a", "s", "b"), 0, "%s", base_last_error());
+        int ended;
+        user_begin_flatten(1, "b", &ended);
+        gathering_turns(turns);
+        cr_assert_eq(user_force_volume(0, "b", &taken), 0, "%s", base_last_error());
+        cr_assert_eq(get_block(taken, 0), 7);
+        cr_assert_eq(get_block(taken, 3 * SEGMENT), 8);
+        for (unsigned i = 0; ended == 1 && i < 60; i++)
+            gathering_run(NS_PER_S);
+        cr_assert_neq(ended, 1, "%u", turns);
+        cr_assert_eq(user_close_volume(taken), 0);
+        cr_assert_eq(user_flatten(0, "b"), 0, "%s", base_last_error());
+        user_settle(0);
+        cr_assert_eq(clones_of_s(), 0, "%u", turns);
+        cr_assert_eq(user_delete(0, "b"), 0, "%s", base_last_error());
+        user_settle(0);
+    }
+    cr_assert_eq(user_close_volume(parent), 0);
+}
+
+static unsigned snapshots_of_a(void)
+{
+    return keys_of(metadata_volume_prefix(METADATA_SNAPSHOT, 1));
+}
+
+/* Who deletes the clone may not change what another process owns. */
+Test(clan, what_was_kept_for_a_clone_goes_when_its_owner_looks)
+{
+    cr_assert_eq(user_create(0, "a", &small), 0);
+    cr_assert_eq(user_open_volume(0, "a", &parent), 0);
+    cr_assert_eq(put_block(parent, 0, 7), 0);
+    cr_assert_eq(user_clone(0, "a", NULL, "b"), 0, "%s", base_last_error());
+    cr_assert_eq(put_block(parent, 0, 8), 0);
+    cr_assert_eq(snapshots_of_a(), 1);
+    cr_assert_eq(user_delete(1, "b"), 0, "%s", base_last_error());
+    user_settle(1);
+    cr_assert_eq(snapshots_of_a(), 1);
+    gathering_run(130 * NS_PER_S);
+    cr_assert_eq(snapshots_of_a(), 0);
+    cr_assert_eq(get_block(parent, 0), 8);
+    cr_assert_eq(user_close_volume(parent), 0);
 }

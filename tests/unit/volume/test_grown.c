@@ -58,11 +58,55 @@ Test(grown, to_the_largest_in_as_many_transactions_as_it_needs)
     cr_assert_gt(keys_of(metadata_volume_prefix(METADATA_GROUP, 1)), 130);
 }
 
-Test(grown, an_open_volume_does_not_get_what_is_not_placed)
+Test(grown, an_open_volume_is_larger_at_once)
 {
     cr_assert_eq(user_open_volume(0, "a", &handle), 0);
-    cr_assert_eq(user_resize(0, "a", 100 * SEGMENT, false), -EBUSY);
-    cr_assert_not_null(strstr(base_last_error(), "is open: close it"), "%s", base_last_error());
+    cr_assert_eq(put_block(handle, 0, 7), 0);
+    cr_assert_eq(user_resize(0, "a", 30 * SEGMENT, false), 0, "%s", base_last_error());
+    every_segment_has_a_group(30 * SEGMENT);
+    cr_assert_eq(get_block(handle, 29 * SEGMENT), 0);
+    cr_assert_eq(put_block(handle, 29 * SEGMENT, 8), 0);
+    cr_assert_eq(user_resize(0, "a", 60 * SEGMENT, false), 0, "%s", base_last_error());
+    cr_assert_eq(put_block(handle, 59 * SEGMENT, 9), 0);
+    cr_assert_eq(volume_flush(handle), 0);
+    cr_assert_eq(user_snapshot(0, "a", "s"), 0, "%s", base_last_error());
+    cr_assert_eq(put_block(handle, 59 * SEGMENT, 10), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        cr_assert_eq(get_block(handle, 0), 7);
+        cr_assert_eq(get_block(handle, 29 * SEGMENT), 8);
+        cr_assert_eq(get_block(handle, 59 * SEGMENT), 10);
+        cr_assert_eq(user_close_volume(handle), 0);
+        cr_assert_eq(user_open_volume(0, "a", &handle), 0, "%s", base_last_error());
+    }
+    cr_assert_eq(user_read_volume(0, "a@s", &other), 0, "%s", base_last_error());
+    cr_assert_eq(get_block(other, 59 * SEGMENT), 9);
+    cr_assert_eq(user_close_volume(other), 0);
+    cr_assert_eq(user_close_volume(handle), 0);
+}
+
+/* What is flushed, and copied, while nobody has told the new groups anything yet. */
+Test(grown, an_open_volume_grows_with_a_store_away)
+{
+    cr_assert_eq(user_open_volume(0, "a", &handle), 0);
+    link_cut(0, 3, true);
+    cr_assert_eq(put_block(handle, 0, 7), 0);
+    cr_assert_eq(user_resize(0, "a", 30 * SEGMENT, false), 0, "%s", base_last_error());
+    cr_assert_eq(volume_flush(handle), 0);
+    cr_assert_eq(put_block(handle, 29 * SEGMENT, 8), 0);
+    link_cut(0, 3, false);
+    gathering_run(10 * NS_PER_S);
+    cr_assert_eq(get_block(handle, 29 * SEGMENT), 8);
+    cr_assert_eq(user_close_volume(handle), 0);
+}
+
+Test(grown, an_open_volume_that_would_get_too_many_groups_is_to_be_closed)
+{
+    cr_assert_eq(user_open_volume(0, "a", &handle), 0);
+    cr_assert_eq(user_resize(0, "a", CATALOG_BYTES_MAX, false), -EBUSY);
+    cr_assert_not_null(strstr(base_last_error(), "meanwhile: close it"), "%s", base_last_error());
+    cr_assert_eq(put_block(handle, 0, 7), 0);
+    cr_assert_eq(keys_of(metadata_volume_prefix(METADATA_GROUP, 1)), 1);
+    cr_assert_eq(get_block(handle, 0), 7);
     cr_assert_eq(user_resize(0, "a", 4 * SEGMENT - MIB, true), 0, "%s", base_last_error());
     cr_assert_eq(user_resize(0, "a", 4 * SEGMENT, false), 0, "it was placed once");
     cr_assert_eq(user_close_volume(handle), 0);

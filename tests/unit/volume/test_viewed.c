@@ -232,7 +232,7 @@ Test(viewed, nothing_is_answered_behind_the_end_of_the_lease)
     cr_assert_eq(user_close_volume(owner), 0);
 }
 
-/* --- What a store refuses -------------------------------------------------------------------- */
+/* --- What a store refuses --------------------------------------------------------------------- */
 
 static int store_reads(unsigned store, uint64_t view, uint32_t generation)
 {

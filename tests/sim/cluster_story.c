@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What chance does not find in 2,000 seeds, told by hand. Each is true of the cluster as it is, and
+ * false with the bug planted that it is about. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/cluster.h"
+#include "volume/copies_inside.h"
+
+/* --- Telling ---------------------------------------------------------------------------------- */
+
+static bool well(const struct cluster *cluster)
+{
+    return cluster->wrong[0] == '\0';
+}
+
+static void wait_ms(struct cluster *cluster, uint64_t ms)
+{
+    uint64_t until = cluster->worlds.now_ns + ms * NS_PER_MS;
+    while (well(cluster) && cluster->worlds.now_ns < until)
+        (void)cluster_step(cluster);
+}
+
+typedef bool holds_fn(struct cluster *cluster);
+
+/* Stops at the very event after which it holds. */
+static void wait_for(struct cluster *cluster, const char *what, holds_fn *holds)
+{
+    uint64_t until = cluster->worlds.now_ns + 5 * NS_PER_S;
+    while (well(cluster) && !holds(cluster)) {
+        (void)cluster_step(cluster);
+        if (cluster->worlds.now_ns > until)
+            (void)cluster_wrong(cluster, "the story does not get there: %s", what);
+    }
+}
+
+static void expect(struct cluster *cluster, bool holds, const char *what)
+{
+    if (!holds)
+        (void)cluster_wrong(cluster, "the story does not get there: %s", what);
+}
+
+static void cut_both(struct cluster *cluster, unsigned owner, unsigned node, bool is)
+{
+    road_cut(&cluster->owners[owner].roads[node], is, is);
+}
+
+static bool first_opened(struct cluster *cluster)
+{
+    return cluster->owners[0].state == OWNER_OPEN;
+}
+
+static bool second_opened(struct cluster *cluster)
+{
+    return cluster->owners[1].state == OWNER_OPEN;
+}
+
+static void open_volume(struct cluster *cluster, unsigned owner)
+{
+    cluster->owners[owner].wants = true;
+    wait_for(cluster, "somebody opens the volume", owner == 0 ? first_opened : second_opened);
+}
+
+static void begin(struct cluster *cluster, unsigned owner, unsigned slot, enum volume_io_kind kind,
+                  uint32_t first, uint32_t count)
+{
+    struct cluster_owner *of = &cluster->owners[owner];
+    if (!well(cluster))
+        return;
+    expect(cluster, of->state == OWNER_OPEN && !of->requests[slot].busy, "it can be asked");
+    if (well(cluster))
+        cluster_request_start(of, &of->requests[slot], kind, 0, first, count);
+}
+
+static void ask(struct cluster *cluster, unsigned owner, enum volume_io_kind kind, uint32_t first,
+                uint32_t count)
+{
+    begin(cluster, owner, 0, kind, first, count);
+    for (unsigned ms = 0; cluster->owners[owner].requests[0].busy && ms < 3000; ms++)
+        wait_ms(cluster, 1);
+    expect(cluster, !cluster->owners[owner].requests[0].busy, "an answer");
+}
+
+static void write_all(struct cluster *cluster, unsigned owner)
+{
+    for (uint32_t first = 0; first < CLUSTER_REGISTERS; first += 16)
+        ask(cluster, owner, VOLUME_WRITE, first, 16);
+}
+
+static void flush(struct cluster *cluster, unsigned owner)
+{
+    ask(cluster, owner, VOLUME_FLUSH, 0, 0);
+}
+
+static void node_stops(struct cluster *cluster, unsigned node)
+{
+    cluster_node_die(&cluster->nodes[node], false, false);
+    cluster->nodes[node].back_ns = UINT64_MAX;
+}
+
+static void node_starts(struct cluster *cluster, unsigned node)
+{
+    cluster->nodes[node].back_ns = 0;
+}
+
+static bool first_stale(struct cluster *cluster)
+{
+    return cluster_state_of(cluster, 0, 0) == REPLICA_STALE;
+}
+
+static struct copies_group *group_of(struct cluster *cluster, unsigned owner)
+{
+    return &cluster->owners[owner].copies->groups[0];
+}
+
+/* --- 321 -------------------------------------------------------------------------------------- */
+
+/* The lease of owner 0 is over, and nobody has told it; node 2, which owner 1 did not reach,
+ * answers it still. */
+static void reads_past_the_bound(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 3, 2);
+    open_volume(cluster, 0);
+    write_all(cluster, 0);
+    cluster->owners[0].cut_off = true;
+    cut_both(cluster, 0, 0, true);
+    cut_both(cluster, 0, 1, true);
+    cut_both(cluster, 1, 2, true);
+    open_volume(cluster, 1);
+    ask(cluster, 1, VOLUME_WRITE, 0, 1);
+    begin(cluster, 0, 0, VOLUME_READ, 0, 1);
+    wait_ms(cluster, 20);
+}
+
+/* --- 324 -------------------------------------------------------------------------------------- */
+
+/* Node 1 alone has the newest of a block, and cannot read it. What is at node 0 takes its place, as
+ * a new version: at node 0, too. */
+static void newest_unreadable(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    cluster->rot_node = 1;
+    open_volume(cluster, 0);
+    write_all(cluster, 0);
+    flush(cluster, 0);
+    cluster->owners[0].cut_off = true;
+    cut_both(cluster, 0, 0, true);
+    begin(cluster, 0, 0, VOLUME_WRITE, 5, 1);
+    wait_ms(cluster, 20);
+    cluster_owner_die(&cluster->owners[0]);
+    cluster->rot_count = 1; /* Damage may be told of. */
+    expect(cluster, cluster_rot(cluster, 1, cluster->next_value), "only node 1 has it");
+    expect(cluster, !cluster_rot(cluster, 0, cluster->next_value), "node 0 does not have it");
+    open_volume(cluster, 1);
+    ask(cluster, 1, VOLUME_READ, 5, 1);
+}
+
+/* --- 325 -------------------------------------------------------------------------------------- */
+
+static bool source_lists(struct cluster *cluster)
+{
+    struct cluster_owner *owner = &cluster->owners[1];
+    const struct copies_task *task = &group_of(cluster, 1)->resync[0];
+    for (uint32_t i = 0; i < owner->copies_engine->lane_count && task->running; i++) {
+        const struct copies_lane *lane = &owner->copies_engine->lanes[i];
+        if (lane->task == task && lane->state == LANE_LIST &&
+            (lane->flying & COPY_BIT(task->source)) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* The road to the source breaks, for a moment, while it is asked what node 0 lacks. */
+static void list_lost(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    open_volume(cluster, 0);
+    write_all(cluster, 0);
+    wait_ms(cluster, 1000); /* All is flushed, and it was told so: it will set nothing aside. */
+    cluster_owner_die(&cluster->owners[0]);
+    open_volume(cluster, 1);
+    wait_ms(cluster, 50);
+    node_stops(cluster, 0);
+    wait_for(cluster, "a copy is stale", first_stale);
+    write_all(cluster, 1);
+    node_starts(cluster, 0);
+    wait_for(cluster, "it is copied to", source_lists);
+    if (well(cluster))
+        road_break(&cluster->owners[1].roads[1]);
+    wait_ms(cluster, 200);
+}
+
+/* --- 328 -------------------------------------------------------------------------------------- */
+
+static bool cut_taken(struct cluster *cluster)
+{
+    return cluster->owners[0].cutting;
+}
+
+static bool cut_committed(struct cluster *cluster)
+{
+    return cluster->truth.cut_count == 1;
+}
+
+/* A snapshot is taken, and what it shows not flushed yet, when node 0 hears of it with a write and
+ * goes away. Back again, it sets aside what the snapshot and the head both show. */
+static void set_aside_in_two_views(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    open_volume(cluster, 0);
+    write_all(cluster, 0);
+    flush(cluster, 0);
+    ask(cluster, 0, VOLUME_WRITE, 1, 1);
+    wait_ms(cluster, 50); /* The watermark is told. */
+    cluster->nodes[1].disk->faults.slow_one_in = 1;
+    cluster_owner_cut(&cluster->owners[0]);
+    wait_for(cluster, "a cut is taken", cut_taken);
+    begin(cluster, 0, 0, VOLUME_WRITE, 2, 1);
+    wait_ms(cluster, 4);
+    node_stops(cluster, 0);
+    wait_for(cluster, "a copy is stale", first_stale);
+    cluster->nodes[1].disk->faults.slow_one_in = 0;
+    wait_for(cluster, "the cut is committed", cut_committed);
+    node_starts(cluster, 0);
+    wait_ms(cluster, 300);
+}
+
+/* --- 330 -------------------------------------------------------------------------------------- */
+
+static bool views_go(struct cluster *cluster)
+{
+    return group_of(cluster, 0)->resync[0].views_flying;
+}
+
+static void cut_and_write(struct cluster *cluster)
+{
+    uint32_t count = cluster->owners[0].cut_count + 1;
+    cluster_owner_cut(&cluster->owners[0]);
+    for (unsigned ms = 0; ms < 100 && cluster->truth.cut_count < count; ms++)
+        wait_ms(cluster, 1);
+    expect(cluster, cluster->truth.cut_count == count, "a cut is taken");
+    write_all(cluster, 0);
+}
+
+/* Node 0 comes back, and is told which snapshots are kept. While it drops the others, another is
+ * taken: that is not in the list. */
+static void cut_while_views_go(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    open_volume(cluster, 0);
+    write_all(cluster, 0);
+    for (unsigned i = 0; i < 4; i++)
+        cut_and_write(cluster);
+    flush(cluster, 0);
+    node_stops(cluster, 0);
+    wait_for(cluster, "a copy is stale", first_stale);
+    for (unsigned i = 0; i < 4; i++) {
+        cluster_owner_drop_cut(&cluster->owners[0]);
+        wait_ms(cluster, 60);
+    }
+    expect(cluster, cluster->truth.cut_count == 0, "the cuts are dropped");
+    cluster->nodes[0].disk->faults.slow_one_in = 2;
+    node_starts(cluster, 0);
+    wait_for(cluster, "it is told of cuts", views_go);
+    cluster_owner_cut(&cluster->owners[0]);
+    for (uint32_t first = 0; first < CLUSTER_REGISTERS; first += 16)
+        begin(cluster, 0, first / 16, VOLUME_WRITE, first, 16);
+    wait_ms(cluster, 200);
+    cluster->nodes[0].disk->faults.slow_one_in = 0;
+}
+
+/* --- 331 -------------------------------------------------------------------------------------- */
+
+static bool sealing(struct cluster *cluster)
+{
+    return group_of(cluster, 0)->replica.copies[0].catches == REPLICA_SEALING &&
+           (group_of(cluster, 0)->flushing & 1) != 0;
+}
+
+/* The session ends while the copy that catches up flushes; it says then that something is set aside
+ * still, and the volume is closed. */
+static void flushed_after_the_end(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    open_volume(cluster, 0);
+    write_all(cluster, 0);
+    node_stops(cluster, 0);
+    wait_for(cluster, "a copy is stale", first_stale);
+    write_all(cluster, 0);
+    node_starts(cluster, 0);
+    wait_for(cluster, "what it got is flushed", sealing);
+    if (well(cluster)) {
+        struct copies_group *group = group_of(cluster, 0);
+        copies_end(cluster->owners[0].copies, IOMESH_FENCED);
+        cut_both(cluster, 0, 1, true);
+        replica_flushed(&group->replica, 0, group->tokens[0], group->flushes[0].generation, 1,
+                        copies_now(group));
+    }
+    wait_ms(cluster, 300);
+}
+
+/* --- 334 -------------------------------------------------------------------------------------- */
+
+static bool source_is_read(struct cluster *cluster)
+{
+    struct cluster_owner *owner = &cluster->owners[0];
+    for (uint32_t i = 0; i < owner->copies_engine->lane_count; i++) {
+        const struct copies_lane *lane = &owner->copies_engine->lanes[i];
+        if (lane->task == &group_of(cluster, 0)->resync[0] && lane->state == LANE_READ)
+            return true;
+    }
+    return false;
+}
+
+/* What node 0 lacks is read from node 1, and discarded before node 0 has it. */
+static void discarded_on_its_way(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    open_volume(cluster, 0);
+    node_stops(cluster, 0);
+    wait_for(cluster, "a copy is stale", first_stale);
+    write_all(cluster, 0);
+    ask(cluster, 0, VOLUME_WRITE, 1, 1);
+    cluster_owner_cut(&cluster->owners[0]);
+    wait_for(cluster, "a cut is committed", cut_committed);
+    ask(cluster, 0, VOLUME_WRITE, 2, 1);
+    cluster_owner_drop_cut(&cluster->owners[0]);
+    wait_ms(cluster, 100);
+    node_starts(cluster, 0);
+    wait_for(cluster, "it is copied to", source_is_read);
+    for (uint32_t i = 0; i < 6; i++)
+        begin(cluster, 0, i, VOLUME_DISCARD, i * 16, 16);
+    wait_ms(cluster, 300);
+}
+
+const struct cluster_story cluster_stories[] = {
+    {"reads_past_the_bound", reads_past_the_bound},
+    {"newest_unreadable", newest_unreadable},
+    {"list_lost", list_lost},
+    {"set_aside_in_two_views", set_aside_in_two_views},
+    {"cut_while_views_go", cut_while_views_go},
+    {"flushed_after_the_end", flushed_after_the_end},
+    {"discarded_on_its_way", discarded_on_its_way},
+};
+const uint32_t cluster_story_count = COUNT_OF(cluster_stories);
