@@ -4,8 +4,9 @@
  *
  *   bench-inproc --pool URL --size BYTES --seconds S --rw KIND --depth N [--block BYTES]
  *                [--flush-every WRITES] [--fresh]
- *   bench-inproc --pool URL --size BYTES --seconds S --volumes --outstanding N
+ *   bench-inproc --pool URL --size BYTES --seconds S --volumes --outstanding N [--used]
  *
+ * A pool in etcd is there already. --used: each volume is opened, written to and closed as well.
  * KIND: randread, randwrite, randrw70, read, write. --fresh: the volume is not written before.
  */
 #include <errno.h>
@@ -28,7 +29,7 @@ static struct options {
     unsigned depth;
     uint32_t block;
     unsigned flush_every; /* Writes; 0: never. */
-    int fresh, volumes;
+    int fresh, volumes, used;
 } options = {.depth = 1, .block = 4096, .seconds = 5, .size = 4ull << 30};
 
 static struct iomesh_engine *engine;
@@ -244,7 +245,10 @@ static struct turnover {
 
 static struct cycle {
     char name[32];
+    struct iomesh_volume *volume;
 } cycles[DEPTH_MAX];
+
+static unsigned char cycle_data[4096] __attribute__((aligned(4096)));
 
 static void cycle_next(struct cycle *cycle);
 
@@ -257,14 +261,49 @@ static void cycle_deleted(void *context, int result)
         cycle_next(context);
 }
 
+static void cycle_closed(void *context, int result)
+{
+    struct cycle *cycle = context;
+    if (result != 0)
+        fail("close", result);
+    int code = iomesh_volume_delete(pool, cycle->name, cycle_deleted, cycle);
+    if (code != 0)
+        fail("delete refused", code);
+}
+
+static void cycle_written(void *context, int result)
+{
+    struct cycle *cycle = context;
+    if (result != 0)
+        fail("write", result);
+    int code = iomesh_volume_close(cycle->volume, cycle_closed, cycle);
+    if (code != 0)
+        fail("close refused", code);
+}
+
+static void cycle_opened(void *context, int result, struct iomesh_volume *opened)
+{
+    struct cycle *cycle = context;
+    if (result != 0)
+        fail("open", result);
+    cycle->volume = opened;
+    int code = iomesh_write(opened, 0, sizeof cycle_data, cycle_data, 0, cycle_written, cycle);
+    if (code != 0)
+        fail("write refused", code);
+}
+
 static void cycle_created(void *context, int result)
 {
     struct cycle *cycle = context;
     if (result != 0)
         fail("create", result);
-    int code = iomesh_volume_delete(pool, cycle->name, cycle_deleted, cycle);
+    if (!options.used) {
+        cycle_closed(cycle, 0);
+        return;
+    }
+    int code = iomesh_volume_open(pool, cycle->name, NULL, cycle_opened, cycle);
     if (code != 0)
-        fail("delete refused", code);
+        fail("open refused", code);
 }
 
 static void cycle_next(struct cycle *cycle)
@@ -307,17 +346,13 @@ static void bench_volumes(void)
 
 static const struct kind *parse(int count, char **arguments)
 {
-    static const struct option known[] = {{"pool", required_argument, NULL, 'p'},
-                                          {"size", required_argument, NULL, 's'},
-                                          {"seconds", required_argument, NULL, 't'},
-                                          {"rw", required_argument, NULL, 'r'},
-                                          {"depth", required_argument, NULL, 'd'},
-                                          {"outstanding", required_argument, NULL, 'd'},
-                                          {"block", required_argument, NULL, 'b'},
-                                          {"flush-every", required_argument, NULL, 'f'},
-                                          {"fresh", no_argument, NULL, 'n'},
-                                          {"volumes", no_argument, NULL, 'v'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"pool", required_argument, NULL, 'p'},    {"size", required_argument, NULL, 's'},
+        {"seconds", required_argument, NULL, 't'}, {"rw", required_argument, NULL, 'r'},
+        {"depth", required_argument, NULL, 'd'},   {"outstanding", required_argument, NULL, 'd'},
+        {"block", required_argument, NULL, 'b'},   {"flush-every", required_argument, NULL, 'f'},
+        {"fresh", no_argument, NULL, 'n'},         {"volumes", no_argument, NULL, 'v'},
+        {"used", no_argument, NULL, 'u'},          {NULL, 0, NULL, 0}};
     int word;
     while ((word = getopt_long(count, arguments, "", known, NULL)) != -1) {
         switch (word) {
@@ -330,6 +365,7 @@ static const struct kind *parse(int count, char **arguments)
         case 'f': options.flush_every = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'n': options.fresh = 1; break;
         case 'v': options.volumes = 1; break;
+        case 'u': options.used = 1; break;
         default: exit(2);
         }
     }
@@ -352,7 +388,9 @@ int main(int count, char **arguments)
     struct iomesh_pool_init_options init = IOMESH_POOL_INIT_OPTIONS_INIT;
     /* Room for the volume twice, so that free space does not run short while it is overwritten. */
     init.bytes = options.size * 2 + (512ull << 20);
-    int code = iomesh_pool_init(options.pool, &init);
+    int code = 0;
+    if (strncmp(options.pool, "etcd:", 5) != 0)
+        code = iomesh_pool_init(options.pool, &init);
     if (code == 0)
         code = iomesh_engine_open(NULL, &engine);
     struct iomesh_pool_options open = IOMESH_POOL_OPTIONS_INIT;

@@ -115,6 +115,8 @@ def received(node):
 
 def away(bed):
     bed.load.stop()
+    holds_open = nbd.NBD()
+    holds_open.connect_uri(bed.gateway.uri())
     node = bed.nodes[0]
     found = {"seconds": [], "copied": []}
     write(bed, 512)
@@ -127,6 +129,7 @@ def away(bed):
         node.daemon.must_run("READY=1", node.notified.ready)
         found["seconds"].append(bed.cluster.wait_in_sync())
         found["copied"].append((received(node) - before) / (256 * MIB))
+    holds_open.shutdown()
     return found
 
 
@@ -145,11 +148,11 @@ def churn(options):
         bed.load.stop()
         told = bed.cluster.admin.run(options.bin / "bench-inproc", "--pool", bed.cluster.url,
                                      "--size", 64 * MIB, "--seconds", 5, "--volumes",
-                                     "--outstanding", 50)
+                                     "--outstanding", 50, "--used")
         return json.loads(told.stdout.splitlines()[-1])
 
     found = with_bed(many)
-    say(f"volumes made, written, deleted: {found}")
+    say(f"volumes made, opened, written, closed, deleted: {found['per_second']} a second")
     return found
 
 
