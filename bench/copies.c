@@ -3,7 +3,7 @@
  * What copies cost: three stores in processes of their own, against one copy and against none.
  *
  *   bench-copies numbers SECONDS DIRECTORY [unix|tcp [KINDS [CERTIFICATES]]]
- *   bench-copies pauses | resync DIRECTORY
+ *   bench-copies pauses | resync DIRECTORY [small]
  *
  * KINDS: 0 embedded, 1 one copy in this process, 2 one in another, 3 three in others; all: 0123.
  * numbers: a line for each work: requests a second, microseconds, processor time for one, of who
@@ -142,7 +142,7 @@ static bool pause_of(const char *what, bool stop, double limit)
     if (load.failed > 0)
         far_must(-EIO, what);
     bool well = told(what, longest, limit);
-    return told("  while it comes back", back, 0.5) && well;
+    return told("  while it comes back", back, 1) && well;
 }
 
 static bool pauses(const struct far_options *options)
@@ -187,19 +187,60 @@ static bool resync_of(const char *what, uint64_t bytes, uint64_t span, uint64_t 
     }
     double seconds = (double)(far_now_ns() - up_ns) / 1e9;
     double part = (double)copied / (double)changed;
-    printf("%s: connected in %.2f s, asked in %.2f s, copied %.0f MiB, %.2f of what was written, "
+    printf("%llu MiB, %s: connected in %.2f s, asked in %.2f s, copied %.0f MiB, %.2f of what was "
+           "written, "
            "%.2f s of CPU\n",
-           what, (double)(connected_ns - begin_ns) / 1e9, (double)(up_ns - begin_ns) / 1e9,
-           (double)copied / (double)MIB, part, (double)(far_cpu_ns(0) + far_cpu_ns(1) - cpu) / 1e9);
+           (unsigned long long)(changed / MIB), what, (double)(connected_ns - begin_ns) / 1e9,
+           (double)(up_ns - begin_ns) / 1e9, (double)copied / (double)MIB, part,
+           (double)(far_cpu_ns(0) + far_cpu_ns(1) - cpu) / 1e9);
     return told("  until it is in sync", seconds, 2) && part < 1.1;
+}
+
+/* While a copy catches up the volume is used: how long its operations take, and how long it does. */
+static bool resync_beside(void)
+{
+    struct far_load before = {
+        .kind = VOLUME_WRITE, .depth = 1, .bytes = BLOCK_BYTES, .span = 64 * MIB};
+    struct far_load during = before;
+    far_load_start(&before);
+    far_run(NS_PER_S);
+    far_load_stop(&before);
+    far_run(1500 * NS_PER_MS);
+    far_kill(2);
+    far_run(400 * NS_PER_MS);
+    fill(volume_bytes(far_volume) / 2);
+    far_start(2);
+    struct copies_look look;
+    uint64_t begin_ns = 0, count = 0;
+    far_load_start(&during);
+    while (!in_sync()) {
+        far_turn();
+        far_must(copies_look(far_copies, 0, &look) ? 0 : -ENOENT, "look");
+        if (begin_ns == 0 && look.replica->copies[2].catches == REPLICA_COPYING) {
+            begin_ns = far_now_ns();
+            count = during.ended;
+            during.longest_ns = 0;
+        }
+    }
+    double seconds = (double)(far_now_ns() - begin_ns) / 1e9;
+    double rate = (double)(during.ended - count) / seconds;
+    printf("%llu MiB beside writes of 4 KiB, QD1: %.2f s; %.0f writes a second (%llu before), "
+           "the longest %.1f ms\n",
+           (unsigned long long)(volume_bytes(far_volume) / 2 / MIB), seconds, rate,
+           (unsigned long long)before.ended, (double)during.longest_ns / 1e6);
+    double longest = (double)during.longest_ns / 1e9;
+    far_load_stop(&during);
+    return told("  longest write", longest, 0.5);
 }
 
 static bool resync(const struct far_options *options)
 {
     far_begin(options);
-    fill(options->volume_bytes);
-    bool well = resync_of("256 MiB, 1 MiB each", MIB, 256 * MIB, 256 * MIB);
-    well = resync_of("256 MiB, 4 KiB each, scattered", BLOCK_BYTES, 1024 * MIB, 256 * MIB) && well;
+    uint64_t span = options->volume_bytes;
+    fill(span);
+    bool well = resync_of("1 MiB each", MIB, span / 4, span / 4);
+    well = resync_of("4 KiB each, scattered", BLOCK_BYTES, span, span / 4) && well;
+    well = resync_beside() && well;
     far_end();
     return well;
 }
@@ -213,7 +254,7 @@ int main(int count, char **arguments)
         (void)fprintf(
             stderr,
             "usage: bench-copies numbers SECONDS DIRECTORY [unix|tcp [KINDS [CERTIFICATES]]]\n"
-            "       bench-copies pauses|resync DIRECTORY\n");
+            "       bench-copies pauses|resync DIRECTORY [small]\n");
         return 2;
     }
     options.directory = arguments[speed ? 3 : 2];
@@ -223,6 +264,10 @@ int main(int count, char **arguments)
         options.volume_bytes = 256 * MIB;
         numbers(&options, strtod(arguments[2], NULL), count > 5 ? arguments[5] : "0123");
         return 0;
+    }
+    if (count > 3 && strcmp(arguments[3], "small") == 0) {
+        options.store_bytes = 1536 * MIB;
+        options.volume_bytes = 256 * MIB;
     }
     bool well = strcmp(arguments[1], "resync") == 0 ? resync(&options) : pauses(&options);
     return well ? 0 : 1;

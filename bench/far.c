@@ -22,7 +22,7 @@ uint32_t far_transactions;
 
 static struct far_options of;
 static pid_t pids[FAR_STORES];
-static char addresses[FAR_STORES][64];
+static char addresses[FAR_STORES][160];
 static struct peer_port *ports[FAR_STORES];
 static struct copies_engine *copies_engine;
 static struct volume_engine *volume_engine;
