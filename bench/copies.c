@@ -196,7 +196,7 @@ static bool resync_of(const char *what, uint64_t bytes, uint64_t span, uint64_t 
     return told("  until it is in sync", seconds, 2) && part < 1.1;
 }
 
-/* While a copy catches up the volume is used: how long its operations take, and how long it does. */
+/* While a copy catches up the volume is used: how long operations take, and how long it does. */
 static bool resync_beside(void)
 {
     struct far_load before = {
