@@ -20,7 +20,7 @@ COMPLETED = [
     ("iomesh-cli snapshot group ", {"create", "list", "delete"}),
     ("iomesh-cli snapshot list a", {"alpha"}),
     ("iomesh-cli snapshot group create g ", {"alpha", "beta"}),
-    ("iomesh-cli snapshot list alpha --no", {"--no-space"}),
+    ("iomesh-cli snapshot list alpha --no", {"--no-space", "--node"}),
     ("iomesh-cli volume clone ", {"alpha", "beta"}),
     ("iomesh-cli volume export beta file --si", {"--since"}),
     ("iomesh-cli volume create web --se", {"--sector"}),
