@@ -12,7 +12,7 @@ import rig as rigs
 from cli_rig import Cli
 
 COMPLETED = [
-    ("iomesh-cli ", {"pool", "volume", "snapshot"}),
+    ("iomesh-cli ", {"pool", "snapshot", "store", "volume"}),
     ("iomesh-cli volume cr", {"create"}),
     ("iomesh-cli --json volume ", {"create", "delete", "list", "resize", "show", "clone", "flatten",
                                    "export", "import", "abandon"}),
@@ -20,6 +20,8 @@ COMPLETED = [
     ("iomesh-cli snapshot group ", {"create", "list", "delete"}),
     ("iomesh-cli snapshot list a", {"alpha"}),
     ("iomesh-cli snapshot group create g ", {"alpha", "beta"}),
+    ("iomesh-cli store ", {"add", "drain", "list", "remove", "undrain"}),
+    ("iomesh-cli volume create x --domain ", {"node", "rack", "store", "zone"}),
     ("iomesh-cli snapshot list alpha --no", {"--no-space", "--node"}),
     ("iomesh-cli volume clone ", {"alpha", "beta"}),
     ("iomesh-cli volume export beta file --si", {"--since"}),
