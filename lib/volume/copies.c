@@ -52,6 +52,8 @@ bool copies_answer_ends(struct copies_group *group, uint8_t copy, int result,
         return false;
     if (result == -ECONNRESET || result == -ECANCELED)
         return true; /* The port says so itself. */
+    if (request->port != group->ports[copy])
+        return true; /* That store is no copy any more. */
     if (group->copies->of != NULL)
         return true; /* It is only read: another one is asked. */
     if (result == IOMESH_FENCED)
@@ -82,12 +84,21 @@ static struct replica_part part_of(struct copies_group *group, uint8_t copy,
     return part;
 }
 
+/* It is an answer, and of the store that is this copy now: a copy may have gone meanwhile, and its
+ * number been given to another. */
+static bool group_hears(struct copies_group *group, uint8_t copy, int result,
+                        const struct part_request *request)
+{
+    return !copies_answer_ends(group, copy, result, request) && result == 0 &&
+           request->port == group->ports[copy];
+}
+
 static void group_fenced(struct part_request *request, int result)
 {
     struct copies_group *group = request->context;
     uint8_t copy = (uint8_t)(request - group->fences);
     group->fencing &= (uint8_t)~COPY_BIT(copy);
-    if (!copies_answer_ends(group, copy, result, request) && result == 0) {
+    if (group_hears(group, copy, result, request)) {
         struct replica_part part = part_of(group, copy, request);
         replica_fenced(&group->replica, copy, request->epoch, &part, copies_now(group));
     }
@@ -128,7 +139,7 @@ static void group_role_told(struct part_request *request, int result)
     group->roling &= (uint8_t)~COPY_BIT(copy);
     free((void *)request->runs);
     request->runs = NULL;
-    if (!copies_answer_ends(group, copy, result, request) && result == 0) {
+    if (group_hears(group, copy, result, request)) {
         struct replica_part part = part_of(group, copy, request);
         replica_role_told(&group->replica, copy, &part, copies_now(group));
     }
@@ -164,7 +175,7 @@ static void group_flushed(struct part_request *request, int result)
     group->flushing &= (uint8_t)~COPY_BIT(copy);
     free((void *)request->runs);
     request->runs = NULL;
-    if (!copies_answer_ends(group, copy, result, request) && result == 0)
+    if (group_hears(group, copy, result, request))
         replica_flushed(&group->replica, copy, group->tokens[copy], request->generation,
                         request->state.aside, copies_now(group));
     copies_group_ready(group);

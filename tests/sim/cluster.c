@@ -160,7 +160,7 @@ uint8_t cluster_state_of(const struct cluster *cluster, uint32_t group, unsigned
     return REPLICA_ABSENT;
 }
 
-/* --- Time -------------------------------------------------------------------------------------- */
+/* --- Time ------------------------------------------------------------------------------------ */
 
 void cluster_calm(struct cluster *cluster)
 {

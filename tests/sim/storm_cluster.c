@@ -6,10 +6,11 @@
  * After the calm all copies are equal, block by block and view by view, the history of each block
  * is linearizable, and space is exact.
  *
- *     storm_cluster [--seeds FIRST COUNT] [--all] [--story NAME] [--mutant N] [--mutants]
- *                   [--verbose]
+ *     storm_cluster [--stories] [--seeds FIRST COUNT] [--all] [--story NAME] [--mutant N]
+ *                   [--mutants] [--verbose]
  *
- * Without arguments stories come first: what chance does not find (cluster_story.c).
+ * With --stories, and without arguments, stories come first: what chance does not find
+ * (cluster_story.c).
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -199,6 +200,8 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
             storm->verbose = true;
         } else if (strcmp(argv[i], "--mutants") == 0) {
             storm->mutants = true;
+        } else if (strcmp(argv[i], "--stories") == 0) {
+            storm->told = true;
         } else if (strcmp(argv[i], "--all") == 0) {
             storm->all = true;
         } else if (strcmp(argv[i], "--story") == 0 && i + 1 < argc) {
@@ -219,10 +222,9 @@ int main(int argc, char **argv)
 {
     struct storm storm = {.first = 1, .count = SEEDS, .told = argc == 1};
     if (storm_parse(&storm, argc, argv) != 0) {
-        (void)fprintf(
-            stderr,
-            "usage: storm_cluster [--seeds FIRST COUNT] [--all] [--story NAME] [--mutant N] "
-            "[--mutants] [--verbose]\n");
+        (void)fprintf(stderr, "usage: storm_cluster [--stories] [--seeds FIRST COUNT] [--all] "
+                              "[--story NAME] [--mutant N] "
+                              "[--mutants] [--verbose]\n");
         return 2;
     }
     results =
