@@ -406,6 +406,7 @@ struct metadata_wish {
     enum metadata_wish_kind kind;
     uint64_t target, source; /* Stores. */
     uint64_t bytes_second;   /* That copying may take; 0: no limit but the usual. */
+    uint64_t session;        /* Of the keeper that wants it. */
     uint64_t since_ns;       /* Since 1970. */
     struct metadata_bytes unknown;
 };

@@ -53,6 +53,7 @@ int metadata_wish_encode(const struct metadata_wish *wish, struct metadata_bytes
     message.source = wish->source;
     message.bytes_second = wish->bytes_second;
     message.since_ns = wish->since_ns;
+    message.session = wish->session;
     return metadata_frame_pack(METADATA_WISH, &message.base, &wish->unknown, ret_value);
 }
 
@@ -69,6 +70,7 @@ static int wish_take(const Metadata__Wish *message, struct metadata_wish *wish)
     wish->source = message->source;
     wish->bytes_second = message->bytes_second;
     wish->since_ns = message->since_ns;
+    wish->session = message->session;
     return metadata_frame_unknown(&message->base, &wish->unknown);
 }
 

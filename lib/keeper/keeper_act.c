@@ -187,13 +187,15 @@ static int build_store(struct keeper *keeper, const struct keeper_change *change
 
 static int build_wish(struct keeper *keeper, const struct keeper_change *change)
 {
-    const struct metadata_wish *wish = &change->wish;
+    struct metadata_wish record = change->wish;
+    const struct metadata_wish *wish = &record;
     struct metadata_key key = metadata_wish_key(wish->volume, wish->group);
     struct metadata_bytes value = {0};
     if (change->kind == KEEPER_FORGET) {
         meta_delete(&keeper->act, META_SLICE(key));
         return 0;
     }
+    record.session = keeper->lease;
     int result = metadata_wish_encode(wish, &value);
     if (result == 0)
         meta_put(&keeper->act, META_SLICE(key), META_SLICE(value), 0);

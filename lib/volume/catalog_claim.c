@@ -326,7 +326,7 @@ static void claim_put(struct catalog_op *op)
         catalog_put_sweep_unclean(&op->request, record, catalog_cuts_newest(&op->cuts), &op->swept);
     record->epoch++;
     record->owner_session = op->catalog->session.lease;
-    record->owner_yields = op->keeps;
+    record->owner_yields = op->keeps || (MUTANT(346) && record->owner_yields);
     record->sequence_end += op->catalog->options.sequence_lot;
     record->unclean = true;
     if (result == 0 && record->sequence_end > SEQUENCE_MAX)

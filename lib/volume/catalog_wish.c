@@ -253,7 +253,7 @@ static bool wish_drop(const struct catalog_owned *owned, const struct catalog_wi
         return false;
     uint8_t others = replica_in_sync(look->replica) & (uint8_t) ~(1u << copy);
     uint32_t count = (uint32_t)__builtin_popcount(others);
-    if (look->replica->phase != REPLICA_ACTIVE ||
+    if (look->replica->phase != REPLICA_ACTIVE || look->replica->transacting ||
         (count < owned->volume->record.policy.copies && !MUTANT(340)))
         return true;
     (void)copies_drop(owned->copies, wish->group, wish->source);

@@ -287,4 +287,16 @@
     X(334, "zeros over nothing are no change at a copy that catches up", "discarded_on_its_way") \
     X(331, "who has ended begins to copy anew when a flush is answered", "flushed_after_the_end")
 
+/* 340 .. 359: the keeper, what it wishes, what it keeps. */
+#define KEEPER_MUTANTS(X)                                                             \
+    X(340, "a copy goes because the keeper wished it, though it is needed since")     \
+    X(341, "what the keeper has open is refused to whoever wants it")                 \
+    X(342, "what is kept and then opened in the same process goes on yielding")       \
+    X(343, "what a keeper changes does not compare its key")                          \
+    X(344, "a keeper whose session may be over leads on")                             \
+    X(345, "a copy that should go is wished away, whatever has happened since")       \
+    X(346, "a volume that was taken from the keeper yields to the next who wants it") \
+    X(347, "a keeper that leads no more keeps what it has open")                      \
+    X(349, "whoever finds a keeper's key takes it for its own")
+
 #endif

@@ -148,6 +148,7 @@ Test(metadata_pool, what_is_wanted_of_a_group_comes_back)
                                  .target = 3,
                                  .source = 4,
                                  .bytes_second = 5,
+                                 .session = 7,
                                  .since_ns = 6};
     cr_assert_eq(metadata_wish_encode(&wish, &value), 0);
     cr_assert_eq(value.bytes[6], METADATA_WISH);
