@@ -55,6 +55,21 @@ static void look_at_member(struct plan *plan, struct look *look, uint32_t i)
     }
 }
 
+/* Who was to leave stays after all, if that is no worse than making another: what was to come in its
+ * place did not, and its store is well. */
+static void take_back(struct plan *plan, struct look *look, uint32_t wanted)
+{
+    for (uint32_t i = 0; i < look->group->member_count && look->stay_count < wanted; i++) {
+        const struct plan_member *member = &look->group->members[i];
+        if (!member->leaving || member->state != METADATA_IN_SYNC || look->index[i] == PLAN_NONE ||
+            !look->answers[i] || !plan->seen[look->index[i]].may_take)
+            continue;
+        look->stays[i] = true;
+        look->stay_count++;
+        look->safe++;
+    }
+}
+
 /* What is on its way counts where it goes and where it comes from, as if it were done. */
 static void count_moves(struct plan *plan, const struct look *look)
 {
@@ -66,8 +81,9 @@ static void count_moves(struct plan *plan, const struct look *look)
         if (index == PLAN_NONE)
             continue;
         if (group->members[i].leaving) {
-            place_charge(plan->place, index, -(int64_t)group->bytes,
-                         -(int64_t)(group->segments * PLACE_SEGMENT_BYTES));
+            if (!look->stays[i])
+                place_charge(plan->place, index, -(int64_t)group->bytes,
+                             -(int64_t)(group->segments * PLACE_SEGMENT_BYTES));
             plan->seen[index].moves += look->coming > 0;
             plan->balance_moves += look->coming > 0 && plan->seen[index].may_take;
         } else if (group->members[i].state == METADATA_CATCHING_UP && look->answers[i]) {
@@ -318,6 +334,7 @@ void plan_group(struct plan *plan, const struct plan_group *group)
         look_at_member(plan, &look, i);
     if (volume->state == METADATA_VOLUME_DELETING)
         return;
+    take_back(plan, &look, wanted);
     count_moves(plan, &look);
     plan->volume_least = MIN(plan->volume_least, look.alive);
     uint32_t fact_of_gone = count_faults(plan, &look, wanted);

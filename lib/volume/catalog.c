@@ -67,6 +67,7 @@ static struct catalog *catalog_new(const struct catalog_options *options)
     list_init(&catalog->views);
     list_init(&catalog->owned_later);
     list_init(&catalog->owned_wishful);
+    list_init(&catalog->releases);
     return catalog;
 }
 
@@ -298,6 +299,7 @@ static void close_revoked(struct meta_request *request, int result)
 static bool close_step(struct catalog *catalog)
 {
     catalog_chores_leave(catalog);
+    catalog_releases_leave(catalog);
     if (!list_empty(&catalog->ops) || !list_empty(&catalog->chores) || catalog->ids.flying ||
         catalog->scan.flying || catalog->session.flying || catalog->request.flying ||
         stores_flying(&catalog->stores) || catalog->wishes.request.flying)

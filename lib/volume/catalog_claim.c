@@ -36,6 +36,7 @@ static void claim_gone(struct catalog_op *op, int result)
     struct catalog_volume *volume = op->closing;
     int why = op->why;
     (void)result;
+    catalog_release(op->catalog, volume->record.id, volume->record.epoch);
     catalog_volume_free(volume);
     op->record_lent = true; /* And what was lent is gone. */
     catalog_op_fail(op, why);
@@ -282,6 +283,7 @@ static int claim_take(struct catalog_op *op)
 static void claim_committed(struct catalog_op *op, int result)
 {
     if (result != 0) {
+        catalog_release(op->catalog, op->record.id, op->record.epoch); /* It may have happened. */
         catalog_op_fail(op, result);
         return;
     }

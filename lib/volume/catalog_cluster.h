@@ -261,6 +261,13 @@ void catalog_slot_yield(struct catalog_slot *slot, const struct catalog_op *op);
 int catalog_handle_keep(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
                         void *context);
 
+/* --- catalog_release.c ---------------------------------------------------------------------- */
+
+/* It may be ours in the metadata, of this epoch, and is open nowhere: it is given back. */
+void catalog_release(struct catalog *catalog, uint64_t volume, uint64_t epoch);
+/* The catalog is being closed: what waits does not any more. */
+void catalog_releases_leave(struct catalog *catalog);
+
 /* --- catalog_wish.c ------------------------------------------------------------------------- */
 
 void catalog_wishes_start(struct catalog *catalog);

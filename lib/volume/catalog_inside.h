@@ -332,7 +332,7 @@ struct catalog {
     struct stores stores;       /* Of a cluster, as the next. */
     struct timer records_timer; /* Copies of records of owned volumes, on their stores. */
     uint32_t records_runs;
-    struct list owned, owned_later, owned_wishful;
+    struct list owned, owned_later, owned_wishful, releases;
     struct list views; /* struct catalog_owned.node: of snapshots that are open. */
     struct catalog_wishes wishes;
     struct meta_request request; /* Of opening. */

@@ -214,6 +214,8 @@ static void close_committed(struct catalog_op *op, int result)
     REACH(catalog_volume_closed);
     if (result == 0 && put && !op->request.succeeded)
         result = IOMESH_FENCED;
+    if (result != 0 || !put)
+        catalog_release(volume->catalog, volume->record.id, volume->record.epoch);
     catalog_volume_free(volume);
     op->record_lent = true; /* And what was lent is gone. */
     op->closed(op, result);

@@ -90,7 +90,7 @@ static bool group_hears(struct copies_group *group, uint8_t copy, int result,
                         const struct part_request *request)
 {
     return !copies_answer_ends(group, copy, result, request) && result == 0 &&
-           request->port == group->ports[copy];
+           (request->port == group->ports[copy] || MUTANT(350));
 }
 
 static void group_fenced(struct part_request *request, int result)

@@ -206,9 +206,17 @@ bool life_is_well(struct life *life, char text[256])
                 return false;
             }
         }
-        if (lives(life, life->owners[i])) {
-            (void)snprintf(text, 256, "volume %u is owned%s", i,
-                           life->yields[i] ? ", and yields" : "");
+        if (lives(life, life->owners[i]) && !life->yields[i]) {
+            (void)snprintf(text, 256, "volume %u is owned", i);
+            return false;
+        }
+    }
+    for (unsigned i = 0; i < LIFE_KEEPERS; i++) {
+        struct keeper_look look = {0};
+        if (life->users[i].keeper != NULL)
+            keeper_look(life->users[i].keeper, &look);
+        if (look.kept > 0) {
+            (void)snprintf(text, 256, "user %u keeps %u volumes", i, look.kept);
             return false;
         }
     }

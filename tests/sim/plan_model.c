@@ -174,7 +174,7 @@ static void do_drop(struct plan_model *model, const struct plan_action *action)
         if (told->members[i].store == action->source)
             at = i;
         else
-            others += is_alive(model, &told->members[i]) && !told->members[i].leaving;
+            others += is_alive(model, &told->members[i]);
     judge(model, at != NONE, "a copy is dropped that is not there");
     judge(model, others >= model->volumes[action->volume - 1].told.policy.copies,
           "a copy is dropped though too few others are in sync");
@@ -200,8 +200,7 @@ static void judge_target(struct plan_model *model, const struct plan_action *act
     for (uint32_t i = 0; i < group->member_count; i++) {
         judge(model, group->members[i].store != action->target, "a store gets a copy that it has");
         const struct plan_store *store = store_of(model, group->members[i].store);
-        if (group->members[i].store != action->source && !group->members[i].leaving &&
-            store->record.state == METADATA_STORE_UP)
+        if (group->members[i].store != action->source && store->record.state == METADATA_STORE_UP)
             before[stay] = after[stay] = group->members[i].store, stay++;
     }
     before[stay] = action->source;
@@ -496,7 +495,6 @@ uint32_t plan_model_unwell(const struct plan_model *model)
             group->member_count == model->volumes[model->groups[g].volume - 1].told.policy.copies;
         for (uint32_t i = 0; i < group->member_count; i++)
             well = well && group->members[i].state == METADATA_IN_SYNC &&
-                   !group->members[i].leaving &&
                    model->stores[group->members[i].store - 1].record.state == METADATA_STORE_UP;
         count += !well;
     }
