@@ -43,6 +43,7 @@ struct catalog_owned {
     uint32_t cut_count;
     int ended; /* Why nothing is done any more; 0: it is. */
     bool is_open;
+    uint64_t wished_rate; /* Bytes a second, of all wishes together; 0: none. */
     bool unsure; /* Somebody may have taken it: to be looked at before the lease counts. */
     bool unsure_again;
     bool committing;

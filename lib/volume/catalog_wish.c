@@ -145,8 +145,10 @@ static void watch_event(struct meta_watch *watch, const struct meta_event *event
     uint32_t at = wish_index(&catalog->wishes, parts.id, parts.index);
     if (at < catalog->wishes.count &&
         wish_order(&catalog->wishes.items[at], parts.id, parts.index) == 0 &&
-        catalog->wishes.items[at].revision < event->revision)
+        catalog->wishes.items[at].revision < event->revision) {
         wish_remove(&catalog->wishes, at);
+        wishes_look(catalog, parts.id);
+    }
 }
 
 static void watch_ended(struct meta_watch *watch, int result)
@@ -274,17 +276,32 @@ static void owned_wish_again(struct timer *timer)
     catalog_owned_wish(CONTAINER_OF(timer, struct catalog_owned, wish_timer));
 }
 
+/* What the keeper gives its moves, but no more than any volume may take; or that. */
+static void owned_rate(struct catalog_owned *owned, uint64_t wished)
+{
+    uint64_t usual = owned_catalog(owned)->cluster.resync_bytes_per_s;
+    if (wished == owned->wished_rate)
+        return;
+    owned->wished_rate = wished;
+    copies_rate(owned->copies, wished != 0 && (usual == 0 || wished < usual) ? wished : usual);
+}
+
 static void owned_wishes_do(struct catalog_owned *owned)
 {
     const struct catalog *catalog = owned_catalog(owned);
     const struct catalog_wishes *wishes = &catalog->wishes;
     uint64_t id = owned->volume->record.id;
+    uint64_t rate = 0;
     bool again = false;
     if (owned->copies == NULL || owned->ended != 0 || !owned->is_open)
         return;
     for (uint32_t at = wish_index(wishes, id, 0);
-         at < wishes->count && wishes->items[at].volume == id; at++)
+         at < wishes->count && wishes->items[at].volume == id; at++) {
         again = wish_do(owned, &wishes->items[at]) || again;
+        if (wishes->items[at].kind == METADATA_WISH_ADD)
+            rate += wishes->items[at].bytes_second;
+    }
+    owned_rate(owned, rate);
     owned->wish_timer.fire = owned_wish_again;
     if (again)
         clock_set_after(catalog->options.clock, &owned->wish_timer, WISH_AGAIN_NS);
