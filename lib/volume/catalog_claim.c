@@ -307,7 +307,7 @@ static void claim_committed(struct catalog_op *op, int result)
 static void claim_build_owner(struct catalog_op *op)
 {
     const struct catalog_claim *claim = op->claim;
-    struct metadata_key ours = metadata_session_key(op->catalog->session.lease);
+    struct metadata_key ours = metadata_session_key(op->catalog->session.id);
     meta_if_present(&op->request, META_SLICE(ours));
     if (!claim->compares)
         return;
@@ -327,7 +327,7 @@ static void claim_put(struct catalog_op *op)
     int result =
         catalog_put_sweep_unclean(&op->request, record, catalog_cuts_newest(&op->cuts), &op->swept);
     record->epoch++;
-    record->owner_session = op->catalog->session.lease;
+    record->owner_session = op->catalog->session.id;
     record->owner_yields = op->keeps || (MUTANT(346) && record->owner_yields);
     record->sequence_end += op->catalog->options.sequence_lot;
     record->unclean = true;
@@ -426,7 +426,7 @@ void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next)
 {
     uint64_t owner = op->record.owner_session;
     if (!catalog_is_cluster(op->catalog) || op->slot->open != NULL || owner == 0 ||
-        owner == op->catalog->session.lease || op->record.owner_yields) {
+        owner == op->catalog->session.id || op->record.owner_yields) {
         next(op, 0);
         return;
     }
@@ -451,7 +451,7 @@ void catalog_op_claim(struct catalog_op *op)
     }
     uint64_t owner = op->record.owner_session;
     /* Who yields has answered nobody: there is nothing to wait for, either. */
-    if (owner == 0 || owner == op->catalog->session.lease ||
+    if (owner == 0 || owner == op->catalog->session.id ||
         (op->record.owner_yields && !MUTANT(341))) {
         claim_put(op);
         return;

@@ -241,11 +241,10 @@ int catalog_owned_cut_room(struct catalog_owned *owned);
 void catalog_owned_cut_add(struct catalog_owned *owned, uint64_t cut);
 /* All that are kept or being taken: room for PART_CUTS_MAX. */
 uint32_t catalog_owned_cuts_now(const struct catalog_owned *owned, uint64_t *cuts);
-/* Of all: the lease was renewed; it may be that somebody took some; the session is gone. */
+/* Of all: the lease was renewed; it may be that somebody took some. */
 void catalog_owned_lease(struct catalog *catalog);
 void catalog_owned_doubt_one(struct catalog_owned *owned);
 void catalog_owned_doubt(struct catalog *catalog);
-void catalog_owned_end(struct catalog *catalog);
 /* Those that wait until they are open need not. */
 void catalog_owned_stop(struct catalog *catalog);
 /* Somebody else wants what is kept: from now on it is ours no more. */

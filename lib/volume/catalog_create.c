@@ -89,7 +89,7 @@ static int create_build(struct create *create, bool last)
         create->record.state = METADATA_VOLUME_DELETING;
     /* The keeper deletes what is nobody's. */
     create->record.owner_session =
-        !last && catalog_is_cluster(op->catalog) ? op->catalog->session.lease : 0;
+        !last && catalog_is_cluster(op->catalog) ? op->catalog->session.id : 0;
     if (result == 0) /* Revision 0: there is none. */
         result = catalog_put_record(&op->request, &create->record, first ? 0 : op->revision);
     for (; result == 0 && create->item < end; create->item++)

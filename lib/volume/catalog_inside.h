@@ -288,7 +288,8 @@ struct catalog_gang {
 };
 
 struct catalog_session {
-    uint64_t lease;
+    uint64_t id;    /* As records of volumes name their owner. */
+    uint64_t lease; /* Under which its key is; another than at first if that ran out. */
     bool flying;
     /* In a cluster. The lease counts until bound_ns, which moves when it was kept alive and its key
      * is as we put it: whoever takes a volume by force puts it anew. */

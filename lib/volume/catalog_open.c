@@ -141,7 +141,7 @@ static int claim_build(struct catalog_op *op)
     int result =
         catalog_put_sweep_unclean(&op->request, record, catalog_cuts_newest(&op->cuts), &op->swept);
     record->epoch += MUTANT(108) ? 0 : 1;
-    record->owner_session = op->catalog->session.lease;
+    record->owner_session = op->catalog->session.id;
     record->sequence_end += op->catalog->options.sequence_lot;
     record->unclean = true;
     if (result == 0 && record->sequence_end > SEQUENCE_MAX)

@@ -328,16 +328,6 @@ void catalog_owned_doubt(struct catalog *catalog)
         catalog_owned_doubt_one(LIST_ENTRY(node, struct catalog_owned, node));
 }
 
-void catalog_owned_end(struct catalog *catalog)
-{
-    LIST_EACH (&catalog->owned, node) {
-        struct catalog_owned *owned = LIST_ENTRY(node, struct catalog_owned, node);
-        if (owned->copies != NULL)
-            copies_end(owned->copies, IOMESH_FENCED);
-    }
-    catalog_views_end(catalog);
-}
-
 void catalog_owned_stop(struct catalog *catalog)
 {
     LIST_EACH (&catalog->owned, node) {

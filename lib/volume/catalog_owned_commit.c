@@ -251,7 +251,8 @@ static int told_group(struct catalog_owned *owned, struct catalog_owned_group *g
     return 0;
 }
 
-static void told_otherwise(struct catalog_owned *owned)
+/* Whether it is ours still. */
+static bool told_otherwise(struct catalog_owned *owned)
 {
     const struct meta_response *responses = owned->request.responses;
     int result = told_volume(owned, &responses[0]);
@@ -261,18 +262,20 @@ static void told_otherwise(struct catalog_owned *owned)
             result = told_group(owned, &owned->groups[i], &responses[at++]);
     }
     if (result == 0)
-        return;
+        return true;
     if (result != IOMESH_FENCED)
         catalog_tell(owned_catalog(owned), STORE_ERROR, owned->volume->record.id, 0,
                      "volume %llu: its records in the metadata: %s",
                      (unsigned long long)owned->volume->record.id, base_error_text(result));
     copies_end(owned->copies, IOMESH_FENCED);
+    return false;
 }
 
 static void owned_committed(struct meta_request *request, int result)
 {
     struct catalog_owned *owned = CONTAINER_OF(request, struct catalog_owned, request);
     owned->committing = false;
+    bool ours = result == 0 && owned->ended == 0;
     for (uint32_t i = 0; i < owned->group_count; i++)
         owned->groups[i].asked = owned->groups[i].asked && !owned->groups[i].flying;
     if (owned->ended != 0)
@@ -282,11 +285,14 @@ static void owned_committed(struct meta_request *request, int result)
     else if (request->succeeded)
         told_done(owned);
     else
-        told_otherwise(owned);
+        ours = told_otherwise(owned);
+    bool sure = owned->unsure && !owned->unsure_again;
     if (result == 0) {
         owned->unsure = owned->unsure_again;
         owned->unsure_again = false;
     }
+    if (ours && sure)
+        copies_lease(owned->copies, owned_catalog(owned)->session.bound_ns);
     for (uint32_t i = 0; i < owned->group_count; i++)
         owned->groups[i].flying = false;
     catalog_owned_wish(owned);

@@ -16,7 +16,7 @@ struct catalog_release {
     struct catalog_op op;
     struct list node; /* In catalog->releases. */
     struct catalog *catalog;
-    uint64_t volume, epoch, lease;
+    uint64_t volume, epoch, session;
     bool running;
     struct timer timer;
 };
@@ -45,7 +45,7 @@ static void release_end(struct catalog_op *op, int result)
     struct catalog_release *release = release_of(op);
     release->running = false;
     if (result == 0 || release->catalog->state != CATALOG_READY ||
-        release->lease != release->catalog->session.lease) {
+        release->session != release->catalog->session.id) {
         release_free(release);
         return;
     }
@@ -64,7 +64,7 @@ static void release_read(struct catalog_op *op, int result)
 {
     const struct catalog_release *release = release_of(op);
     if (result != 0 || op->record.epoch != release->epoch ||
-        op->record.owner_session != release->lease) {
+        op->record.owner_session != release->session) {
         catalog_op_end(op, result == -ENOENT ? 0 : result);
         return;
     }
@@ -102,7 +102,7 @@ void catalog_release(struct catalog *catalog, uint64_t volume, uint64_t epoch)
     release->catalog = catalog;
     release->volume = volume;
     release->epoch = epoch;
-    release->lease = catalog->session.lease;
+    release->session = catalog->session.id;
     list_push_back(&catalog->releases, &release->node);
     release_start(release);
 }

@@ -2,13 +2,15 @@
 /*
  * This process among those that use the pool: a leased key, kept alive.
  *
- * The lease is lost only if the process slept longer than it lasts. An embedded pool has one
- * process, so nobody took anything meanwhile: it gets a new one. In a cluster it gets a new one
- * too, but what it had open is lost.
+ * The lease is lost if the process slept longer than it lasts, or could not reach the metadata. An
+ * embedded pool has one process, so nobody took anything meanwhile: it gets a new session. In a
+ * cluster the same session is put under a new lease: volumes name it still, unless somebody took
+ * them. So each is looked at after the key is there, for from then on nobody takes any, and before
+ * the new bound counts for it. Their I/O waited since the old bound, and goes on.
  *
  *   WAIT ──▶ KEEP the lease ──▶ (a cluster: LOOK at the key) ──▶ WAIT: the bound has moved
  *    ▲         └──────────────────┴─ it is gone ──▶ GRANT ──▶ PUT the key ─┐
- *    └─────────────────────────────────────────────────────────────────────┘
+ *    └────────────────────────── (a cluster: volumes are looked at) ───────┘
  */
 #include <stdio.h>
 
@@ -19,7 +21,7 @@
 int catalog_session_encode(const struct catalog *catalog, struct metadata_bytes *ret_value)
 {
     struct metadata_session session = {
-        .id = catalog->session.lease,
+        .id = catalog->session.id,
         .started_ns = clock_wall_ns(catalog->options.clock),
     };
     const struct catalog_cluster *cluster = &catalog->cluster;
@@ -36,7 +38,7 @@ int catalog_session_put(struct catalog *catalog, struct meta_request *request)
     int result = catalog_session_encode(catalog, &value);
     if (result != 0)
         return result;
-    struct metadata_key key = metadata_session_key(catalog->session.lease);
+    struct metadata_key key = metadata_session_key(catalog->session.id);
     meta_put(request, META_SLICE(key), META_SLICE(value), catalog->session.lease);
     metadata_bytes_done(&value);
     return 0;
@@ -46,6 +48,8 @@ void catalog_session_granted(struct catalog *catalog, const struct meta_request 
 {
     uint64_t wanted = catalog->cluster.session_ttl_ns;
     catalog->session.lease = request->lease;
+    if (catalog->session.id == 0 || !catalog_is_cluster(catalog))
+        catalog->session.id = request->lease;
     catalog->session.ttl_ns =
         MIN(request->ttl_ns, wanted != 0 ? wanted : (uint64_t)CATALOG_SESSION_TTL_NS);
 }
@@ -89,6 +93,7 @@ static void session_put(struct meta_request *request, int result)
         return;
     }
     catalog->session.revision = request->revision;
+    catalog_owned_doubt(catalog);
     catalog_session_confirmed(catalog);
     session_wait(catalog);
 }
@@ -110,8 +115,9 @@ static void session_lost(struct catalog *catalog)
 {
     uint64_t ttl_ns = catalog->cluster.session_ttl_ns;
     catalog_tell(catalog, STORE_WARNING, 0, 0,
-                 "the session of this process ran out; it begins a new one");
-    catalog_owned_end(catalog);
+                 "the session of this process ran out: it was stopped, or cut off from the "
+                 "metadata, for longer than that lasts; it begins anew");
+    catalog_views_end(catalog);
     catalog->session.sent_ns = clock_now_ns(catalog->options.clock);
     if (meta_lease_grant(catalog->options.meta, &catalog->session.request,
                          ttl_ns != 0 ? ttl_ns : CATALOG_SESSION_TTL_NS, session_granted) != 0)
@@ -140,7 +146,7 @@ static void session_looked(struct meta_request *request, int result)
 static void session_look(struct catalog *catalog)
 {
     struct meta_request *request = &catalog->session.request;
-    struct metadata_key key = metadata_session_key(catalog->session.lease);
+    struct metadata_key key = metadata_session_key(catalog->session.id);
     meta_request_reset(request);
     meta_get(request, META_SLICE(key));
     if (meta_commit(catalog->options.meta, request, session_looked) != 0)

@@ -115,7 +115,7 @@ static void pin_committed(struct catalog_op *op, int result)
 void catalog_op_read_view(struct catalog_op *op, struct catalog_cut *cut)
 {
     uint64_t lease = op->reader = op->catalog->session.lease;
-    struct metadata_key session = metadata_session_key(lease);
+    struct metadata_key session = metadata_session_key(op->catalog->session.id);
     struct metadata_key key = metadata_reader_key(op->record.id, cut->record.cut, lease);
     struct metadata_bytes value = {0};
     meta_request_reset(&op->request);

@@ -153,37 +153,55 @@ Test(owned, a_process_with_the_same_node_and_address_takes_its_volumes_at_once)
     cr_assert_neq(record_now().epoch, 1);
 }
 
-static void revoked(struct meta_request *request, int result)
-{
-    (void)request;
-    gathering_ended(NULL, result);
-}
-
 static void session_revoke(void)
 {
-    static struct meta_request request;
-    uint64_t owner = record_now().owner_session;
-    gathering.waiting = true;
-    cr_assert_eq(gathering_wait(meta_lease_revoke(gathering.meta, &request, owner, revoked)), 0);
-    meta_request_done(&request);
+    lease_revoke(metadata_session_key(record_now().owner_session));
 }
 
-Test(owned, a_session_that_ends_fences_its_handles_and_the_volume_opens_again)
+Test(owned, a_session_that_ran_out_is_taken_up_again_with_what_nobody_took)
 {
     cr_assert_eq(user_create(0, "a", &small), 0);
     cr_assert_eq(user_open_volume(0, "a", &first), 0);
     cr_assert_eq(put_block(first, 0, 3), 0);
-    session_revoke();
-    gathering_run(2 * NS_PER_S);
-    cr_assert_eq(get_block(first, 0), IOMESH_FENCED);
-    cr_assert_eq(user_open_volume(0, "a", &second), 0, "%s", base_last_error());
-    cr_assert_eq(get_block(second, 0), 3);
-    cr_assert_eq(put_block(second, 0, 4), 0);
-    cr_assert_eq(put_block(first, 0, 5), IOMESH_FENCED);
+    uint64_t epoch = record_now().epoch;
+    cr_assert_eq(user_open(1), 0);
+    for (unsigned times = 0; times < 3; times++) {
+        session_revoke();
+        gathering_run(3 * NS_PER_S);
+        cr_assert_eq(get_block(first, 0), 3);
+        cr_assert_eq(put_block(first, 0, 3), 0);
+        cr_assert_eq(record_now().epoch, epoch, "nobody else had it");
+        cr_assert_eq(user_open_volume(1, "a", &second), -EBUSY);
+    }
     cr_assert_eq(user_close_volume(first), 0);
-    cr_assert_eq(get_block(second, 0), 4);
-    cr_assert_eq(user_close_volume(second), 0);
     cr_assert_eq(record_now().owner_session, 0);
+    cr_assert_eq(user_open_volume(1, "a", &second), 0, "%s", base_last_error());
+    cr_assert_eq(get_block(second, 0), 3);
+    cr_assert_eq(user_close_volume(second), 0);
+}
+
+Test(owned, what_was_taken_while_the_session_had_run_out_is_fenced_and_the_rest_goes_on)
+{
+    struct catalog_handle *other;
+    cr_assert_eq(user_create(0, "a", &small), 0);
+    cr_assert_eq(user_create(0, "b", &small), 0);
+    cr_assert_eq(user_open_volume(0, "a", &first), 0);
+    cr_assert_eq(user_open_volume(0, "b", &other), 0);
+    cr_assert_eq(put_block(first, 0, 3), 0);
+    cr_assert_eq(put_block(other, 0, 5), 0);
+    cr_assert_eq(user_open(1), 0);
+    session_revoke();
+    cr_assert_eq(user_open_volume(1, "a", &second), 0, "%s", base_last_error());
+    cr_assert_eq(put_block(second, 0, 4), 0);
+    gathering_run(3 * NS_PER_S);
+    cr_assert_eq(get_block(first, 0), IOMESH_FENCED);
+    cr_assert_eq(put_block(first, 0, 6), IOMESH_FENCED);
+    cr_assert_eq(get_block(second, 0), 4);
+    cr_assert_eq(get_block(other, 0), 5);
+    cr_assert_eq(put_block(other, 0, 7), 0);
+    cr_assert_eq(user_close_volume(first), 0);
+    cr_assert_eq(user_close_volume(second), 0);
+    cr_assert_eq(user_close_volume(other), 0);
 }
 
 Test(owned, a_copy_that_is_away_is_stale_in_the_metadata_and_why_and_comes_back)
