@@ -25,6 +25,12 @@ static bool resync_lacks(const struct copies_lane *lane, uint32_t index)
     return to->kind == POINTER_BAD && from->kind != POINTER_BAD;
 }
 
+/* What is bad at the source may be good in another copy: reading tells. */
+static bool resync_is_data(const struct part_version *version)
+{
+    return version->kind == POINTER_RAW || version->kind == POINTER_BAD;
+}
+
 /* --- To the target ---------------------------------------------------------------------------- */
 
 static void resync_written(struct part_request *request, int result)
@@ -103,7 +109,7 @@ static void runs_read(struct part_request *request, int result);
 static bool runs_wants(const struct copies_lane *lane, uint32_t index)
 {
     return resync_lacks(lane, lane->at + index) &&
-           lane->versions[lane->task->source][lane->at + index].kind == POINTER_RAW;
+           resync_is_data(&lane->versions[lane->task->source][lane->at + index]);
 }
 
 static void runs_over(struct copies_lane *lane)
@@ -186,7 +192,7 @@ static uint32_t resync_gather(struct copies_lane *lane)
             break;
         lane->sent[i] =
             lacks ? from[i] : (struct part_version){.kind = POINTER_SET_ASIDE, .sequence = 1};
-        data += lacks && from[i].kind == POINTER_RAW;
+        data += lacks && resync_is_data(&from[i]);
         if (lacks)
             lane->count = i + 1;
     }

@@ -162,6 +162,7 @@ static void pool_make(struct life *life)
         struct metadata_store record = {
             .id = i + 1, .bytes = 1ull << 40, .media = METADATA_SSD, .uuid = {(uint8_t)(i + 1)}};
         (void)snprintf(record.node, sizeof record.node, "n%u", i + 1);
+        (void)snprintf(record.address, sizeof record.address, "tcp:n%u:1", i + 1);
         life_store_put(life, &record);
     }
 }
