@@ -195,8 +195,9 @@ static const char *take(void *context, const struct option_spec *spec, const cha
     struct settings *settings = context;
     const char *name = spec->name;
     const bool yes = strcmp(value, "yes") == 0;
-    if (who(settings, name) != NULL)
-        return take_text(who(settings, name), value);
+    char **text = who(settings, name);
+    if (text != NULL)
+        return take_text(text, value);
     if (is_of_stores(name, yes))
         settings->of_stores = name;
     if (strcmp(name, "pool") == 0) {

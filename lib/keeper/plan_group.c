@@ -55,8 +55,8 @@ static void look_at_member(struct plan *plan, struct look *look, uint32_t i)
     }
 }
 
-/* Who was to leave stays after all, if that is no worse than making another: what was to come in its
- * place did not, and its store is well. */
+/* Who was to leave stays after all, if that is no worse than making another: what was to come in
+ * its place did not, and its store is well. */
 static void take_back(struct plan *plan, struct look *look, uint32_t wanted)
 {
     for (uint32_t i = 0; i < look->group->member_count && look->stay_count < wanted; i++) {

@@ -317,11 +317,8 @@ struct catalog {
     enum catalog_state state;
     uint32_t op_count, volume_count, handle_count, chore_count;
     struct list buckets[CATALOG_BUCKETS];
-    struct list ops;
-    struct list later;
-    struct list lots_later;
-    struct list chores;
-    struct list chores_ready;
+    struct list ops, later, lots_later;
+    struct list chores, chores_ready;
     struct list rollings; /* Jobs under way, as the next. */
     struct list flattens;
     struct catalog_ids ids;

@@ -102,5 +102,19 @@ def test_stores_that_do_not_reach_each_other_do_not_matter(rig):
     bed.settle()
 
 
+def test_a_gateway_is_cut_from_etcd_alone(rig):
+    """It serves until its lease bound, then pauses, and goes on when the link is back."""
+    bed = Bed(rig)
+    etcd = bed.etcd.hosts[0]
+    began = time.monotonic()
+    bed.gateway.host.part(etcd)
+    time.sleep(2.5)
+    assert bed.load.longest_gap(began) < 1, "it has not even lost its lease"
+    rigs.wait_until("the load pauses", lambda: bed.load.longest_gap(began) > 1.5, 10)
+    bed.gateway.host.join(etcd)
+    bed.load.must_go_on(200)
+    bed.settle()
+
+
 if __name__ == "__main__":
     rigs.main(__file__)

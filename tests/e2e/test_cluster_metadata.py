@@ -197,5 +197,18 @@ def test_who_speaks_another_protocol_is_told_so(rig):
     assert node.daemon.running()
 
 
+def test_etcd_is_stopped_and_goes_on(rig):
+    """Running volumes serve until the lease bound, pause, and go on by themselves."""
+    bed = Bed(rig)
+    began = time.monotonic()
+    bed.etcd.stop_all()
+    time.sleep(2.5)
+    assert bed.load.longest_gap(began) < 1, bed.load
+    rigs.wait_until("the load pauses", lambda: bed.load.longest_gap(began) > 1.5, 10)
+    bed.etcd.continue_all()
+    bed.load.must_go_on(200)
+    bed.settle()
+
+
 if __name__ == "__main__":
     rigs.main(__file__)

@@ -166,9 +166,10 @@ def test_a_volume_that_waits_is_opened_when_its_copies_are_back(cluster):
         node.terminate()
     gateway = cluster.gateway().start()
     client = subprocess.Popen(["nbdinfo", "--size", gateway.uri()], stdout=subprocess.PIPE)
-    rigs.wait_until("it says for what it waits", lambda: re.search(
-        r'volume "v": not open after 2 s, waiting for its copies; store \d on node "n\d": .*refused',
-        gateway.server.output()))
+    waits = (r'volume "v": not open after 2 s, waiting for its copies; '
+             r'store \d on node "n\d": .*refused')
+    rigs.wait_until("it says for what it waits",
+                    lambda: re.search(waits, gateway.server.output()))
     for node in cluster.nodes:
         node.restart()
     size, _ = client.communicate(timeout=30)
