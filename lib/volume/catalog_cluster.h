@@ -44,7 +44,7 @@ struct catalog_owned {
     int ended; /* Why nothing is done any more; 0: it is. */
     bool is_open;
     uint64_t wished_rate; /* Bytes a second, of all wishes together; 0: none. */
-    bool unsure; /* Somebody may have taken it: to be looked at before the lease counts. */
+    bool unsure;          /* Somebody may have taken it: to be looked at before the lease counts. */
     bool unsure_again;
     bool committing;
     bool taking;                 /* A snapshot: no cut is dropped meanwhile. */
