@@ -160,8 +160,7 @@ void keeper_resigned(struct keeper *keeper)
     keeper->watching = false;
     survey_stop(&keeper->survey);
     keeper->change_count = 0; /* Of what it decided, nothing more is done. */
-    if (!MUTANT(347))
-        keeper_kept_stop(keeper);
+    keeper_kept_stop(keeper);
     keeper_tell(keeper, STORE_INFO, "this process is the keeper of the pool no more");
 }
 

@@ -4,6 +4,7 @@
 
 import mmap
 import random
+import time
 
 import nbd
 import rig as rigs
@@ -21,10 +22,21 @@ def slow_bed(rig, **options):
     return Bed(rig, before=on_drives, blocks=1024, rate=200, flushes=0.002, fua=0, **options)
 
 
-def wait_unflushed(nodes):
-    """Until each drive holds what a power cut may take."""
-    rigs.wait_until("drives hold writes that are not flushed", lambda: all(
-        node.drive.counts()["pending"] > 10 for node in nodes))
+def stop_unflushed(nodes):
+    """Each daemon is stopped while its drive holds what a power cut may take. Running ones flush by
+    themselves, at least once a second: to look at a drive and cut its power then is too late."""
+    def stopped():
+        for node in nodes:
+            node.pause()
+        time.sleep(0.05)  # What the kernel had under way.
+        if all(node.drive.counts()["pending"] > 10 for node in nodes):
+            return True
+        for node in nodes:
+            node.go_on()
+        time.sleep(random.uniform(0.1, 0.3))
+        return False
+
+    rigs.wait_until("drives hold writes that are not flushed", stopped)
 
 
 def test_a_disk_that_fails_makes_its_copy_stale_and_nothing_else(rig):
@@ -43,15 +55,21 @@ def test_a_disk_that_fails_makes_its_copy_stale_and_nothing_else(rig):
 
 # --- power
 
+def was_at_stake(node):
+    """How many writes the power cuts of its drive decided upon: each drew what becomes of them,
+    from keeping nothing to keeping nearly everything."""
+    counts = node.drive.counts()
+    return counts["kept"] + counts["lost"] + counts["torn"]
+
+
 def cut_all(bed):
     """All stores at once, with what they had not flushed; they are on again after this."""
-    wait_unflushed(bed.nodes)
+    stop_unflushed(bed.nodes)
     for node in bed.nodes:
         node.drive.control("cut")
     for node in bed.nodes:
         node.power_cut()
-    lost = [node.drive.counts()["lost"] for node in bed.nodes]
-    assert all(lost), f"nothing was lost: {lost}"
+    assert all(was_at_stake(node) for node in bed.nodes)
 
 
 def restart_all(bed):
@@ -103,9 +121,9 @@ def test_the_power_of_one_store_is_cut(rig):
     """It lacks what it had not flushed, has it again when it is in sync, and serves then."""
     bed = slow_bed(rig)
     node = random.choice(bed.nodes)
-    wait_unflushed([node])
+    stop_unflushed([node])
     node.power_cut()
-    assert node.drive.counts()["lost"] > 0
+    assert was_at_stake(node)
     node.restart()
     bed.cluster.wait_in_sync()
     bed.settle()

@@ -212,3 +212,7 @@ def test_a_volume_made_while_a_store_is_away_can_be_used(cluster):
     cluster.wait_in_sync()
     client.shutdown()
     gateway.terminate()
+
+
+if __name__ == "__main__":
+    rigs.main(__file__)

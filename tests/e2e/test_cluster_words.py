@@ -5,8 +5,6 @@
 import json
 import time
 
-import pytest
-
 import rig as rigs
 from cluster_rig import MIB, Cluster
 
@@ -162,4 +160,4 @@ def test_metadata_is_made_anew_when_etcd_is_wiped(rig):
 
 
 if __name__ == "__main__":
-    raise SystemExit(pytest.main([__file__, "-v"]))
+    rigs.main(__file__)

@@ -89,8 +89,8 @@ def test_the_manual_names_every_flag():
     told = iomesh_nbd("--help").stdout
     flags = {word for word in told.split() if word.startswith("--")}
     manual = (rigs.ROOT / "docs/man/iomesh-nbd.8").read_text()
-    documented = {f"--{line.split('Fl Fl ')[1].split()[0]}" for line in manual.splitlines()
-                  if line.startswith(".It Fl Fl")} | {"--version"}
+    documented = {f"--{flag}" for line in manual.splitlines() if line.startswith(".It Fl Fl")
+                  for flag in re.findall(r"Fl Fl (\S+)", line)} | {"--version"}
     assert {flag.rstrip(",") for flag in flags} == documented
 
 

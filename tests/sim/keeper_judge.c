@@ -70,6 +70,7 @@ static void keeper_changed(struct life *life, const struct meta_event *event)
         metadata_keeper_decode(event->entry.value.data, event->entry.value.length, &keeper) != 0)
         (void)life_wrong(life, "the keeper's record cannot be read");
     life->keeper_session = keeper.session;
+    life->keeper_revision = event->revision;
     life->counts.led += keeper.session != 0 ? 1 : 0;
     metadata_keeper_done(&keeper);
 }

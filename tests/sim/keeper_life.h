@@ -104,7 +104,7 @@ struct life {
     char wrong[512];
 
     /* As the watcher saw it last. */
-    uint64_t keeper_session;
+    uint64_t keeper_session, keeper_revision; /* Of the key. */
     struct metadata_group groups[LIFE_VOLUMES + 1];
     uint64_t owners[LIFE_VOLUMES + 1];
     bool yields[LIFE_VOLUMES + 1];

@@ -296,7 +296,6 @@
     X(344, "a keeper whose session may be over leads on")                             \
     X(345, "a copy that should go is wished away, whatever has happened since")       \
     X(346, "a volume that was taken from the keeper yields to the next who wants it") \
-    X(347, "a keeper that leads no more keeps what it has open")                      \
     X(349, "whoever finds a keeper's key takes it for its own")                       \
     X(350, "a copy that went answers as if it were a member")                         \
     X(351, "a volume whose closing was not recorded is refused until the process ends")

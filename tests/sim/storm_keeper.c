@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "keeper/keeper_inside.h"
 #include "sim/keeper_life.h"
 #include "sim/mutants.h"
 
@@ -109,6 +110,44 @@ static void operator_acts(void)
     life_store_put(&life, &record);
 }
 
+/* What the keeper wished once, when enough were in sync. */
+static void wish_late(void)
+{
+    unsigned volume = 1 + (unsigned)prng_below(&life.prng, LIFE_VOLUMES);
+    const struct metadata_group *group = &life.groups[volume];
+    struct metadata_wish wish = {.volume = volume,
+                                 .kind = METADATA_WISH_DROP,
+                                 .source = group->members[0].store,
+                                 .session = life.keeper_session};
+    struct metadata_key key = metadata_wish_key(volume, 0);
+    struct metadata_key keeper = metadata_keeper_key();
+    struct metadata_bytes value = {0};
+    if (life.keeper_session == 0 || metadata_wish_encode(&wish, &value) != 0)
+        return;
+    say("a late wish for volume", volume);
+    meta_request_reset(&life.request);
+    meta_if_modified(&life.request, META_SLICE(keeper), life.keeper_revision);
+    meta_put(&life.request, META_SLICE(key), META_SLICE(value), 0);
+    metadata_bytes_done(&value);
+    life_commit(&life);
+}
+
+/* In the middle of what a pass decided, which may happen yet, when another leads. */
+static void cut_off_in_the_middle(void)
+{
+    for (unsigned i = 0; i < LIFE_KEEPERS; i++) {
+        struct life_user *user = &life.users[i];
+        if (user->back_ns != 0 || user->keeper == NULL || !user->keeper->act.flying ||
+            !prng_one_in(&life.prng, 40))
+            continue;
+        life.counts.cuts++;
+        say("cut off in the middle: user", i);
+        user->back_ns = life.worlds.now_ns + (3 + prng_below(&life.prng, 5)) * NS_PER_S;
+        user->cut = true;
+        truth_reach(user->meta, false);
+    }
+}
+
 static void moment(void)
 {
     struct prng *prng = &life.prng;
@@ -129,6 +168,8 @@ static void moment(void)
         road_reset(&user->roads[node->number]);
     if (prng_one_in(prng, 150))
         operator_acts();
+    if (prng_one_in(prng, 200))
+        wish_late();
 }
 
 static void come_back(bool all)
@@ -149,8 +190,11 @@ static void run_until(uint64_t until_ns, bool faults)
 {
     while (life.worlds.now_ns < until_ns && life.wrong[0] == '\0') {
         uint64_t next_ns = (life.worlds.now_ns / MOMENT_NS + 1) * MOMENT_NS;
-        while (life.worlds.now_ns < next_ns && life.wrong[0] == '\0')
+        while (life.worlds.now_ns < next_ns && life.wrong[0] == '\0') {
             life_step(&life, next_ns);
+            if (faults)
+                cut_off_in_the_middle();
+        }
         if (faults)
             moment();
         come_back(!faults);
