@@ -41,7 +41,7 @@ struct replica_settlement replica_settle(const struct replica *replica, uint8_t 
         REACH(replica_rolled_back);
         settlement.restamp = !MUTANT(235);
         settlement.sequence = versions[best].sequence;
-        settlement.targets = MUTANT(324) ? copies & (uint8_t) ~(1u << best) : copies;
+        settlement.targets = (uint8_t)(MUTANT(324) ? copies & ~(1u << best) : copies);
         return settlement;
     }
     for (uint8_t i = 0; i < REPLICA_COPIES_MAX; i++) {

@@ -223,16 +223,15 @@ Test(wished, how_far_copying_is_stands_in_the_metadata_while_it_goes_on)
     for (unsigned i = 1; i < 1024; i++)
         cr_assert_eq(put_block(first, i * 4096ull, 1), 0);
     uint64_t target = spare();
+    catalog_set_resync(gathering.users[0].catalog, 512ull << 10);
     wish(METADATA_WISH_ADD, target, 0);
     link_cut(0, (unsigned)target, true);
     gathering_run(3 * NS_PER_S);
     cr_assert_eq(keys_of(metadata_prefix(METADATA_PROGRESS)), 0, "it has not begun");
     link_cut(0, (unsigned)target, false);
-    unsigned seen = 0;
-    for (unsigned i = 0; i < 400; i++) {
-        gathering_run(10 * NS_PER_MS);
-        seen += keys_of(metadata_prefix(METADATA_PROGRESS));
-    }
+    gathering_run(5 * NS_PER_S);
+    cr_assert_eq(keys_of(metadata_prefix(METADATA_PROGRESS)), 1);
+    gathering_run(15 * NS_PER_S);
     cr_assert_eq(member_of(target)->state, METADATA_IN_SYNC);
     gathering_run(5 * NS_PER_S);
     cr_assert_eq(keys_of(metadata_prefix(METADATA_PROGRESS)), 0);
