@@ -389,7 +389,7 @@ int main(int count, char **arguments)
     /* Room for the volume twice, so that free space does not run short while it is overwritten. */
     init.bytes = options.size * 2 + (512ull << 20);
     int code = 0;
-    if (strncmp(options.pool, "etcd:", 5) != 0)
+    if (options.pool != NULL && strncmp(options.pool, "etcd:", 5) != 0)
         code = iomesh_pool_init(options.pool, &init);
     if (code == 0)
         code = iomesh_engine_open(NULL, &engine);

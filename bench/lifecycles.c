@@ -134,7 +134,8 @@ int main(int argc, char **argv)
     printf("%u lifecycles, %u at once: %.1f a second;", wanted, lives, wanted / seconds);
     for (unsigned i = 0; i < STEPS; i++) {
         qsort(took_us[i], took_count[i], sizeof **took_us, compare);
-        printf(" %s %.1f ms", words[i], (double)took_us[i][took_count[i] / 2] / 1e3);
+        const unsigned middle = took_count[i] / 2;
+        printf(" %s %.1f ms", words[i], took_us[i][middle] / 1e3);
     }
     printf("\n");
     result = iomesh_pool_close_sync(pool);

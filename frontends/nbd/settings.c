@@ -168,16 +168,25 @@ static const char *take_limit(struct settings *settings, const char *name, const
     return sentence;
 }
 
-/* Who and where this is, in a cluster. NULL: the flag is another. */
-static char **who(struct settings *settings, const char *name)
+/* Who and where this is, in a cluster. */
+static bool is_who(const char *name)
+{
+    static const char *const flags[] = {"node", "zone", "rack", "peer-tls-certificates"};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (strcmp(name, flags[i]) == 0)
+            return true;
+    return false;
+}
+
+static const char *take_who(struct settings *settings, const char *name, const char *value)
 {
     if (strcmp(name, "node") == 0)
-        return &settings->node;
+        return take_text(&settings->node, value);
     if (strcmp(name, "zone") == 0)
-        return &settings->zone;
+        return take_text(&settings->zone, value);
     if (strcmp(name, "rack") == 0)
-        return &settings->rack;
-    return strcmp(name, "peer-tls-certificates") == 0 ? &settings->peer_tls_directory : NULL;
+        return take_text(&settings->rack, value);
+    return take_text(&settings->peer_tls_directory, value);
 }
 
 /* Of the pool's own store: a cluster's are others'. */
@@ -195,9 +204,8 @@ static const char *take(void *context, const struct option_spec *spec, const cha
     struct settings *settings = context;
     const char *name = spec->name;
     const bool yes = strcmp(value, "yes") == 0;
-    char **text = who(settings, name);
-    if (text != NULL)
-        return take_text(text, value);
+    if (is_who(name))
+        return take_who(settings, name, value);
     if (is_of_stores(name, yes))
         settings->of_stores = name;
     if (strcmp(name, "pool") == 0) {
