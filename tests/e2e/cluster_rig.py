@@ -279,7 +279,7 @@ class Cluster:
         copies = self.json("volume", "show", volume)["copies"]
         return {copy["node"]: copy["state"] for copy in copies}
 
-    def wait_in_sync(self, volume="v", count=3, timeout=30):
+    def wait_in_sync(self, volume="v", count=3, timeout=rigs.PATIENCE):
         """Waits until so many copies are in sync; how long that took."""
         began = time.monotonic()
         rigs.wait_until(
@@ -318,7 +318,7 @@ class Bed:
     def settle(self, copies=3):
         """All copies come in sync under the load, it ends well, every block is read once more."""
         self.load.must_go_on()
-        self.cluster.wait_in_sync("v", copies, timeout=60)
+        self.cluster.wait_in_sync("v", copies)
         self.load.stop()
         assert not self.load.errors, self.load
         read_all(self.ledger, self.gateway.uri())

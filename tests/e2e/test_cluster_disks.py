@@ -79,6 +79,7 @@ def restart_all(bed):
         node.daemon.must_run("READY=1", node.notified.ready)
 
 
+@rigs.soak_only
 def test_the_power_of_everything_is_cut(rig):
     bed = slow_bed(rig)
     cut_all(bed)
@@ -151,7 +152,7 @@ def damage(node, share):
 
 
 def test_damage_on_one_copy_does_not_spread_to_one_that_rejoins(rig):
-    bed = Bed(rig)
+    bed = Bed(rig, rate=3000)
     bed.load.must_go_on(1500)
     away, damaged, good = random.sample(bed.nodes, 3)
     away.kill()

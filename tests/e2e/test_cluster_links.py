@@ -17,7 +17,7 @@ def test_a_host_with_a_store_is_lost(rig):
     began = time.monotonic()
     node.host.unplug()
     bed.load.must_go_on(2000)
-    assert 1 < bed.load.longest_gap(began) < 5, bed.load
+    assert 1 < bed.load.longest_gap(began) < 9, bed.load
     assert bed.cluster.copies()[node.name] != "in sync"
     node.host.plug()
     bed.cluster.wait_in_sync()
@@ -32,31 +32,38 @@ def test_a_store_is_heard_but_does_not_hear_or_the_other_way(rig, cut):
     began = time.monotonic()
     getattr(host, cut)()
     bed.load.must_go_on(1000)
-    assert bed.load.longest_gap(began) < 5, bed.load
+    assert bed.load.longest_gap(began) < 9, bed.load
     host.mend()
     bed.cluster.wait_in_sync()
     bed.settle()
 
 
-@pytest.mark.parametrize("cut, mend", [
-    (lambda store, gateway: gateway.lose(store), lambda store, gateway: gateway.find(store)),
-    (lambda store, gateway: store.blackhole(gateway),
-     lambda store, gateway: store.unblackhole(gateway)),
-], ids=["requests lost", "answers lost"])
-def test_a_store_and_a_gateway_do_not_reach_each_other_one_way(rig, cut, mend):
+def one_way(rig, cut, mend):
     """Everybody else reaches both: the store's own session lives on. It is stale all the same."""
     bed = Bed(rig)
     node = bed.nodes[0]
     began = time.monotonic()
     cut(node.host, bed.gateway.host)
     bed.load.must_go_on(1000)
-    assert bed.load.longest_gap(began) < 5, bed.load
+    assert bed.load.longest_gap(began) < 9, bed.load
     assert bed.cluster.copies()[node.name] != "in sync"
     mend(node.host, bed.gateway.host)
     bed.cluster.wait_in_sync()
     bed.settle()
 
 
+def test_what_a_gateway_sends_to_a_store_is_lost(rig):
+    one_way(rig, lambda store, gateway: gateway.lose(store),
+            lambda store, gateway: gateway.find(store))
+
+
+@rigs.soak_only
+def test_what_a_store_answers_to_a_gateway_is_lost(rig):
+    one_way(rig, lambda store, gateway: store.blackhole(gateway),
+            lambda store, gateway: store.unblackhole(gateway))
+
+
+@rigs.soak_only
 def test_a_lost_gateway_comes_back_when_another_serves(rig):
     bed = Bed(rig)
     lost, old = bed.gateway, bed.load
@@ -66,7 +73,7 @@ def test_a_lost_gateway_comes_back_when_another_serves(rig):
     bed.gateway = bed.cluster.gateway().start()
     bed.load = bed.start_load()
     bed.load.must_go_on(1)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 18
     bed.load.must_go_on(300)
     lost.host.plug()
     again = None
@@ -102,6 +109,7 @@ def test_stores_that_do_not_reach_each_other_do_not_matter(rig):
     bed.settle()
 
 
+@rigs.soak_only
 def test_a_gateway_is_cut_from_etcd_alone(rig):
     """It serves until its lease bound, then pauses, and goes on when the link is back."""
     bed = Bed(rig)
@@ -110,7 +118,7 @@ def test_a_gateway_is_cut_from_etcd_alone(rig):
     bed.gateway.host.part(etcd)
     time.sleep(2.5)
     assert bed.load.longest_gap(began) < 1, "it has not even lost its lease"
-    rigs.wait_until("the load pauses", lambda: bed.load.longest_gap(began) > 1.5, 10)
+    rigs.wait_until("the load pauses", lambda: bed.load.longest_gap(began) > 1.5)
     bed.gateway.host.join(etcd)
     bed.load.must_go_on(200)
     bed.settle()

