@@ -92,6 +92,14 @@ static void store_ended(void *context, int result)
     of->ended = result;
 }
 
+/* And the store is not there any more. */
+static void store_gone(void *context, int result)
+{
+    struct rig_store *of = context;
+    of->store = NULL;
+    store_ended(context, result);
+}
+
 static void server_ended(void *context)
 {
     store_ended(context, 0);
@@ -128,8 +136,7 @@ static void store_make(unsigned number)
     engine_hook_add(rig.engine->engine, &of->hook);
     struct store_options options = options_of(of);
     of->waiting = true;
-    store_wait(of, store_format(&options, uuid, false, &of->store, store_ended, of));
-    of->store = NULL;
+    store_wait(of, store_format(&options, uuid, false, &of->store, store_gone, of));
 }
 
 static void committed(struct meta_request *request, int result)
@@ -214,9 +221,8 @@ void rig_stop(unsigned number)
     store_wait(of, 0);
     of->server = NULL;
     of->waiting = true;
-    store_close(of->store, store_ended, of);
+    store_close(of->store, store_gone, of);
     store_wait(of, 0);
-    of->store = NULL;
 }
 
 /* --- Beginning, ending ---------------------------------------------------------------------- */
