@@ -52,7 +52,7 @@ def store_pauses(bed):
 def leader_pauses(bed):
     found = []
     for _ in range(ROUNDS):
-        leader = bed.etcd.leader()
+        leader = bed.etcd.wait_leader()
         found.append(gap(bed, lambda: bed.etcd.kill(leader), lambda: bed.etcd.start(leader)))
         bed.etcd.wait()
     bed.settle()

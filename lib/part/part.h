@@ -238,11 +238,12 @@ struct part_port {
     const struct part_port_ops *ops;
     uint64_t store; /* Its id in the metadata. */
     enum part_port_state state;
-    uint64_t session;     /* Another with every time that it comes up. */
-    uint64_t incarnation; /* Of the store, since it is up. */
-    uint8_t boot_id[16];  /* Of its machine. */
-    uint64_t room_blocks; /* As told last. */
-    int down_reason;      /* Negative: why it went down, or could not connect. */
+    uint64_t session;         /* Another with every time that it comes up. */
+    uint64_t incarnation;     /* Of the store, since it is up. */
+    uint8_t boot_id[16];      /* Of its machine. */
+    uint64_t room_blocks;     /* As told last. */
+    uint64_t promised_blocks; /* Of these: of writes that are under way. The coordinators' own. */
+    int down_reason;          /* Negative: why it went down, or could not connect. */
     uint64_t down_since_ns;
     uint64_t heard_ns; /* While it is up: when something last came from the store. A store in this
                         * process is always heard: 0. */

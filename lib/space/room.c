@@ -139,6 +139,14 @@ uint64_t space_new_room(const struct space *space)
     return all > reserve ? all - reserve : 0;
 }
 
+uint64_t space_credit(const struct space *space, uint64_t *ret_later)
+{
+    uint64_t all = space->free + space_coming(space);
+    uint64_t floor = space_floor(space, SPACE_NEW);
+    *ret_later = room_later(space);
+    return all > floor ? all - floor : 0;
+}
+
 bool space_promise_pages(struct space *space, uint32_t pages)
 {
     uint64_t most = space->promised_pages + 2 * space->reserved.count + pages;

@@ -114,6 +114,9 @@ void space_give_back(struct space *space, struct extent extent);
 /* How many blocks SPACE_NEW may still have, what waits in quarantine included: to answer ENOSPC
  * before sending. What a checkpoint took and may give back counts while it runs. */
 uint64_t space_new_room(const struct space *space);
+/* Of these, those that are had without any checkpoint, whatever is under way: what may be promised.
+ * `ret_later`: how many more a checkpoint would give. */
+uint64_t space_credit(const struct space *space, uint64_t *ret_later);
 /* Whether a take would have to wait for blocks to come free. Who has some already uses those. */
 bool space_take_would_wait(const struct space *space, enum space_purpose purpose);
 /* Whether the next checkpoint finds the space that it takes, if `to_come` (see above) is what it

@@ -11,6 +11,8 @@
 #include "store/records.h"
 #include "store/scratch.h"
 
+#define CREDIT_LATER_BLOCKS 64u /* For fewer no checkpoint is asked for. */
+
 enum closing_state { CLOSING_DRAIN, CLOSING_SAVE, CLOSING_CHECKPOINT, CLOSING_ENDED };
 
 struct closing {
@@ -170,6 +172,16 @@ int store_device_error(const struct store *store, unsigned device)
 uint64_t store_room_blocks(const struct store *store)
 {
     return space_new_room(store->space);
+}
+
+uint64_t store_credit_blocks(struct store *store)
+{
+    uint64_t later = 0;
+    uint64_t credit = space_credit(store->space, &later);
+    uint64_t kept = store->super.reserve_blocks / 2;
+    if (credit <= 2 * kept && later >= CREDIT_LATER_BLOCKS)
+        store_want_checkpoint(store);
+    return credit > kept ? credit - kept : 0;
 }
 
 void store_stats(struct store *store, struct store_stats *ret_stats)

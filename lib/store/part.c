@@ -253,7 +253,7 @@ static void parts_tell(struct parts *parts)
     list_splice_back(&told, &parts->ended);
     for (struct list *node; (node = list_pop_front(&told)) != NULL;) {
         struct part_request *request = LIST_ENTRY(node, struct part_request, node);
-        request->room_blocks = store_room_blocks(parts->store);
+        request->room_blocks = store_credit_blocks(parts->store);
         parts->port.room_blocks = request->room_blocks;
         request->done(request, request->result);
     }

@@ -356,6 +356,9 @@ struct part_port *store_port(struct store *store);
 
 /* How many more blocks of new data fit now. */
 uint64_t store_room_blocks(const struct store *store);
+/* How many may be promised: fewer, for pages that writes make, and for several that promise them to
+ * their own at once. Asks for a checkpoint if there are few, and it would give more. */
+uint64_t store_credit_blocks(struct store *store);
 
 /* Ask for a checkpoint now (it would come by itself): one that begins after this call. */
 struct checkpoint_waiter {

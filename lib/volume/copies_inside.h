@@ -52,7 +52,9 @@ struct copies_op {
     uint8_t flying; /* Copies whose request is under way. */
     uint8_t again;  /* Of these, to be sent once more. */
     uint8_t full;   /* Copies that have no space for it. */
+    uint8_t lacks;  /* CREDIT: the copy that does not say that it has. */
     bool over;      /* The machine has done with it. */
+    struct part_port *credit[REPLICA_COPIES_MAX]; /* Where its space is promised. */
 
     /* To one of them. */
     uint8_t tried;                     /* Copies that could not. */

@@ -21,6 +21,7 @@ struct copies_op *copies_op_take(struct copies_engine *engine)
     op->flying = op->again = op->full = op->tried = op->bad_copies = 0;
     op->over = op->leave = false;
     memset(&op->write, 0, sizeof op->write);
+    memset((void *)op->credit, 0, sizeof op->credit);
     memset(&op->timer, 0, sizeof op->timer);
     return op;
 }

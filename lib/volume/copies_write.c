@@ -2,19 +2,46 @@
 /*
  * Writes and zeros: to all copies at once.
  *
- * Space is granted before anything is sent: every answer of a store says how much new data fits.
- * Where that is not enough, the write goes out only if all it writes over is data already, which
- * a full store takes. So no copy falls behind for want of space that all of them want. Where a copy
- * is full all the same, and no copy has the write, nobody has: it ends with -ENOSPC.
+ * Space is granted before anything is sent: every answer of a store says how much new data fits, of
+ * which a write takes what it may need at most until the copy has answered. Where that is not
+ * enough, the write goes out only if all it writes over is data that it gives back, which a full
+ * store takes. Else it ends with -ENOSPC, as soon as the copy that lacks the space has said so
+ * anew; or waits for writes that took it. So no copy falls behind for want of space that all of
+ * them want. A copy that catches up is not asked: if it is full, it does not become in sync.
+ *
+ * Where a copy is full all the same (others promised the same space), and no copy has the write,
+ * nobody has: it ends with -ENOSPC. If one has it, it cannot end so, for it may be seen by whoever
+ * opens next: it is sent to the full one until that takes it, or has been silent for so long that
+ * it is stale.
  */
 #include "codec/codec.h"
 #include "volume/copies_inside.h"
 
+/* One map page and a directory of it may be made for it, beside its blocks. */
+#define WRITE_PAGES 2u
+
+static uint64_t write_cost(const struct copies_op *op)
+{
+    return op->count + WRITE_PAGES;
+}
+
 /* --- Ends ------------------------------------------------------------------------------------- */
+
+/* It is taken by now, and was counted when the copy answered; or it will not be. */
+static void credit_back(struct copies_op *op, uint8_t copy)
+{
+    if (op->credit[copy] == NULL)
+        return;
+    assert(op->credit[copy]->promised_blocks >= write_cost(op));
+    op->credit[copy]->promised_blocks -= write_cost(op);
+    op->credit[copy] = NULL;
+}
 
 static void write_end(struct copies_op *op)
 {
     assert(op->flying == 0);
+    EACH_COPY(copy)
+    credit_back(op, copy);
     if (op->lane != NULL)
         copies_settled(op, op->result);
     else
@@ -84,25 +111,31 @@ static void write_again(struct timer *timer)
     copies_write_send(op, copies);
 }
 
-/* Copies that lack the space fall behind, unless nobody has the write: then it never was. If so
- * few are left that none may, the write waits until there is space. */
+/* Who catches up and is full goes on lacking it: nobody counts on it. */
+static void write_leaves(struct copies_op *op)
+{
+    struct copies_group *group = op->group;
+    EACH_COPY(copy)
+    {
+        if ((op->full & COPY_BIT(copy)) != 0 &&
+            group->replica.copies[copy].state != REPLICA_IN_SYNC)
+            replica_failed(&group->replica, copy, copies_now(group));
+    }
+}
+
+/* It ends if nobody has it, then it never was. Else those that lack the space are asked again. */
 static void write_full(struct copies_op *op)
 {
     struct copies_group *group = op->group;
     uint8_t required = replica_required(&group->replica);
-    if ((required & (uint8_t) ~(op->write.acked | op->full)) != 0 || op->flying != 0)
-        return;
-    if (op->write.acked == 0 && op->lane == NULL) {
+    bool nobody = (required & (uint8_t)~op->full) == 0 && op->flying == 0 && op->write.acked == 0;
+    if (nobody && op->lane == NULL) {
         replica_write_cancel(&group->replica, &op->write);
         copies_write_over(op, -ENOSPC);
         copies_group_ready(group);
         return;
     }
-    EACH_COPY(copy)
-    {
-        if ((op->full & COPY_BIT(copy)) != 0)
-            replica_failed(&group->replica, copy, copies_now(group));
-    }
+    write_leaves(op);
     if (!MUTANT(335)) {
         op->timer.fire = write_again;
         clock_set_after(group->copies->engine->clock, &op->timer, COPIES_RETRY_NS);
@@ -118,6 +151,7 @@ static void write_answered(struct part_request *request, int result)
     op->flying &= (uint8_t)~COPY_BIT(copy);
     bool again = (op->again & COPY_BIT(copy)) != 0;
     op->again &= (uint8_t)~COPY_BIT(copy);
+    credit_back(op, copy);
     if (op->over) {
         if (op->flying == 0)
             write_end(op);
@@ -137,6 +171,20 @@ static void write_answered(struct part_request *request, int result)
         write_full(op);
 }
 
+/* A copy that is sent to again after its answer has it counted, or takes the risk. */
+static void credit_take(struct copies_op *op)
+{
+    uint8_t required = replica_required(&op->group->replica);
+    EACH_COPY(copy)
+    {
+        struct part_port *port = op->group->ports[copy];
+        if ((required & COPY_BIT(copy)) == 0 || port == NULL || op->credit[copy] != NULL)
+            continue;
+        op->credit[copy] = port;
+        port->promised_blocks += write_cost(op);
+    }
+}
+
 static void write_start(struct copies_op *op)
 {
     if (op->group->replica.phase != REPLICA_ACTIVE) { /* It ended, and that is yet to be told. */
@@ -144,6 +192,8 @@ static void write_start(struct copies_op *op)
         copies_op_finish(op, op->group->replica.reason);
         return;
     }
+    if (op->kind == PART_WRITE)
+        credit_take(op);
     op->state = COPIES_SENT;
     replica_write_start(&op->group->replica, &op->write, op->sequence, 0, copies_now(op->group));
     copies_group_ready(op->group);
@@ -165,21 +215,46 @@ static void write_late(struct copies_op *op)
 
 /* --- Credit ----------------------------------------------------------------------------------- */
 
-static bool write_fits(const struct copies_op *op)
+enum write_credit {
+    CREDIT_GIVEN,
+    CREDIT_AWAITED, /* Others have it, and may give it back. */
+    CREDIT_LACKS,   /* op->lacks has not so much. */
+};
+
+static enum write_credit write_credit(struct copies_op *op)
 {
     const struct copies_group *group = op->group;
-    uint8_t required = replica_required(&group->replica);
+    enum write_credit credit = CREDIT_GIVEN;
+    uint64_t cost = write_cost(op);
     EACH_COPY(copy)
     {
         const struct part_port *port = group->ports[copy];
-        if ((required & COPY_BIT(copy)) != 0 && port != NULL && port->state == PART_PORT_UP &&
-            port->room_blocks < op->count)
+        if (group->replica.copies[copy].state != REPLICA_IN_SYNC || port == NULL ||
+            port->state != PART_PORT_UP)
+            continue;
+        if (port->room_blocks < cost) {
+            op->lacks = copy;
+            return CREDIT_LACKS;
+        }
+        if (port->promised_blocks > port->room_blocks - cost && !MUTANT(336))
+            credit = CREDIT_AWAITED;
+    }
+    return credit;
+}
+
+/* What a snapshot shows too is not given back when it is written over. */
+static bool gives_back(const struct copies_op *op)
+{
+    for (uint32_t i = 0; i < op->count; i++) {
+        if (op->versions[i].kind != POINTER_RAW || op->versions[i].sequence <= op->cut)
             return false;
     }
     return true;
 }
 
-/* What is there is known: is each block of it data? */
+static void write_look(struct copies_op *op);
+
+/* What is there is known, and how much space the copy has now that was asked. */
 static void write_looked(struct part_request *request, int result)
 {
     struct copies_op *op = request->context;
@@ -196,20 +271,24 @@ static void write_looked(struct part_request *request, int result)
         copies_write_begin(op);
         return;
     }
-    bool over = true;
-    for (uint32_t i = 0; i < op->count; i++)
-        over = over && op->versions[i].kind == POINTER_RAW;
-    if (over)
+    uint8_t lacked = op->lacks;
+    enum write_credit credit = write_credit(op);
+    if (credit == CREDIT_GIVEN || gives_back(op))
         write_late(op);
-    else
+    else if (credit == CREDIT_AWAITED)
+        copies_op_wait(op);
+    else if (op->lacks == lacked)
         copies_op_finish(op, -ENOSPC);
+    else
+        write_look(op);
 }
 
 static void write_look(struct copies_op *op)
 {
     struct copies_group *group = op->group;
     op->state = COPIES_CREDIT;
-    op->asked = replica_read_choose(&group->replica, copies_local(group), op->tried);
+    uint8_t first = op->lacks < REPLICA_COPIES_MAX ? op->lacks : copies_local(group);
+    op->asked = replica_read_choose(&group->replica, first, op->tried);
     if (op->asked == REPLICA_COPIES_MAX) {
         copies_op_wait(op);
         return;
@@ -233,7 +312,8 @@ void copies_write_begin(struct copies_op *op)
 {
     for (uint32_t i = 0; op->kind == PART_WRITE && op->state == COPIES_IDLE && i < op->count; i++)
         op->crcs[i] = crc32c((const uint8_t *)op->data + (size_t)i * BLOCK_BYTES, BLOCK_BYTES);
-    if (op->kind == PART_WRITE && !write_fits(op))
+    op->lacks = REPLICA_COPIES_MAX;
+    if (op->kind == PART_WRITE && write_credit(op) != CREDIT_GIVEN)
         write_look(op);
     else if (op->state == COPIES_IDLE)
         write_start(op);

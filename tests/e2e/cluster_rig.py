@@ -94,9 +94,20 @@ class Etcd:
             if told.returncode != 0:
                 continue
             status = json.loads(told.stdout.splitlines()[-1])[0]["Status"]
-            if status["leader"] == status["header"]["member_id"]:
+            if status.get("leader") == status["header"]["member_id"]:  # 0 is left out.
                 return i
         return None
+
+    def wait_leader(self, but=None):
+        """The number of the member that leads, once there is one that is not `but`."""
+        told = []
+
+        def there():
+            told.append(self.leader())
+            return told[-1] not in (None, but)
+
+        rigs.wait_until("a member of etcd leads", there)
+        return told[-1]
 
     def kill(self, i):
         self.processes[i].kill()

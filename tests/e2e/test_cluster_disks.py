@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks of a cluster fail, lie, forget what was not flushed, and are full, under verified load."""
 
+import errno
 import mmap
 import random
 import time
 
 import nbd
+import pytest
 import rig as rigs
-from cluster_load import BLOCK, MAGIC, read_all
-from cluster_rig import Bed
+from cluster_load import BLOCK, MAGIC, read_all, stamp
+from cluster_rig import MIB, Bed, Cluster
 
 
 def on_drives(cluster):
@@ -170,6 +172,47 @@ def test_damage_on_one_copy_does_not_spread_to_one_that_rejoins(rig):
     bed.cluster.wait_in_sync()
     damaged.kill()
     read_all(bed.ledger, bed.gateway.uri())
+
+
+# --- space
+
+def fill(handle, life, blocks):
+    """Writes until there is no space; how many are written. Every answer is yes or ENOSPC."""
+    for at in range(blocks):
+        try:
+            handle.pwrite(stamp(at, life), at * BLOCK)
+        except nbd.Error as error:
+            assert error.errnum == errno.ENOSPC, error.string
+            return at
+    return blocks
+
+
+@pytest.mark.parametrize("small", [1, 3])
+def test_full_stores_answer_enospc_and_stay_in_sync(rig, small):
+    """One store is full, or all of them evenly."""
+    cluster = Cluster(rig)
+    for node in cluster.nodes[:small]:
+        node.store_bytes = 64 * MIB
+    cluster.up()
+    cluster.create("v", 96 * MIB)
+    gateway = cluster.gateway().start()
+    handle = nbd.NBD()
+    handle.connect_uri(gateway.uri())
+    blocks = 96 * MIB // BLOCK
+    end = fill(handle, 1, blocks)
+    assert 32 * MIB // BLOCK < end < 64 * MIB // BLOCK, end
+    assert set(cluster.copies().values()) == {"in sync"}
+    for at in range(0, end, 64):  # Overwriting works on a full store, and nothing is harmed.
+        handle.pwrite(stamp(at, 2), at * BLOCK)
+    handle.flush()
+    for at in range(0, end, 16):
+        assert handle.pread(BLOCK, at * BLOCK) == stamp(at, 1 if at % 64 else 2), at
+    handle.trim(end // 2 * BLOCK, 0)
+    handle.flush()
+    time.sleep(1.5)
+    assert fill(handle, 3, end // 4) == end // 4, "space that was freed is not to be had"
+    assert set(cluster.copies().values()) == {"in sync"}
+    handle.shutdown()
 
 
 if __name__ == "__main__":

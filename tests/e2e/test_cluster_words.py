@@ -5,6 +5,8 @@
 import json
 import time
 
+import nbd
+
 import rig as rigs
 from cluster_rig import MIB, Cluster
 
@@ -44,7 +46,7 @@ def test_status_says_what_is_wrong_with_half_of_the_nodes_and_a_member_of_etcd_d
         node.kill()
     rigs.wait_until("two stores are seen silent", lambda:
                     cluster.json("pool", "status")["stores"]["answering"] == 2)
-    cluster.etcd.kill((cluster.etcd.leader() + 1) % 3)
+    cluster.etcd.kill((cluster.etcd.wait_leader() + 1) % 3)
     began = time.monotonic()
     text = cluster.cli("pool", "status")
     assert time.monotonic() - began < 10
@@ -163,7 +165,10 @@ def test_metadata_is_made_anew_when_etcd_is_wiped(rig):
     assert read(gateway, rig.fresh("back")) == second.read_bytes()
     assert read(gateway, rig.fresh("back"), "w")[:64 * MIB] == first.read_bytes()
     write(gateway, first)
+    held = nbd.NBD()  # Else it is the keeper that opens it, when it has time.
+    held.connect_uri(gateway.uri())
     cluster.wait_in_sync("v")
+    held.shutdown()
     for node in cluster.nodes[:2]:
         node.kill()
     cluster.nodes[0].restart()

@@ -136,7 +136,7 @@ void cluster_open(struct cluster *cluster, uint64_t seed)
     }
 }
 
-void cluster_open_story(struct cluster *cluster, unsigned nodes, unsigned owners)
+static void story_begin(struct cluster *cluster, unsigned nodes, unsigned owners)
 {
     bool verbose = cluster->verbose;
     cluster_begin(cluster, 1);
@@ -147,6 +147,21 @@ void cluster_open_story(struct cluster *cluster, unsigned nodes, unsigned owners
     cluster->group_count = 1;
     cluster->min_copies = 1;
     cluster->disk_blocks = DISK_BLOCKS;
+}
+
+void cluster_open_story(struct cluster *cluster, unsigned nodes, unsigned owners)
+{
+    story_begin(cluster, nodes, owners);
+    cluster_make(cluster);
+}
+
+void cluster_open_full_story(struct cluster *cluster, uint64_t blocks, uint64_t small)
+{
+    story_begin(cluster, 3, 1);
+    cluster->full = true;
+    cluster->node_seed = 1;
+    cluster->disk_blocks = blocks;
+    cluster->small_blocks = small;
     cluster_make(cluster);
 }
 

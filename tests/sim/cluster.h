@@ -148,10 +148,11 @@ struct cluster {
     unsigned copy_count; /* Of each group, at first. */
     unsigned min_copies;
     uint64_t disk_blocks;
-    uint64_t node_seed; /* Not 0: all stores are alike. */
-    bool full;          /* There is little space. */
-    bool by_hand;       /* A story: nothing happens by itself. */
-    unsigned rot_node;  /* The only one whose disk rots. */
+    uint64_t node_seed;    /* Not 0: all stores are alike. */
+    uint64_t small_blocks; /* Not 0: of node 0's disk. */
+    bool full;             /* There is little space. */
+    bool by_hand;          /* A story: nothing happens by itself. */
+    unsigned rot_node;     /* The only one whose disk rots. */
     struct cluster_rot rots[CLUSTER_ROTS];
     uint32_t rot_count;
     uint64_t alone[CLUSTER_GROUPS][CLUSTER_NODES]; /* How often nobody else had all of a group. */
@@ -172,6 +173,8 @@ struct cluster {
 void cluster_open(struct cluster *cluster, uint64_t seed);
 /* Of all nodes, with one group; nothing goes wrong, and nobody asks for anything. */
 void cluster_open_story(struct cluster *cluster, unsigned nodes, unsigned owners);
+/* The same, of 3 nodes with one owner, with disks of so many blocks, node 0's of `small`. */
+void cluster_open_full_story(struct cluster *cluster, uint64_t blocks, uint64_t small);
 /* One thing more. False: something was false, or nothing is to come. */
 bool cluster_step(struct cluster *cluster);
 bool cluster_wrong(struct cluster *cluster, const char *format, ...)

@@ -137,7 +137,9 @@ void cluster_node_open(struct cluster *cluster, unsigned number)
     node->number = number;
     world_open(&node->world, prng_next(&cluster->prng));
     node->machine = worlds_add(&cluster->worlds, &node->world);
-    node->disk = sim_disk_open(&node->world, "disk", cluster->disk_blocks * BLOCK_BYTES);
+    bool small = number == 0 && cluster->small_blocks != 0;
+    uint64_t blocks = small ? cluster->small_blocks : cluster->disk_blocks;
+    node->disk = sim_disk_open(&node->world, "disk", blocks * BLOCK_BYTES);
     node_draw(node);
     node_boot(node);
     uint8_t uuid[16] = {(uint8_t)(number + 1), 1};

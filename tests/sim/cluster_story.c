@@ -333,7 +333,82 @@ static void discarded_on_its_way(struct cluster *cluster)
     wait_ms(cluster, 300);
 }
 
+/* --- 336 -------------------------------------------------------------------------------------- */
+
+static void all_in_sync(struct cluster *cluster, uint64_t ms)
+{
+    for (uint64_t i = 0; well(cluster) && i < ms; i++) {
+        wait_ms(cluster, 1);
+        for (unsigned node = 0; node < cluster->node_count; node++)
+            expect(cluster, cluster_state_of(cluster, 0, node) == REPLICA_IN_SYNC,
+                   "all copies are in sync");
+    }
+}
+
+static uint64_t room_of_node_0(struct cluster *cluster)
+{
+    return well(cluster) ? group_of(cluster, 0)->ports[0]->room_blocks : 0;
+}
+
+/* New data, a little at a time, until there is room for one of those that are written at once then.
+ * Nobody falls behind for it. */
+static void fill_up(struct cluster *cluster)
+{
+    uint64_t full = cluster->counts.full;
+    for (unsigned round = 0; room_of_node_0(cluster) > 36 && round < 200; round++) {
+        uint32_t first = round * 4 % CLUSTER_REGISTERS;
+        if (first == 0)
+            cluster_owner_cut(&cluster->owners[0]); /* What is there stays. */
+        wait_ms(cluster, first == 0 ? 40 : 1);
+        ask(cluster, 0, VOLUME_WRITE, first, 4);
+    }
+    expect(cluster, room_of_node_0(cluster) <= 36, "there is little space");
+    cluster_owner_cut(&cluster->owners[0]);
+    all_in_sync(cluster, 40);
+    for (uint32_t i = 0; i < CLUSTER_REGISTERS / 16; i++)
+        begin(cluster, 0, i, VOLUME_WRITE, i * 16, 16);
+    all_in_sync(cluster, 100);
+    expect(cluster, cluster->counts.full > full, "space runs out");
+}
+
+static void make_room(struct cluster *cluster)
+{
+    uint64_t failed = cluster->counts.failed;
+    for (unsigned i = 0; i < CLUSTER_CUTS && cluster->truth.cut_count > 0; i++) {
+        cluster_owner_drop_cut(&cluster->owners[0]);
+        wait_ms(cluster, 60);
+    }
+    flush(cluster, 0);
+    wait_ms(cluster, 300);
+    write_all(cluster, 0);
+    expect(cluster, cluster->counts.failed == failed, "space that came free is to be had");
+}
+
+/* All stores are of one size. */
+static void space_runs_out_evenly(struct cluster *cluster)
+{
+    cluster_open_full_story(cluster, 560, 0);
+    open_volume(cluster, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        fill_up(cluster);
+        make_room(cluster);
+    }
+}
+
+/* One of them is smaller than the others. */
+static void one_store_is_full(struct cluster *cluster)
+{
+    cluster_open_full_story(cluster, 2000, 560);
+    open_volume(cluster, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        fill_up(cluster);
+        make_room(cluster);
+    }
+}
+
 const struct cluster_story cluster_stories[] = {
+    {"space_runs_out_evenly", space_runs_out_evenly},
+    {"one_store_is_full", one_store_is_full},
     {"reads_past_the_bound", reads_past_the_bound},
     {"newest_unreadable", newest_unreadable},
     {"list_lost", list_lost},

@@ -271,21 +271,22 @@
 /* 320 .. 339: the coordinator's I/O over copies, and what only whole clusters show of stores. */
 /* X(number, what the bug does, the story that catches it; NULL: drawn seeds do). 327, 328 and
  * 335 are not here: docs/cluster-storm.md. */
-#define CLUSTER_MUTANTS(X)                                                                       \
-    X(320, "a snapshot taken while a copy catches up is not gone through", NULL)                 \
-    X(321, "data in hand is answered whatever the lease says", "reads_past_the_bound")           \
-    X(322, "catching up looks at the head only", NULL)                                           \
-    X(323, "what is set aside is taken for newer than what the source has", NULL)                \
-    X(324, "a version that gets a new sequence is not written to those who have it",             \
-      "newest_unreadable")                                                                       \
-    X(325, "a list that could not be had counts as empty", "list_lost")                          \
-    X(326, "a copy that was away trusts its own watermark", NULL)                                \
-    X(329, "recovery begins the new log beside a checkpoint of the old", NULL)                   \
-    X(330, "a list of snapshots counts for those that are newer than it", "cut_while_views_go")  \
-    X(332, "a copy that is to go goes although the others are too few", NULL)                    \
-    X(333, "on a full store a checkpoint waits for what waits for it", NULL)                     \
-    X(334, "zeros over nothing are no change at a copy that catches up", "discarded_on_its_way") \
-    X(331, "who has ended begins to copy anew when a flush is answered", "flushed_after_the_end")
+#define CLUSTER_MUTANTS(X)                                                                        \
+    X(320, "a snapshot taken while a copy catches up is not gone through", NULL)                  \
+    X(321, "data in hand is answered whatever the lease says", "reads_past_the_bound")            \
+    X(322, "catching up looks at the head only", NULL)                                            \
+    X(323, "what is set aside is taken for newer than what the source has", NULL)                 \
+    X(324, "a version that gets a new sequence is not written to those who have it",              \
+      "newest_unreadable")                                                                        \
+    X(325, "a list that could not be had counts as empty", "list_lost")                           \
+    X(326, "a copy that was away trusts its own watermark", NULL)                                 \
+    X(329, "recovery begins the new log beside a checkpoint of the old", NULL)                    \
+    X(330, "a list of snapshots counts for those that are newer than it", "cut_while_views_go")   \
+    X(332, "a copy that is to go goes although the others are too few", NULL)                     \
+    X(333, "on a full store a checkpoint waits for what waits for it", NULL)                      \
+    X(334, "zeros over nothing are no change at a copy that catches up", "discarded_on_its_way")  \
+    X(331, "who has ended begins to copy anew when a flush is answered", "flushed_after_the_end") \
+    X(336, "space that writes under way will take is promised to others", "one_store_is_full")
 
 /* 340 .. 359: the keeper, what it wishes, what it keeps. */
 #define KEEPER_MUTANTS(X)                                                             \
