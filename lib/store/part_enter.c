@@ -83,8 +83,8 @@ void store_part_asides(struct store_op *op, int64_t more)
     assert(!call->part->counted || more >= -(int64_t)state->aside);
     if (call->part->counted)
         state->aside = (uint32_t)(state->aside + more);
-    else if (more != 0)
-        call->part->disturbed = true;
+    /* Whoever counts at this moment may have been there, or not yet. */
+    call->part->disturbed |= more != 0;
 }
 
 static bool part_covers(const struct part *part, uint32_t segment)
@@ -105,12 +105,12 @@ void store_volume_asides(struct store *store, uint64_t volume, uint32_t mebibyte
     for (struct part *part = part_next(parts, NULL, volume); part != NULL;
          part = part_next(parts, part, volume)) {
         bool covers = part_covers(part, mebibyte / (SEGMENT_BLOCKS / MAP_BLOCKS));
+        part->disturbed = part->disturbed || covers;
         if (covers && part->counted && more >= -(int64_t)part->state.aside) {
             part->state.aside = (uint32_t)(part->state.aside + more);
             return;
         }
         unknown = unknown || covers || part->run_count == 0;
-        part->disturbed = part->disturbed || covers;
     }
     /* Whose they were is not known: the next role counts them. */
     for (struct part *part = part_next(parts, NULL, volume); unknown && part != NULL;

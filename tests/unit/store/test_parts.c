@@ -284,3 +284,48 @@ Test(parts, views_that_are_not_kept_go)
     cr_assert_eq(parts_check(), 0);
     parts_shut();
 }
+
+/* One step of the false world, and no more. */
+static void step(void)
+{
+    if (!store_turn_needed(store))
+        cr_assert(world_step(&world));
+    store_turn(store);
+}
+
+/* A view that goes while what is set aside is counted takes some of that with it: whether that was
+ * counted before or not, the count is what is there. */
+Test(parts, a_view_that_goes_while_it_is_counted_counts_no_more)
+{
+    static const struct part_run all = {.first = 0, .count = 4};
+    unsigned beside = 0;
+    for (unsigned steps = 0; steps < 40; steps++) {
+        static struct part_request roles, views, flush;
+        open_in_sync(4);
+        cr_assert_eq(put_blocks(300, 20, 30, 25), 0);
+        cr_assert_eq(put_blocks(300, 20, 40, 35), 0);
+        cr_assert_eq(role(PART_CATCHING_UP, 3), 0);
+        cr_assert_eq(request.state.aside, 1 + 20 + 20);
+        for (uint64_t i = 0; i < 200; i++)
+            cr_assert_eq(put_blocks(i * MAP_BLOCKS + 7, 1, 50 + i, 0), 0);
+        roles = (struct part_request){.role = PART_CATCHING_UP, .generation = 4};
+        roles.runs = &all;
+        roles.run_count = 1;
+        ask_begin(&roles, PART_ROLE);
+        for (unsigned i = 0; i < steps; i++)
+            step();
+        views = (struct part_request){.generation = 4};
+        beside += roles.context == NULL;
+        ask_begin(&views, PART_VIEWS);
+        cr_assert_eq(ask_wait(&roles), 0);
+        cr_assert_eq(ask_wait(&views), 0);
+        generation = 4;
+        flush = (struct part_request){.runs = &all, .run_count = 1};
+        ask_begin(&flush, PART_FLUSH);
+        cr_assert_eq(ask_wait(&flush), 0);
+        cr_assert_eq(flush.state.aside, 1 + 20 + 200, "after %u steps: %u", steps,
+                     flush.state.aside);
+        parts_shut();
+    }
+    cr_assert_gt(beside, 10);
+}
