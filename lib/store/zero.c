@@ -169,19 +169,13 @@ static void zero_log(struct store_op *op)
 
 /* --- Rounds --------------------------------------------------------------------------------- */
 
-/* Some block of this round has a place that no view shows: what was taken for the change of the map
- * page that shows it comes back. */
-static bool zero_gives_back(const struct store_op *op, uint64_t owner)
+/* No page is made: the one that is there changes, and no view keeps it as it was; or one slot of a
+ * directory that is there says all of it. What is written anew for that gives back what it was. */
+static bool zero_takes_nothing(const struct store_op *op, uint64_t owner)
 {
-    unsigned index = (unsigned)((op->block + op->base) % MAP_BLOCKS);
-    if (op->path.page == NULL || owner < op->cut)
-        return false;
-    for (uint32_t i = 0; i < op->round; i++) {
-        struct pointer pointer = tree_get(&op->path, index + i);
-        if (pointer_has_place(&pointer) && pointer.sequence > owner)
-            return true;
-    }
-    return false;
+    if (op->path.page != NULL)
+        return owner >= op->cut;
+    return op->round == MAP_BLOCKS && op->path.directory != NULL;
 }
 
 /* 0: this round is to be logged; -ENOENT: it has nothing to do; -ENOSPC. */
@@ -208,7 +202,7 @@ static int zero_look(struct store_op *op)
         error = -ENOENT;
     } else if (space_promise_pages(op->store->space, ZERO_VIEW_PAGES)) {
         op->promised = ZERO_VIEW_PAGES;
-    } else if (!zero_gives_back(op, owner)) {
+    } else if (!zero_takes_nothing(op, owner)) {
         REACH(zero_view_without_space);
         error = -ENOSPC;
     }

@@ -95,10 +95,12 @@ static void resync_read(struct part_request *request, int result)
         return;
     }
     uint8_t other = replica_read_choose(replica, REPLICA_COPIES_MAX, lane->tried);
-    if (other == REPLICA_COPIES_MAX)
-        resync_bad(lane, request);
-    else
+    if (other != REPLICA_COPIES_MAX)
         copies_lane_read(lane, other, resync_read);
+    else if ((replica_in_sync(replica) & (uint8_t)~lane->tried) != 0 && !MUTANT(337))
+        copies_lane_ended(lane, false); /* Who is away may have it: it is back soon, or stale. */
+    else
+        resync_bad(lane, request);
 }
 
 /* --- Runs ------------------------------------------------------------------------------------- */

@@ -108,6 +108,11 @@ static bool first_stale(struct cluster *cluster)
     return cluster_state_of(cluster, 0, 0) == REPLICA_STALE;
 }
 
+static bool first_in_sync(struct cluster *cluster)
+{
+    return cluster_state_of(cluster, 0, 0) == REPLICA_IN_SYNC;
+}
+
 static struct copies_group *group_of(struct cluster *cluster, unsigned owner)
 {
     return &cluster->owners[owner].copies->groups[0];
@@ -406,6 +411,37 @@ static void one_store_is_full(struct cluster *cluster)
     }
 }
 
+/* --- 337 -------------------------------------------------------------------------------------- */
+
+/* Node 0 catches up from a copy that cannot read a block. The only other one that has it is away,
+ * for a moment: it is waited for. */
+static void other_is_away(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 3, 1);
+    open_volume(cluster, 0);
+    node_stops(cluster, 0);
+    wait_for(cluster, "a copy is stale", first_stale);
+    write_all(cluster, 0);
+    flush(cluster, 0);
+    node_starts(cluster, 0);
+    wait_for(cluster, "it is told of cuts", views_go);
+    if (!well(cluster))
+        return;
+    unsigned source = group_of(cluster, 0)->resync[0].source;
+    struct road *other = &cluster->owners[0].roads[3 - source];
+    cluster->rot_count = 1; /* Damage may be told of. */
+    expect(cluster, cluster_rot(cluster, source, cluster->next_value), "it rots at the source");
+    road_break(other);
+    road_cut(other, true, true);
+    wait_ms(cluster, 20);
+    road_cut(other, false, false);
+    wait_for(cluster, "all are in sync", first_in_sync);
+    node_stops(cluster, 3 - source);
+    for (uint32_t first = 0; first < CLUSTER_REGISTERS; first += 16)
+        ask(cluster, 0, VOLUME_READ, first, 16);
+    node_starts(cluster, 3 - source);
+}
+
 const struct cluster_story cluster_stories[] = {
     {"space_runs_out_evenly", space_runs_out_evenly},
     {"one_store_is_full", one_store_is_full},
@@ -416,5 +452,6 @@ const struct cluster_story cluster_stories[] = {
     {"cut_while_views_go", cut_while_views_go},
     {"flushed_after_the_end", flushed_after_the_end},
     {"discarded_on_its_way", discarded_on_its_way},
+    {"other_is_away", other_is_away},
 };
 const uint32_t cluster_story_count = COUNT_OF(cluster_stories);

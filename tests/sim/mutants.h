@@ -286,7 +286,9 @@
     X(333, "on a full store a checkpoint waits for what waits for it", NULL)                      \
     X(334, "zeros over nothing are no change at a copy that catches up", "discarded_on_its_way")  \
     X(331, "who has ended begins to copy anew when a flush is answered", "flushed_after_the_end") \
-    X(336, "space that writes under way will take is promised to others", "one_store_is_full")
+    X(336, "space that writes under way will take is promised to others", "one_store_is_full")    \
+    X(337, "what the source cannot read is lost if the other copy is away for a moment",          \
+      "other_is_away")
 
 /* 340 .. 359: the keeper, what it wishes, what it keeps. */
 #define KEEPER_MUTANTS(X)                                                             \
