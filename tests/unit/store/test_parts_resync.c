@@ -210,3 +210,36 @@ Test(parts_resync, a_repair_reaches_every_view_that_shows_the_damage)
     cr_assert_eq(parts_check(), 0);
     parts_shut();
 }
+
+static int zeros(uint64_t block, uint32_t count, uint64_t sequence)
+{
+    request = (struct part_request){.block = block, .count = count, .sequence = sequence};
+    request.views = true;
+    return ask(PART_ZERO);
+}
+
+/* While it catches up zeros are told of what is not there, too. On a full store they are where that
+ * makes no page. */
+Test(parts_resync, zeros_that_make_no_page_go_through_on_a_full_store)
+{
+    open_catching_up();
+    cr_assert_eq(put_blocks(2 * MAP_BLOCKS, 1, 3, 0), 0);
+    for (uint64_t i = 0; i < 2; i++)
+        cr_assert_eq(zeros(i, 1, 4 + i), 0); /* A page of zeros. */
+    int result = 0;
+    uint64_t sequence = 10;
+    for (uint64_t block = 4 * MAP_BLOCKS; result == 0; block += 32)
+        result = put_blocks(block, 32, sequence++, 0);
+    cr_assert_eq(result, -ENOSPC);
+    for (uint64_t block = 60000; put_blocks(block, 1, sequence++, 0) == 0; block++)
+        ;
+    uint64_t used = used_now();
+    cr_assert_eq(zeros(8, 20, sequence++), 0, "in the page that is there");
+    cr_assert(shows(9, VIEW_HEAD, POINTER_ZERO, sequence - 1));
+    cr_assert_eq(zeros(0, MAP_BLOCKS, sequence++), 0, "all of it: the page goes");
+    cr_assert_eq(zeros(3 * MAP_BLOCKS, MAP_BLOCKS, sequence++), 0, "in a slot of the directory");
+    cr_assert(shows(3 * MAP_BLOCKS, VIEW_HEAD, POINTER_ZERO, sequence - 1));
+    cr_assert_leq(used_now(), used);
+    cr_assert_eq(parts_check(), 0);
+    parts_shut();
+}
