@@ -215,3 +215,47 @@ enum options_outcome options_read(const char *program, const char *version, cons
     }
     return OPTIONS_RUN;
 }
+
+/* --- Taking values ------------------------------------------------------------------------- */
+
+const char *options_take_text(char **text, const char *value)
+{
+    if (value[0] == '\0')
+        return "is empty";
+    free(*text);
+    *text = strdup(value);
+    return *text == NULL ? "no memory" : NULL;
+}
+
+const char *options_take_number(const char *value, uint64_t low, uint64_t high, uint32_t *number)
+{
+    static char sentence[80];
+    uint64_t wide;
+    if (!options_number(value, low, high, &wide)) {
+        snprintf(sentence, sizeof sentence, "is a number from %llu to %llu",
+                 (unsigned long long)low, (unsigned long long)high);
+        return sentence;
+    }
+    *number = (uint32_t)wide;
+    return NULL;
+}
+
+const char *options_take_size(const char *value, uint64_t low, uint64_t high, uint64_t *bytes)
+{
+    static char sentence[80];
+    if (!options_size(value, bytes) || *bytes < low || *bytes > high) {
+        snprintf(sentence, sizeof sentence, "is a size from %lluK to %lluM",
+                 (unsigned long long)low >> 10, (unsigned long long)high >> 20);
+        return sentence;
+    }
+    return NULL;
+}
+
+const char *options_take_days(const char *value, uint64_t *ns)
+{
+    uint32_t days;
+    const char *sentence = options_take_number(value, 1, 365, &days);
+    if (sentence == NULL)
+        *ns = (uint64_t)days * 86400u * 1000000000u;
+    return sentence;
+}

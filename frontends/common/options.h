@@ -38,4 +38,12 @@ bool options_size(const char *text, uint64_t *ret_bytes);
 /* A whole number in low .. high. */
 bool options_number(const char *text, uint64_t low, uint64_t high, uint64_t *ret_number);
 
+/* What an options_take_fn answers, after it put the value there: NULL, or what is wrong with it,
+ * until the next call. */
+const char *options_take_text(char **text,
+                              const char *value); /* Not empty; the old one is freed. */
+const char *options_take_number(const char *value, uint64_t low, uint64_t high, uint32_t *number);
+const char *options_take_size(const char *value, uint64_t low, uint64_t high, uint64_t *bytes);
+const char *options_take_days(const char *value, uint64_t *ns); /* 1 .. 365 */
+
 #endif

@@ -41,42 +41,12 @@ static const char usage[] =
 
 static const char *take_text(char **text, const char *value)
 {
-    if (value[0] == '\0')
-        return "is empty";
-    if (strlen(value) > 4095)
-        return "is too long";
-    free(*text);
-    *text = strdup(value);
-    return *text == NULL ? "no memory" : NULL;
+    return strlen(value) > 4095 ? "is too long" : options_take_text(text, value);
 }
 
 static const char *take_name(char **text, const char *value)
 {
     return strlen(value) > 255 ? "is at most 255 bytes long" : take_text(text, value);
-}
-
-static const char *take_number(const char *value, uint64_t low, uint64_t high, uint32_t *number)
-{
-    static char sentence[80];
-    uint64_t wide;
-    if (!options_number(value, low, high, &wide)) {
-        snprintf(sentence, sizeof sentence, "is a number from %llu to %llu",
-                 (unsigned long long)low, (unsigned long long)high);
-        return sentence;
-    }
-    *number = (uint32_t)wide;
-    return NULL;
-}
-
-static const char *take_size(const char *value, uint64_t low, uint64_t high, uint64_t *bytes)
-{
-    static char sentence[80];
-    if (!options_size(value, bytes) || *bytes < low || *bytes > high) {
-        snprintf(sentence, sizeof sentence, "is a size from %lluK to %lluM",
-                 (unsigned long long)low >> 10, (unsigned long long)high >> 20);
-        return sentence;
-    }
-    return NULL;
 }
 
 /* --- Stores --------------------------------------------------------------------------------- */
@@ -198,21 +168,17 @@ static const char *take_flag(struct settings *settings, uint32_t flag, bool yes)
 
 static const char *take_limit(struct settings *settings, const char *name, const char *value)
 {
-    uint32_t days = 0;
     if (strcmp(name, "connections") == 0)
-        return take_number(value, 1, 65536, &settings->connections_max);
+        return options_take_number(value, 1, 65536, &settings->connections_max);
     if (strcmp(name, "spin") == 0)
-        return take_number(value, 0, 1000, &settings->spin_us);
+        return options_take_number(value, 0, 1000, &settings->spin_us);
     if (strcmp(name, "buffer-size") == 0)
-        return take_size(value, 16u << 20, 1u << 30, &settings->buffer_bytes);
+        return options_take_size(value, 16u << 20, 1u << 30, &settings->buffer_bytes);
     if (strcmp(name, "cache-size") == 0)
-        return take_size(value, 1u << 20, UINT64_C(1) << 40, &settings->cache_bytes);
+        return options_take_size(value, 1u << 20, UINT64_C(1) << 40, &settings->cache_bytes);
     if (strcmp(name, "scrub-rate") == 0)
-        return take_size(value, 64u << 10, UINT64_C(1) << 40, &settings->scrub_rate);
-    const char *sentence = take_number(value, 1, 365, &days); /* scrub-interval */
-    if (sentence == NULL)
-        settings->scrub_interval_ns = (uint64_t)days * 86400u * 1000000000u;
-    return sentence;
+        return options_take_size(value, 64u << 10, UINT64_C(1) << 40, &settings->scrub_rate);
+    return options_take_days(value, &settings->scrub_interval_ns); /* scrub-interval */
 }
 
 static const char *take_word(struct settings *settings, const char *name, const char *value)

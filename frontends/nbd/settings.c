@@ -55,54 +55,12 @@ static const char *take_address(struct settings *settings, const char *scheme, c
     return NULL;
 }
 
-static const char *take_text(char **text, const char *value)
-{
-    if (value[0] == '\0')
-        return "is empty";
-    free(*text);
-    *text = strdup(value);
-    return *text == NULL ? "no memory" : NULL;
-}
-
-static const char *take_number(const char *value, uint64_t low, uint64_t high, uint32_t *number)
-{
-    static char sentence[80];
-    uint64_t wide;
-    if (!options_number(value, low, high, &wide)) {
-        snprintf(sentence, sizeof sentence, "is a number from %llu to %llu",
-                 (unsigned long long)low, (unsigned long long)high);
-        return sentence;
-    }
-    *number = (uint32_t)wide;
-    return NULL;
-}
-
-static const char *take_size(const char *value, uint64_t low, uint64_t high, uint64_t *bytes)
-{
-    static char sentence[80];
-    if (!options_size(value, bytes) || *bytes < low || *bytes > high) {
-        snprintf(sentence, sizeof sentence, "is a size from %lluK to %lluM",
-                 (unsigned long long)low >> 10, (unsigned long long)high >> 20);
-        return sentence;
-    }
-    return NULL;
-}
-
 static const char *take_seconds(const char *value, uint64_t *ns)
 {
     uint32_t seconds;
-    const char *sentence = take_number(value, 1, 3600, &seconds);
+    const char *sentence = options_take_number(value, 1, 3600, &seconds);
     if (sentence == NULL)
         *ns = (uint64_t)seconds * 1000000000u;
-    return sentence;
-}
-
-static const char *take_days(const char *value, uint64_t *ns)
-{
-    uint32_t days;
-    const char *sentence = take_number(value, 1, 365, &days);
-    if (sentence == NULL)
-        *ns = (uint64_t)days * 86400u * 1000000000u;
     return sentence;
 }
 
@@ -136,31 +94,31 @@ static const char *take_limit(struct settings *settings, const char *name, const
     struct server_limits *limits = &settings->limits;
     uint32_t *spin_us = &settings->spin_us;
     if (strcmp(name, "connections") == 0)
-        return take_number(value, 1, 10000, &limits->connections_max);
+        return options_take_number(value, 1, 10000, &limits->connections_max);
     if (strcmp(name, "handshakes") == 0)
-        return take_number(value, 1, 10000, &limits->handshakes_max);
+        return options_take_number(value, 1, 10000, &limits->handshakes_max);
     if (strcmp(name, "handshake-timeout") == 0)
         return take_seconds(value, &limits->handshake_ns_max);
     if (strcmp(name, "stall-timeout") == 0)
         return take_seconds(value, &limits->stall_ns_max);
     if (strcmp(name, "requests") == 0)
-        return take_number(value, 1, 65536, &limits->requests_max);
+        return options_take_number(value, 1, 65536, &limits->requests_max);
     if (strcmp(name, "connection-requests") == 0)
-        return take_number(value, 1, 65536, &limits->connection_requests_max);
+        return options_take_number(value, 1, 65536, &limits->connection_requests_max);
     if (strcmp(name, "buffer-size") == 0)
-        return take_size(value, 2u << 20, 1u << 30, &settings->buffer_bytes);
+        return options_take_size(value, 2u << 20, 1u << 30, &settings->buffer_bytes);
     if (strcmp(name, "connection-buffer") == 0)
-        return take_size(value, 1u << 20, 1u << 30, &limits->connection_bytes_max);
+        return options_take_size(value, 1u << 20, 1u << 30, &limits->connection_bytes_max);
     if (strcmp(name, "spin") == 0)
-        return take_number(value, 0, 1000, spin_us);
+        return options_take_number(value, 0, 1000, spin_us);
     if (strcmp(name, "cache-size") == 0)
-        return take_size(value, 1u << 20, UINT64_C(1) << 40, &settings->cache_bytes);
+        return options_take_size(value, 1u << 20, UINT64_C(1) << 40, &settings->cache_bytes);
     if (strcmp(name, "scrub-rate") == 0)
-        return take_size(value, 64u << 10, UINT64_C(1) << 40, &settings->scrub_rate);
+        return options_take_size(value, 64u << 10, UINT64_C(1) << 40, &settings->scrub_rate);
     if (strcmp(name, "scrub-interval") == 0)
-        return take_days(value, &settings->scrub_interval_ns);
+        return options_take_days(value, &settings->scrub_interval_ns);
     uint64_t bytes = 0;
-    const char *sentence = take_size(value, 64u << 10, NBD_PAYLOAD_BYTES_MAX, &bytes);
+    const char *sentence = options_take_size(value, 64u << 10, NBD_PAYLOAD_BYTES_MAX, &bytes);
     if (sentence == NULL && bytes % 4096 != 0)
         sentence = "is a multiple of 4K";
     if (sentence == NULL)
@@ -181,12 +139,12 @@ static bool is_who(const char *name)
 static const char *take_who(struct settings *settings, const char *name, const char *value)
 {
     if (strcmp(name, "node") == 0)
-        return take_text(&settings->node, value);
+        return options_take_text(&settings->node, value);
     if (strcmp(name, "zone") == 0)
-        return take_text(&settings->zone, value);
+        return options_take_text(&settings->zone, value);
     if (strcmp(name, "rack") == 0)
-        return take_text(&settings->rack, value);
-    return take_text(&settings->peer_tls_directory, value);
+        return options_take_text(&settings->rack, value);
+    return options_take_text(&settings->peer_tls_directory, value);
 }
 
 /* Of the pool's own store: a cluster's are others'. */
@@ -210,7 +168,7 @@ static const char *take(void *context, const struct option_spec *spec, const cha
         settings->of_stores = name;
     if (strcmp(name, "pool") == 0) {
         char *pool = settings->pool_named ? (char *)settings->pool : NULL;
-        const char *sentence = take_text(&pool, value);
+        const char *sentence = options_take_text(&pool, value);
         settings->pool = pool;
         settings->pool_named = true;
         return sentence;
@@ -222,9 +180,9 @@ static const char *take(void *context, const struct option_spec *spec, const cha
     if (strcmp(name, "socket-mode") == 0)
         return take_mode(settings, value);
     if (strcmp(name, "tls-certificates") == 0)
-        return take_text(&settings->tls_directory, value);
+        return options_take_text(&settings->tls_directory, value);
     if (strcmp(name, "metrics") == 0)
-        return take_text(&settings->metrics, value);
+        return options_take_text(&settings->metrics, value);
     if (strcmp(name, "default-export") == 0)
         return take_name(settings, value);
     if (strcmp(name, "log-level") == 0)
