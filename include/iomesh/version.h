@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define IOMESH_VERSION_MAJOR 0
-#define IOMESH_VERSION_MINOR 2
+#define IOMESH_VERSION_MINOR 3
 #define IOMESH_VERSION_PATCH 0
 
 /* True when the headers are of this version or a later one. */
