@@ -10,6 +10,8 @@
 /* An owner that just begins or ends is waited for: so often, so long each time. */
 enum { TRIES = 10 };
 static const uint64_t try_ns = 500000000u;
+/* Who only looks is told soon that etcd is out of reach: so long for all members, then for any. */
+static const uint64_t look_wait_ns = 2000000000u, old_wait_ns = 1000000000u;
 
 /* --- Sentences ----------------------------------------------------------------------------- */
 
@@ -178,6 +180,25 @@ static bool of_clusters(enum command_id id)
     return id >= COMMAND_POOL_SHOW && id <= COMMAND_STORE_REMOVE;
 }
 
+/* Without a majority of etcd's members what one of them has is more than nothing. `result`: of
+ * asking all of them. */
+static int open_old(struct target *target, struct iomesh_pool_options *options, int result)
+{
+    char sentence[512];
+    const char *why = iomesh_last_error();
+    snprintf(sentence, sizeof sentence, "%s", why[0] != '\0' ? why : iomesh_error_text(result));
+    options->flags |= IOMESH_POOL_STALE;
+    options->metadata_wait_ns = old_wait_ns;
+    const char *pool = target->command->pool;
+    if (iomesh_pool_open_sync(target->engine, pool, options, &target->pool) != 0)
+        return target_close(target, target_fail_saying(target, result, sentence));
+    /* Of status it is one of the facts. */
+    if (target->command->spec->id != COMMAND_POOL_STATUS)
+        target_complain(target, "%s: what follows is what one member of etcd has: it may be old",
+                        sentence);
+    return 0;
+}
+
 int target_open(struct target *target, const struct command *command)
 {
     *target = (struct target){.command = command};
@@ -197,8 +218,11 @@ int target_open(struct target *target, const struct command *command)
     if (!takes_long(command->spec->id))
         options.flags |= IOMESH_POOL_NO_CONTROL;
     const bool cluster = target_is_cluster(command);
-    if (cluster && only_looks(command->spec->id))
+    const bool looks = cluster && only_looks(command->spec->id);
+    if (looks)
         options.flags |= IOMESH_POOL_READ_ONLY;
+    if (looks && strstr(command->pool, "wait=") == NULL)
+        options.metadata_wait_ns = look_wait_ns;
     options.node = command->node;
     options.zone = command->zone;
     options.rack = command->rack;
@@ -211,6 +235,8 @@ int target_open(struct target *target, const struct command *command)
     }
     if (result == 0)
         return 0;
+    if (looks && result == -ETIMEDOUT)
+        return open_old(target, &options, result);
     return target_close(target, target_fail(target, result));
 }
 

@@ -105,6 +105,8 @@ struct iomesh_pool_options {
     const char *rack;          /* The same. */
     const char *tls_directory; /* ca-cert.pem, server-cert.pem, server-key.pem: for connections
                                 * between programs of the pool. NULL: no TLS. */
+    uint64_t metadata_wait_ns; /* How long one request of the metadata may wait while it is out of
+                                * reach; 0: as the URL says, or 10 s. */
 };
 
 /* Nothing is written to the devices or to DIR, recovery stays in memory. The devices are claimed
@@ -113,10 +115,13 @@ struct iomesh_pool_options {
 #define IOMESH_POOL_DISCARD 2u    /* Give freed space back to the file system or device. */
 #define IOMESH_POOL_NO_SCRUB 4u   /* No scrub begins by itself. */
 #define IOMESH_POOL_NO_CONTROL 8u /* Do not serve DIR/control.sock. */
+/* Since 0.3. Of a cluster, with READ_ONLY: what one member of etcd has is enough, though it knows
+ * of no majority. What is read may be old. */
+#define IOMESH_POOL_STALE 16u
 
-#define IOMESH_POOL_OPTIONS_INIT                                                               \
-    {                                                                                          \
-        (uint32_t)sizeof(struct iomesh_pool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
+#define IOMESH_POOL_OPTIONS_INIT                                                                  \
+    {                                                                                             \
+        (uint32_t)sizeof(struct iomesh_pool_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /* pool: NULL unless result is 0; then yours until iomesh_pool_close(). */

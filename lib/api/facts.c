@@ -134,6 +134,11 @@ static void members_tell(struct inquiry *inquiry)
 static void own_facts(struct inquiry *inquiry)
 {
     char text[FACT_TEXT_BYTES];
+    if (inquiry->operation->pool->options.flags & IOMESH_POOL_STALE)
+        own_fact_tell(inquiry, IOMESH_FACT_METADATA, IOMESH_HEALTH_STOPPED,
+                      "etcd as a whole does not answer: all that is told here is what one member "
+                      "of it has, and may be old; nothing can be created, opened or changed, and "
+                      "volumes that are open wait once their lease has run out, 4 s");
     if (inquiry->look->unreadable > 0) {
         (void)snprintf(text, sizeof text,
                        "%" PRIu64 " records of the metadata cannot be read: a newer version may "
@@ -284,7 +289,8 @@ int iomesh_pool_look(struct iomesh_pool *pool, iomesh_fact_fn *fact, iomesh_look
         return result;
     }
     inquiry->waiting = 1;
-    if (members_start(&inquiry->members, pool->engine, pool->url, inquiry_members) == 0)
+    if (members_start(&inquiry->members, pool->engine, pool->url,
+                      pool->options.flags & IOMESH_POOL_STALE, inquiry_members) == 0)
         inquiry->waiting++;
     return 0;
 }

@@ -14,6 +14,19 @@ static void member_wakeup(void *context)
     uring_wake(((struct members *)context)->engine->uring);
 }
 
+/* One answers: the others are as near, or dead. */
+static void members_hurry(struct members *members)
+{
+    uint64_t took_ns = clock_now_ns(members->engine->world.clock) - members->began_ns;
+    if (members->hurried)
+        return;
+    members->hurried = true;
+    for (uint32_t i = 0; i < members->count; i++)
+        if (members->items[i].asking)
+            meta_etcd_hurry(members->items[i].meta,
+                            MIN(MEMBERS_MORE_NS + 3 * took_ns, MEMBERS_WAIT_NS));
+}
+
 static void member_answered(struct meta_request *request, int result)
 {
     struct member *member = CONTAINER_OF(request, struct member, request);
@@ -21,8 +34,10 @@ static void member_answered(struct meta_request *request, int result)
     member->asking = false;
     member->members->asking--;
     member->answers = result == 0;
-    if (result == 0)
+    if (result == 0) {
+        members_hurry(member->members);
         return;
+    }
     meta_etcd_state(member->meta, &state);
     const char *trouble = state.trouble[0] != '\0' ? state.trouble : base_error_text(result);
     char of[sizeof member->endpoint + 16];
@@ -39,6 +54,7 @@ static int member_ask(struct member *member, const char *url)
         .queue_max = 4,
         .wait_ns = MEMBERS_WAIT_NS,
         .answer_ns = MEMBERS_WAIT_NS,
+        .stale = member->members->stale,
         .wakeup = member_wakeup,
         .wakeup_context = member->members,
     };
@@ -82,7 +98,7 @@ static const char *url_of(const char *url, const char *at, char *to, struct memb
 }
 
 int members_start(struct members *members, struct iomesh_engine *engine, const char *url,
-                  void (*done)(struct members *members))
+                  bool stale, void (*done)(struct members *members))
 {
     struct meta_etcd_place place;
     int result = meta_etcd_place_parse(url, &place);
@@ -90,7 +106,11 @@ int members_start(struct members *members, struct iomesh_engine *engine, const c
         return result;
     if (strlen(url) >= URL_BYTES_MAX)
         return FAIL(-EINVAL, "the URL of the pool is too long to ask each member by itself");
-    *members = (struct members){.engine = engine, .done = done, .hook = {.turn = members_turn}};
+    *members = (struct members){.engine = engine,
+                                .stale = stale,
+                                .began_ns = clock_now_ns(engine->world.clock),
+                                .done = done,
+                                .hook = {.turn = members_turn}};
     const char *at = url + SCHEME_BYTES;
     for (uint32_t i = 0; i < place.endpoint_count; i++) {
         struct member *member = &members->items[members->count++];

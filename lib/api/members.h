@@ -6,7 +6,7 @@
  * looks after the pool wants to know before it is half.
  *
  * Owns a handle (and a thread) for each endpoint of the URL for as long as that takes: at most
- * META_ETCD_ENDPOINTS_MAX, MEMBERS_WAIT_NS.
+ * META_ETCD_ENDPOINTS_MAX, MEMBERS_WAIT_NS; once one has answered, the others have not so long.
  */
 #ifndef API_MEMBERS_H
 #define API_MEMBERS_H
@@ -15,6 +15,7 @@
 #include "meta/etcd/etcd.h"
 
 #define MEMBERS_WAIT_NS (2 * NS_PER_S)
+#define MEMBERS_MORE_NS (300 * NS_PER_MS) /* And thrice what the first took, from its answer. */
 
 struct member {
     struct members *members;
@@ -30,6 +31,9 @@ struct member {
 struct members {
     struct iomesh_engine *engine;
     struct engine_hook hook;
+    uint64_t began_ns;
+    bool stale;   /* That it has something is enough: it need not know of a majority. */
+    bool hurried; /* One has answered. */
     uint32_t count, asking;
     struct member items[META_ETCD_ENDPOINTS_MAX];
     void (*done)(struct members *members);
@@ -38,6 +42,6 @@ struct members {
 /* `done` once, from a turn: each of the items says whether it answers. 0, or as
  * meta_etcd_place_parse(). */
 int members_start(struct members *members, struct iomesh_engine *engine, const char *url,
-                  void (*done)(struct members *members));
+                  bool stale, void (*done)(struct members *members));
 
 #endif

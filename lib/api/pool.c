@@ -219,7 +219,9 @@ static void pool_begin_cluster(struct iomesh_pool *pool)
 {
     struct meta_etcd_options options = {
         .url = pool->url,
+        .wait_ns = pool->options.metadata_wait_ns,
         .seed = pool->cluster->seed,
+        .stale = pool->options.flags & IOMESH_POOL_STALE,
         .wakeup = pool_meta_wakeup,
         .wakeup_context = pool,
     };
@@ -311,10 +313,12 @@ static unsigned pool_turn(struct engine_hook *hook)
 
 static int pool_options_check(const struct iomesh_pool_options *options)
 {
-    const uint32_t known =
-        IOMESH_POOL_READ_ONLY | IOMESH_POOL_DISCARD | IOMESH_POOL_NO_SCRUB | IOMESH_POOL_NO_CONTROL;
+    const uint32_t known = IOMESH_POOL_READ_ONLY | IOMESH_POOL_DISCARD | IOMESH_POOL_NO_SCRUB |
+                           IOMESH_POOL_NO_CONTROL | IOMESH_POOL_STALE;
     if (options->flags & ~known)
         return FAIL(-EINVAL, "pool options: flags %#x are not known", options->flags & ~known);
+    if ((options->flags & IOMESH_POOL_STALE) && !(options->flags & IOMESH_POOL_READ_ONLY))
+        return FAIL(-EINVAL, "what may be old is enough for reading only: STALE needs READ_ONLY");
     if (options->requests_max > 65536)
         return FAIL(-EINVAL, "requests_max is 1 to 65536, not %u", options->requests_max);
     if (options->volumes_max > 65536)

@@ -307,13 +307,18 @@ void etcd_call_ended(void *owner, struct grpc_stream *stream, const struct grpc_
 int etcd_call_send(struct etcd_link *link, struct etcd_call *call, uint64_t timeout_ns)
 {
     const struct meta_etcd *etcd = link->etcd;
-    /* A member without a leader is to say so at once. */
-    struct grpc_field fields[2] = {{"hasleader", "true"}, {"token", etcd->token}};
+    /* A member without a leader is to say so at once, unless what it has is enough. */
+    struct grpc_field fields[2];
+    uint32_t field_count = 0;
+    if (!etcd->stale)
+        fields[field_count++] = (struct grpc_field){"hasleader", "true"};
+    if (etcd->token[0] != '\0')
+        fields[field_count++] = (struct grpc_field){"token", etcd->token};
     struct grpc_head head = {
         .path = etcd_path(call),
         .timeout_ns = timeout_ns,
         .fields = fields,
-        .field_count = etcd->token[0] != '\0' ? 2 : 1,
+        .field_count = field_count,
     };
     uint8_t *bytes;
     uint32_t length;

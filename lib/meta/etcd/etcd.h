@@ -9,8 +9,9 @@
  * pool is under the keys `POOL/`; whatever else is in that etcd is not looked at.
  *
  * The members take turns: one that refuses, is silent, has no leader or belongs to another cluster
- * is left for the next, with pauses that grow to a second once all have been tried. Whoever asks
- * sees nothing of it but time:
+ * is left for the next, with pauses that grow to a second once all have been tried. One that is not
+ * there within a quarter of a second is tried on beside the next, and the first that is there is
+ * taken. Whoever asks sees nothing of it but time:
  *   - What surely did not happen, and what harms nobody when it happens twice (reading, keeping a
  *     lease alive), is asked again elsewhere, until `wait` is over: then -ETIMEDOUT.
  *   - A change whose answer was lost, or takes too long, is IOMESH_UNKNOWN, at once. It may happen
@@ -91,6 +92,8 @@ struct meta_etcd_options {
     uint64_t silence_ns; /* A member that says nothing for so long is asked for a sign of life, and
                           * left after as long again; 0: META_ETCD_SILENCE_NS. */
     uint64_t seed;       /* With which member it begins. */
+    bool stale; /* What one member has is enough, though it has no leader: transactions that
+                          * only read are answered from it, and may be old. */
     /* There is something for meta_poll(). From any thread, inside calls too; calls nothing here. */
     void (*wakeup)(void *context);
     void *wakeup_context;
@@ -117,5 +120,7 @@ struct meta_etcd_state {
     uint64_t unknown;                             /* Changes whose outcome nobody told. */
 };
 void meta_etcd_state(struct meta *meta, struct meta_etcd_state *ret_state);
+/* Whatever is asked, or will be, waits no longer than so long from now. Asked again: from then. */
+void meta_etcd_hurry(struct meta *meta, uint64_t wait_ns);
 
 #endif

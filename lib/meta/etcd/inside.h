@@ -15,6 +15,7 @@
 #define ETCD_LINKS_MAX 4u   /* One in use; the others finish what they have. */
 #define ETCD_CALLS_MAX 200u /* Of a connection at a time; the rest wait here. */
 #define ETCD_CONNECT_NS (2 * NS_PER_S)
+#define ETCD_RACE_NS (250 * NS_PER_MS) /* Then the next member is tried beside it. */
 #define ETCD_GREET_NS (5 * NS_PER_S)
 #define ETCD_PAUSE_NS_MIN (50 * NS_PER_MS)
 #define ETCD_PAUSE_NS_MAX NS_PER_S
@@ -89,11 +90,13 @@ struct etcd_link {
     struct list calls;
     uint32_t call_count;
     struct etcd_call greeting; /* Login, then greeting. */
-    uint64_t since_ns;         /* In this state. */
+    uint64_t begun_ns;
+    uint64_t since_ns; /* In this state. */
     uint64_t heard_ns;
     uint64_t ping_ns;
     uint32_t pings;   /* In haste, since the member said something by itself. */
     bool wants_write; /* The socket is full. */
+    bool spare;       /* Another was there sooner. */
     bool retired;     /* New calls go elsewhere: `word` says why. */
     bool dead;        /* It is to be closed: `word` says why. */
     char word[192];
@@ -111,6 +114,7 @@ struct meta_etcd {
     uint64_t wait_ns;
     uint64_t answer_ns;
     uint64_t silence_ns;
+    bool stale;
 
     /* The engine's. */
     struct list watches;
@@ -123,6 +127,7 @@ struct meta_etcd {
     struct list finished;  /* struct etcd_call, with request->result. */
     struct list dropped;   /* struct etcd_watch: the worker frees them. */
     struct meta_etcd_state state;
+    uint64_t hurry_ns; /* No request may wait beyond it; 0: as long as it may. */
     bool stop;
 
     /* The worker's. */

@@ -139,6 +139,7 @@ void etcd_link_begin(struct meta_etcd *etcd)
         return; /* Tried again. */
     link->etcd = etcd;
     link->fd = -1;
+    link->begun_ns = etcd_now_ns();
     link->endpoint = etcd->endpoint_next++ % etcd->place.endpoint_count;
     list_init(&link->calls);
     list_push_back(&etcd->links, &link->node);

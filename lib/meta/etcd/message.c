@@ -221,6 +221,7 @@ static void encode_op(const struct meta_etcd *etcd, const struct meta_op *from, 
         etcd__range_request__init(&room->range);
         room->op.request_case = ETCD__REQUEST_OP__REQUEST_RANGE;
         room->op.range = &room->range;
+        room->range.serializable = etcd->stale;
         if (from->kind == META_LIST)
             encode_list(etcd, from, limit_max, room);
         else
@@ -356,6 +357,7 @@ int etcd_encode(const struct meta_etcd *etcd, const struct etcd_call *call, uint
     case CALL_GREETING: break;
     }
     greeting.key = bytes_of(etcd->root, etcd->root_length);
+    greeting.serializable = etcd->stale;
     return pack(&greeting.base, ret_bytes, ret_length);
 }
 

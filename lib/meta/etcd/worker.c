@@ -51,6 +51,23 @@ static void watch_drop(struct etcd_watch *watch)
     etcd_watch_free(watch);
 }
 
+/* Whoever waits does so no longer than that. */
+static void hurry(struct list *calls, uint64_t until_ns)
+{
+    LIST_EACH (calls, node) {
+        struct etcd_call *call = LIST_ENTRY(node, struct etcd_call, node);
+        call->deadline_ns = MIN(call->deadline_ns, until_ns);
+    }
+}
+
+static void hurry_all(struct meta_etcd *etcd, uint64_t until_ns)
+{
+    hurry(&etcd->waiting, until_ns);
+    LIST_EACH (&etcd->links, node)
+        hurry(&LIST_ENTRY(node, struct etcd_link, node)->calls, until_ns);
+    etcd->expire_ns = MIN(etcd->expire_ns, until_ns);
+}
+
 /* Takes what the engine gave. False: it is over. */
 static bool take_over(struct meta_etcd *etcd)
 {
@@ -63,6 +80,7 @@ static bool take_over(struct meta_etcd *etcd)
     list_splice_back(&submitted, &etcd->submitted);
     list_splice_back(&dropped, &etcd->dropped);
     bool stop = etcd->stop;
+    uint64_t hurry_ns = etcd->hurry_ns;
     pthread_mutex_unlock(&etcd->mutex);
     LIST_EACH (&submitted, each) {
         const struct etcd_call *call = LIST_ENTRY(each, struct etcd_call, node);
@@ -70,6 +88,8 @@ static bool take_over(struct meta_etcd *etcd)
             etcd->expire_ns = MIN(etcd->expire_ns, call->deadline_ns);
     }
     list_splice_back(&etcd->waiting, &submitted);
+    if (hurry_ns != 0)
+        hurry_all(etcd, hurry_ns);
     while ((node = list_first(&dropped)) != NULL)
         watch_drop(LIST_ENTRY(node, struct etcd_watch, node));
     return !stop;
@@ -133,7 +153,7 @@ static uint32_t links_sweep(struct meta_etcd *etcd, uint64_t now)
             count++;
             continue;
         }
-        if (link->state != LINK_LEAVING) {
+        if (link->state != LINK_LEAVING && !link->spare) {
             etcd_trouble(etcd, link->name, link->word);
             failed(etcd, link, now);
         }
@@ -142,10 +162,58 @@ static uint32_t links_sweep(struct meta_etcd *etcd, uint64_t now)
     return count;
 }
 
+/* --- Several at once ------------------------------------------------------------------------
+ *
+ * A member that does not answer at once may be dead or only slow: the next is tried beside it, and
+ * the first that is up is taken.
+ */
+
+/* The first that is up is the current one; the others are not needed. */
+static void links_choose(struct meta_etcd *etcd)
+{
+    struct etcd_link *up = etcd->current;
+    if (up != NULL && (up->state != LINK_UP || up->dead || up->retired))
+        up = NULL;
+    LIST_EACH (&etcd->links, node) {
+        struct etcd_link *link = LIST_ENTRY(node, struct etcd_link, node);
+        if (up == NULL && link->state == LINK_UP && !link->dead && !link->retired)
+            up = link;
+    }
+    if (up == NULL)
+        return;
+    etcd->current = up;
+    LIST_EACH (&etcd->links, node) {
+        struct etcd_link *link = LIST_ENTRY(node, struct etcd_link, node);
+        if (link == up || link->state > LINK_UP || link->dead || link->retired)
+            continue;
+        link->spare = true;
+        etcd_link_kill(link, "another was there sooner");
+    }
+}
+
+/* When the next is tried beside those that are being made; UINT64_MAX: not. */
+static uint64_t race_at(const struct meta_etcd *etcd)
+{
+    const struct etcd_link *current = etcd->current;
+    uint32_t making = 0;
+    uint32_t all = 0;
+    if (current == NULL || current->state >= LINK_UP || current->dead || current->retired)
+        return UINT64_MAX;
+    LIST_EACH (&etcd->links, node) {
+        making += LIST_ENTRY(node, const struct etcd_link, node)->state < LINK_UP;
+        all++;
+    }
+    if (making >= etcd->place.endpoint_count || all >= ETCD_LINKS_MAX)
+        return UINT64_MAX;
+    return current->begun_ns + ETCD_RACE_NS;
+}
+
 static void links_tend(struct meta_etcd *etcd, uint64_t now)
 {
+    links_choose(etcd);
     uint32_t count = links_sweep(etcd, now);
-    if (etcd->current == NULL && now >= etcd->connect_ns) {
+    bool alone = etcd->current == NULL && now >= etcd->connect_ns;
+    if (alone || now >= race_at(etcd)) {
         if (count >= ETCD_LINKS_MAX) {
             etcd_link_kill(LIST_ENTRY(list_first(&etcd->links), struct etcd_link, node),
                            "left, and it never answered");
@@ -171,6 +239,7 @@ static uint64_t due(struct meta_etcd *etcd, uint64_t now)
     bool up = etcd->current != NULL && etcd->current->state == LINK_UP;
     if (etcd->current == NULL)
         at = MIN(at, etcd->connect_ns);
+    at = MIN(at, race_at(etcd));
     LIST_EACH (&etcd->links, node) {
         struct etcd_link *link = LIST_ENTRY(node, struct etcd_link, node);
         if (!link->dead)
@@ -328,6 +397,15 @@ static const struct meta_ops etcd_ops = {
     .close = etcd_close,
 };
 
+void meta_etcd_hurry(struct meta *meta, uint64_t wait_ns)
+{
+    struct meta_etcd *etcd = etcd_of(meta);
+    pthread_mutex_lock(&etcd->mutex);
+    etcd->hurry_ns = etcd_now_ns() + wait_ns;
+    pthread_mutex_unlock(&etcd->mutex);
+    etcd_ring(etcd);
+}
+
 void meta_etcd_state(struct meta *meta, struct meta_etcd_state *ret_state)
 {
     struct meta_etcd *etcd = etcd_of(meta);
@@ -396,6 +474,7 @@ int meta_etcd_open(const struct meta_etcd_options *options, struct meta **ret_me
     etcd->queue_max = options->queue_max != 0 ? options->queue_max : META_ETCD_QUEUE_MAX;
     etcd->answer_ns = options->answer_ns != 0 ? options->answer_ns : META_ETCD_ANSWER_NS;
     etcd->silence_ns = options->silence_ns != 0 ? options->silence_ns : META_ETCD_SILENCE_NS;
+    etcd->stale = options->stale;
     etcd->expire_ns = UINT64_MAX;
     etcd->bell = -1;
     list_init(&etcd->watches);

@@ -57,17 +57,24 @@ static void ring(void *context)
     cr_assert_eq(write(bell, &one, sizeof one), (ssize_t)sizeof one);
 }
 
-void handle_open(const char *url, uint64_t wait_ns, uint64_t silence_ns)
+static void open_with(struct meta_etcd_options *options)
 {
-    struct meta_etcd_options options = {
-        .url = url,
-        .wait_ns = wait_ns,
-        .silence_ns = silence_ns,
-        .wakeup = ring,
-    };
+    options->wakeup = ring;
     if (bell < 0)
         bell = eventfd(0, EFD_CLOEXEC);
-    cr_assert_eq(meta_etcd_open(&options, &suite.meta), 0, "%s", base_last_error());
+    cr_assert_eq(meta_etcd_open(options, &suite.meta), 0, "%s", base_last_error());
+}
+
+void handle_open(const char *url, uint64_t wait_ns, uint64_t silence_ns)
+{
+    struct meta_etcd_options options = {.url = url, .wait_ns = wait_ns, .silence_ns = silence_ns};
+    open_with(&options);
+}
+
+void handle_open_stale(const char *url, uint64_t wait_ns)
+{
+    struct meta_etcd_options options = {.url = url, .wait_ns = wait_ns, .stale = true};
+    open_with(&options);
 }
 
 void handle_close(void)

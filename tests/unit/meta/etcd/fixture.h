@@ -9,6 +9,8 @@
 
 /* Opens what a URL says into suite.meta, with suite_wait() ready to wait for it. */
 void handle_open(const char *url, uint64_t wait_ns, uint64_t silence_ns);
+/* The same; what one member has is enough. */
+void handle_open_stale(const char *url, uint64_t wait_ns);
 void handle_close(void);
 /* Waits for something that concerns the handle; false: nothing came for so long. */
 bool handle_wait(int timeout_ms);

@@ -245,6 +245,71 @@ Test(members, a_member_without_a_leader_is_left)
     handle_close();
 }
 
+Test(members, one_that_is_silent_costs_a_moment)
+{
+    char text[200];
+    handle_open(url, 0, 0);
+    put("a", "1");
+    handle_close();
+    etcd_server_signal(&server, 0, SIGSTOP);
+    usleep(100000);
+    if (etcd_server_leader(&server) < 0)
+        load_for(2000); /* It led: the others choose another. */
+    /* Whichever is tried first, it is the silent one once. */
+    for (unsigned first = 0; first < 2; first++) {
+        (void)snprintf(text, sizeof text, "etcd://127.0.0.1:%u,127.0.0.1:%u/pool",
+                       server.ports[first], server.ports[1 - first]);
+        uint64_t began = now_ms();
+        handle_open(text, 0, 0);
+        cr_assert_str_eq(value_of("a"), "1");
+        cr_assert_lt(now_ms() - began, 1000, "%d ms", (int)(now_ms() - began));
+        cr_assert_eq(member_in_use(), 1);
+        handle_close();
+    }
+    etcd_server_signal(&server, 0, SIGCONT);
+}
+
+Test(members, what_one_has_is_read_without_the_others_and_nothing_is_changed)
+{
+    struct ear ear = {0};
+    handle_open(url, 0, 0);
+    put("a", "1");
+    handle_close();
+    usleep(200000); /* The third has it too. */
+    etcd_server_signal(&server, 1, SIGKILL);
+    etcd_server_signal(&server, 2, SIGKILL);
+    handle_open(url, NS_PER_S, 0);
+    meta_get(build(), META_TEXT("a"));
+    cr_assert_eq(run(), -ETIMEDOUT);
+    handle_close();
+    handle_open_stale(url, NS_PER_S);
+    cr_assert_str_eq(value_of("a"), "1");
+    meta_list(build(), META_TEXT(""), META_TEXT(""), 10);
+    cr_assert_eq(run(), 0);
+    cr_assert_eq(suite.request.responses[0].entry_count, 1);
+    ear_start(&ear, "", 1);
+    ear_expect(&ear, "a=1. ");
+    ear_stop(&ear);
+    meta_put(build(), META_TEXT("a"), META_TEXT("2"), 0);
+    cr_assert_neq(run(), 0);
+    cr_assert_str_eq(value_of("a"), "1");
+    handle_close();
+}
+
+Test(members, who_is_told_to_hurry_waits_no_longer)
+{
+    handle_open(url, 0, 0);
+    put("a", "1");
+    for (unsigned i = 0; i < 3; i++)
+        etcd_server_signal(&server, i, SIGKILL);
+    uint64_t began = now_ms();
+    meta_etcd_hurry(suite.meta, 300 * NS_PER_MS);
+    meta_get(build(), META_TEXT("a"));
+    cr_assert_eq(run(), -ETIMEDOUT);
+    cr_assert_lt(now_ms() - began, 1500);
+    handle_close();
+}
+
 Test(members, all_gone_is_an_answer_in_time_and_all_back_is_enough)
 {
     struct ear ear = {0};
