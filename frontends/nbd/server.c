@@ -9,6 +9,9 @@
 
 #include "common/log.h"
 
+/* A server that was killed keeps its sockets until its disk has answered: the next one waits. */
+#define LISTEN_IN_USE_MS 3000u
+
 uint64_t server_now_ns(void)
 {
     struct timespec now;
@@ -61,6 +64,7 @@ int server_listen(struct server *server, const char *address, uint32_t mode)
     struct iomesh_stream_options options = IOMESH_STREAM_OPTIONS_INIT;
     options.mode = mode;
     options.streams_max = server->limits.connections_max;
+    options.in_use_ms = LISTEN_IN_USE_MS;
     struct iomesh_listener *listener;
     const int result =
         iomesh_listen(server->engine, address, &options, accepted, server, &listener);

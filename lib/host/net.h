@@ -32,6 +32,7 @@ struct net_options {
     uint32_t buffer_bytes; /* Of a stream for receiving, 4 KiB .. 1 MiB; 0: 64 KiB. */
     uint32_t streams_max;  /* Of a listener: accepted and not yet closed; 0: 1024. More wait. */
     uint32_t mode;         /* Permissions of a unix socket; 0: 0600. */
+    uint32_t in_use_ms;    /* Listening blocks so long for an address in use; 0: not at all. */
 };
 
 struct net_ops {

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A daemon that was killed keeps its port until its disk has answered: the next one waits. */
+#define LISTEN_IN_USE_MS 10000u
+
 void server_notice(struct peer_server *server, const struct connection *connection,
                    const char *sentence)
 {
@@ -145,7 +148,8 @@ int peer_server_listen(struct peer_server *server, const char *address, const ch
     if (door == NULL)
         return FAIL(-ENOMEM, "%s: no memory", address);
     door->server = server;
-    struct net_options options = {.streams_max = server->options.connections_max};
+    struct net_options options = {.streams_max = server->options.connections_max,
+                                  .in_use_ms = LISTEN_IN_USE_MS};
     int result =
         net_listen(server->options.net, address, &options, server_accepted, door, &door->listener);
     if (result != 0) {

@@ -10,6 +10,7 @@
 #include "uring/stream.h"
 
 #define ACCEPT_RETRY_NS (100 * NS_PER_MS)
+#define IN_USE_RETRY_NS (20 * NS_PER_MS)
 
 struct iomesh_listener {
     struct uring *uring;
@@ -177,16 +178,13 @@ static int unix_bind(int fd, const struct stream_address *address, uint32_t mode
     return result == 0 ? 0 : -errno;
 }
 
-static int listen_socket(const char *text, const struct stream_options *options,
-                         struct stream_address *address)
+/* A descriptor that listens, or a negative errno. */
+static int listen_once(const struct stream_options *options, const struct stream_address *address)
 {
-    int result = address_parse(text, true, address);
-    if (result != 0)
-        return result;
     int fd = socket(address->bytes.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return FAIL(-errno, "%s: no socket: %s", text, strerror(errno));
-    int on = 1;
+        return -errno;
+    int result = 0, on = 1;
     if (!address->is_unix)
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (address->is_unix)
@@ -198,6 +196,22 @@ static int listen_socket(const char *text, const struct stream_options *options,
     if (result == 0)
         return fd;
     close(fd);
+    return result;
+}
+
+static int listen_socket(const char *text, const struct stream_options *options,
+                         struct stream_address *address)
+{
+    int result = address_parse(text, true, address);
+    if (result != 0)
+        return result;
+    uint64_t until = uring_now_ns() + options->in_use_ms * NS_PER_MS;
+    while ((result = listen_once(options, address)) == -EADDRINUSE && uring_now_ns() < until) {
+        const struct timespec pause = {.tv_nsec = IN_USE_RETRY_NS};
+        (void)nanosleep(&pause, NULL);
+    }
+    if (result >= 0)
+        return result;
     return FAIL(result, "%s: cannot listen: %s", text, strerror(-result));
 }
 

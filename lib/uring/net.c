@@ -86,6 +86,7 @@ static void net_real_options(const struct net_options *given,
     ret_options->buffer_bytes = given->buffer_bytes;
     ret_options->streams_max = given->streams_max;
     ret_options->mode = given->mode;
+    ret_options->in_use_ms = given->in_use_ms;
 }
 
 /* --- Listening ----------------------------------------------------------------------------- */

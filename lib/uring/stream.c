@@ -377,10 +377,14 @@ int stream_options_check(const struct iomesh_stream_options *given,
         .backlog = options.backlog != 0 ? options.backlog : 128,
         .mode = options.mode != 0 ? options.mode : 0600,
         .streams_max = options.streams_max != 0 ? options.streams_max : 1024,
+        .in_use_ms = options.in_use_ms,
     };
     if (ret_options->buffer_bytes < 4096 || ret_options->buffer_bytes > 1u << 20)
         return FAIL(-EINVAL, "a stream's buffer has 4 KiB to 1 MiB, not %u bytes",
                     ret_options->buffer_bytes);
+    if (ret_options->in_use_ms > STREAM_IN_USE_MS_MAX)
+        return FAIL(-EINVAL, "an address in use is waited for by up to %u ms, not %u",
+                    STREAM_IN_USE_MS_MAX, ret_options->in_use_ms);
     if (ret_options->mode > 0777)
         return FAIL(-EINVAL, "permissions of a socket are 0 to 0777, not %o", ret_options->mode);
     return 0;

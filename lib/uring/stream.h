@@ -14,8 +14,10 @@
 #define STREAM_LARGE_BYTES (32u << 10)
 #define STREAM_AHEAD_BYTES 4096u
 
+#define STREAM_IN_USE_MS_MAX 60000u
+
 struct stream_options {
-    uint32_t buffer_bytes, backlog, mode, streams_max;
+    uint32_t buffer_bytes, backlog, mode, streams_max, in_use_ms;
 };
 
 /*

@@ -35,7 +35,7 @@ struct iomesh_stream_options {
     uint32_t backlog;      /* Listening; 0: 128. */
     uint32_t mode;         /* Listening on a unix socket: its permissions; 0: 0600. */
     uint32_t streams_max;  /* Listening: accepted and not yet closed; 0: 1024. More wait. */
-    uint32_t reserved;
+    uint32_t in_use_ms;    /* Listening: how long an address in use is tried, 0 .. 60,000. */
 };
 
 #define IOMESH_STREAM_OPTIONS_INIT                                    \
@@ -60,8 +60,11 @@ typedef void iomesh_accept_fn(void *context, int result, struct iomesh_stream *s
  * @accept   runs for each stream, until the listener is closed
  *
  * Returns 0, or -EINVAL, -EADDRINUSE, -EACCES, -ENAMETOOLONG, -ENOTSOCK, … with a sentence.
+ * A process that was killed keeps its addresses until the kernel has ended its requests, which a
+ * slow disk can draw out: a server that is started again at once wants options.in_use_ms.
  *
- * Thread: the engine's. Blocks: for resolving HOST. Allocates: yes. Since: 0.1.
+ * Thread: the engine's. Blocks: for resolving HOST, and for options.in_use_ms. Allocates: yes.
+ * Since: 0.1.
  */
 IOMESH_API int iomesh_listen(struct iomesh_engine *engine, const char *address,
                              const struct iomesh_stream_options *options, iomesh_accept_fn *accept,

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -266,6 +268,42 @@ Test(uring_stream, a_stale_socket_file_is_replaced_and_a_served_one_is_not)
     close(fd);
     pair_open_unix();
     pair_close();
+}
+
+static void *close_soon(void *fd)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    nanosleep(&pause, NULL);
+    close(*(int *)fd);
+    return NULL;
+}
+
+/* As of a server that was killed, and of which the kernel holds the socket a while longer. */
+Test(uring_stream, an_address_that_is_given_up_soon_is_waited_for, .timeout = 60)
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof name;
+    int before = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert_eq(bind(before, (struct sockaddr *)&name, length), 0);
+    cr_assert_eq(listen(before, 1), 0);
+    cr_assert_eq(getsockname(before, (struct sockaddr *)&name, &length), 0);
+    char address[64];
+    (void)snprintf(address, sizeof address, "tcp:127.0.0.1:%u", ntohs(name.sin_port));
+    struct iomesh_stream_options options = IOMESH_STREAM_OPTIONS_INIT;
+    cr_expect_eq(uring_listen(ring, address, &options, accepted, &server, &listener), -EADDRINUSE);
+    options.in_use_ms = 60001;
+    cr_expect_eq(uring_listen(ring, address, &options, accepted, &server, &listener), -EINVAL);
+    options.in_use_ms = 50;
+    cr_expect_eq(uring_listen(ring, address, &options, accepted, &server, &listener), -EADDRINUSE);
+    pthread_t thread;
+    cr_assert_eq(pthread_create(&thread, NULL, close_soon, &before), 0);
+    options.in_use_ms = 50000;
+    cr_assert_eq(uring_listen(ring, address, &options, accepted, &server, &listener), 0, "%s",
+                 base_last_error());
+    pthread_join(thread, NULL);
+    listener_pending = 1;
+    uring_listener_close(listener);
+    real_run(&listener_pending);
 }
 
 /* Its backlog is full, so asking whether it lives would wait for ever. */
