@@ -13,6 +13,15 @@ static void port_say(struct peer_port *port, const char *sentence)
     (void)snprintf(port->sentence, sizeof port->sentence, "%s: %s", port->address, sentence);
 }
 
+/* TLS has said why, with the address; for the rest the number is enough. */
+static void port_say_reason(struct peer_port *port, int reason, bool connecting)
+{
+    if (reason == -EKEYREJECTED || (connecting && reason == -EPROTO))
+        (void)snprintf(port->sentence, sizeof port->sentence, "%s", base_last_error());
+    else
+        port_say(port, base_error_text(reason));
+}
+
 static void port_changed(struct peer_port *port, enum part_port_state state)
 {
     struct part_port *part = &port->part;
@@ -69,7 +78,10 @@ void port_break(struct peer_port *port, int reason, const char *sentence)
     if (port->agreed)
         port->counts.breaks++;
     port->part.down_reason = reason;
-    port_say(port, sentence != NULL ? sentence : base_error_text(reason));
+    if (sentence != NULL)
+        port_say(port, sentence);
+    else
+        port_say_reason(port, reason, false);
     link_close(&port->link);
     port_changed(port, PART_PORT_DOWN);
 }
@@ -240,7 +252,7 @@ static void port_tick(struct timer *timer)
 static void port_failed(struct peer_port *port, int reason)
 {
     port->part.down_reason = reason;
-    port_say(port, base_error_text(reason));
+    port_say_reason(port, reason, true);
     port_rest(port, true);
 }
 

@@ -50,7 +50,8 @@ struct tls_stream {
     bool closing;
     int error; /* The way in is over. */
     int send_error;
-    char *sentence; /* Why a handshake failed; NULL: nothing is known. */
+    bool refused;   /* By the other end: it said so. */
+    char *sentence; /* Why it failed; NULL: nothing is known. */
 
     /* Who waits for the way in: the handshake, a fill, a receive. */
     net_done_fn *done;
@@ -87,6 +88,9 @@ int tls_stream_open(struct tls_net *net, struct net_stream *below, bool server,
                     uint32_t plain_bytes, struct tls_stream **ret_stream);
 /* `done` when the other end has shown who it is, or not. 0, or as it cannot begin. */
 int tls_stream_greet(struct tls_stream *stream, net_done_fn *done, void *context);
+/* After that has failed: what was said last leaves, what comes is thrown away; `done` when the
+ * other end has gone. One that closes with something unread takes back what it said. */
+void tls_stream_part(struct tls_stream *stream, net_done_fn *done, void *context);
 BIO_METHOD *tls_stream_bio(void);
 
 #endif

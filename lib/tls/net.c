@@ -12,6 +12,7 @@
 #include "tls/inside.h"
 
 #define PLAIN_BYTES (64u << 10)
+#define PARTING_NS (500 * NS_PER_MS) /* For the other end to hear why. */
 
 static struct tls_net *net_of(struct net *net)
 {
@@ -37,6 +38,7 @@ struct greeting {
     struct timer timer; /* It takes too long. */
     struct list node;   /* Of a listener's. */
     int result;
+    bool parting; /* Refused; the other end is being told. */
     bool closing;
     char sentence[NET_ADDRESS_BYTES + 300];
     /* Once it is over, and the stream closed if it failed: NULL then. */
@@ -50,16 +52,43 @@ static void greeting_closed(void *context, int result)
     greeting->over(greeting, greeting->result, NULL);
 }
 
-static void greeting_fail(struct greeting *greeting, int result, const char *why)
+static void greeting_close(struct greeting *greeting)
 {
     if (greeting->closing)
         return;
     greeting->closing = true;
+    clock_cancel(greeting->net->options.clock, &greeting->timer);
+    net_close(&greeting->stream->net, greeting_closed, greeting);
+}
+
+static void greeting_judge(struct greeting *greeting, int result, const char *why)
+{
     greeting->result = result;
     (void)snprintf(greeting->sentence, sizeof greeting->sentence, "%s: %s",
                    net_peer(&greeting->stream->net), why);
-    clock_cancel(greeting->net->options.clock, &greeting->timer);
-    net_close(&greeting->stream->net, greeting_closed, greeting);
+}
+
+static void greeting_fail(struct greeting *greeting, int result, const char *why)
+{
+    if (greeting->closing)
+        return;
+    if (!greeting->parting)
+        greeting_judge(greeting, result, why);
+    greeting_close(greeting);
+}
+
+static void greeting_parted(void *context, int result)
+{
+    (void)result;
+    greeting_close(context);
+}
+
+static void greeting_refuse(struct greeting *greeting, int result, const char *why)
+{
+    greeting_judge(greeting, result, why);
+    greeting->parting = true;
+    clock_set_after(greeting->net->options.clock, &greeting->timer, PARTING_NS);
+    tls_stream_part(greeting->stream, greeting_parted, greeting);
 }
 
 static void greeting_late(struct timer *timer)
@@ -76,8 +105,12 @@ static void greeting_done(void *context, int result)
         return;
     if (result != 0) {
         const char *why = stream->sentence;
-        greeting_fail(greeting, result,
-                      why != NULL ? why : "the connection ended in the TLS handshake");
+        if (why == NULL)
+            greeting_fail(greeting, result, "the connection ended in the TLS handshake");
+        else if (stream->refused)
+            greeting_fail(greeting, result, why);
+        else
+            greeting_refuse(greeting, result, why);
         return;
     }
     clock_cancel(greeting->net->options.clock, &greeting->timer);

@@ -90,8 +90,13 @@ static void remember(struct tls_stream *stream)
     const unsigned long code = ERR_peek_error();
     const long verdict = SSL_get_verify_result(stream->ssl);
     const char *reason = ERR_reason_error_string(code);
+    const int alert = ERR_GET_REASON(code) - SSL_AD_REASON_OFFSET;
     char text[256];
-    if (verdict != X509_V_OK)
+    stream->refused = ERR_GET_LIB(code) == ERR_LIB_SSL && alert >= 0;
+    if (stream->refused)
+        (void)snprintf(text, sizeof text, "our certificate is refused: %s",
+                       SSL_alert_desc_string_long(alert));
+    else if (verdict != X509_V_OK)
         (void)snprintf(text, sizeof text, "its certificate is refused: %s",
                        X509_verify_cert_error_string(verdict));
     else
@@ -99,7 +104,7 @@ static void remember(struct tls_stream *stream)
     ERR_clear_error();
     if (stream->sentence == NULL)
         stream->sentence = strdup(text);
-    stream->error = -EPROTO;
+    stream->error = stream->up && stream->refused ? -EKEYREJECTED : -EPROTO;
 }
 
 /* OpenSSL did not do what was asked: an error, or simply no bytes yet. */
@@ -330,6 +335,9 @@ static void tell(struct tls_stream *stream, int result)
     stream->done = NULL;
     stream->target_left = 0;
     stream->wanted = 0;
+    if (result == -EKEYREJECTED)
+        (void)FAIL(result, "%s: %s", net_peer(stream->below),
+                   stream->sentence != NULL ? stream->sentence : "our certificate is refused");
     if (done != NULL)
         done(stream->context, result);
 }
@@ -538,4 +546,29 @@ int tls_stream_open(struct tls_net *net, struct net_stream *below, bool server,
 int tls_stream_greet(struct tls_stream *stream, net_done_fn *done, void *context)
 {
     return want(stream, done, context);
+}
+
+static void parting(void *context, int result)
+{
+    struct tls_stream *stream = context;
+    const void *data;
+    stream->filling = false;
+    if (stream->closing)
+        return;
+    if (result == 0) {
+        net_consume(stream->below, net_peek(stream->below, &data));
+        stream->filling = true;
+        result = net_fill(stream->below, 1, parting, stream);
+    }
+    if (result == 0)
+        return;
+    stream->filling = false;
+    tell(stream, result);
+}
+
+void tls_stream_part(struct tls_stream *stream, net_done_fn *done, void *context)
+{
+    stream->done = done;
+    stream->context = context;
+    parting(stream, 0);
 }

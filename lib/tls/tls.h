@@ -16,7 +16,9 @@
  * refused: what may use an NBD export may not be a store.
  *
  * A handshake that takes too long, or fails, ends its connection, and is told to `notice`; who
- * connected gets -EPROTO (or why the connection ended) and base_last_error().
+ * connected gets -EPROTO (or why the connection ended) and base_last_error(). With TLS 1.3 who
+ * connects has a stream before the other end has looked at its certificate: if that is refused, the
+ * first fill or receive ends with -EKEYREJECTED, and base_last_error() says why.
  *
  * Handshakes allocate, and so does OpenSSL within its own limits. A stream has about 200 KiB.
  */

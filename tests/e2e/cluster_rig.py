@@ -121,6 +121,10 @@ class Etcd:
             process.popen.send_signal(signal.SIGCONT)
 
 
+def tls_words(directory):
+    return ["--peer-tls-certificates", directory] if directory else []
+
+
 class Node:
     """A machine with stores and iomeshd."""
 
@@ -135,10 +139,13 @@ class Node:
         self.boot_id = str(uuid.uuid4())
         self.daemon = self.notified = None
         self.started_with = ()
+        self.tls = cluster.tls
+        self.environment = {}
+        self.port = PORT
 
     @property
     def address(self):
-        return f"tcp:{self.host.address}:{PORT}"
+        return f"tcp:{self.host.address}:{self.port}"
 
     def stores(self):
         return f"{self.store}:{self.store_bytes}"
@@ -150,8 +157,9 @@ class Node:
         self.started_with = words
         self.daemon = self.host.start(
             rigs.program("iomeshd"), "--pool", self.cluster.url, "--node", self.name, "--store",
-            self.stores(), "--listen", self.address, "--boot-id", self.boot_id, *zone, *words,
-            env=self.notified.environment())
+            self.stores(), "--listen", self.address, "--boot-id", self.boot_id, *zone,
+            *tls_words(self.tls), *words,
+            env={**self.notified.environment(), **self.environment})
         return self
 
     def start(self, *words):
@@ -204,13 +212,16 @@ class Gateway:
         self.cluster, self.rig, self.host = cluster, cluster.rig, host
         self.socket = self.rig.fresh(f"{host.name}-nbd")
         self.server = None
+        self.tls = cluster.tls
+        self.environment = {}
 
     def begin(self, *words):
         if self.socket.exists():
             self.socket.unlink()
         self.server = self.host.start(
             rigs.program("iomesh-nbd"), "--pool", self.cluster.url, "--node", self.host.name,
-            "--socket", self.socket, *words)
+            "--socket", self.socket, *tls_words(self.tls), *words,
+            env={**os.environ, **self.environment})
         return self
 
     def start(self, *words):
@@ -238,8 +249,9 @@ class Gateway:
 class Cluster:
     """`nodes` machines with a store each, and etcd. Nothing of iomesh runs until up()."""
 
-    def __init__(self, rig, nodes=3, members=1, store_bytes=STORE_BYTES):
-        self.rig, self.store_bytes = rig, store_bytes
+    def __init__(self, rig, nodes=3, members=1, store_bytes=STORE_BYTES, tls=None):
+        """`tls`: the directory of certificates that every program is given."""
+        self.rig, self.store_bytes, self.tls = rig, store_bytes, tls
         self.net = Net(rig)
         self.etcd = Etcd(self.net, members)
         self.url = f"etcd://{self.etcd.endpoints()}/{rig.directory.name}"
@@ -257,10 +269,11 @@ class Cluster:
             node.daemon.must_run("READY=1", node.notified.ready)
         return self
 
-    def cli(self, *words, check=True, timeout=60, host=None):
+    def cli(self, *words, check=True, timeout=60, host=None, **options):
         """iomesh-cli on a machine that has no other part in this; what it printed."""
-        done = (host or self.admin).run(rigs.program("iomesh-cli"), "--pool", self.url, *words,
-                                        check=check, timeout=timeout)
+        done = (host or self.admin).run(rigs.program("iomesh-cli"), "--pool", self.url,
+                                        *tls_words(self.tls), *words,
+                                        check=check, timeout=timeout, **options)
         return done.stdout if check else done
 
     def json(self, *words):

@@ -338,6 +338,11 @@ static void is_refused(const char *why)
         cr_assert_eq(net_fill(ends[0], 4096, it_ended, NULL), 0);
         UNTIL(ended);
         cr_expect_neq(ended_with, 0);
+        if (client != NULL && why != NULL) {
+            cr_expect_eq(ended_with, -EKEYREJECTED);
+            cr_expect_not_null(strstr(base_last_error(), "our certificate is refused: "), "%s",
+                               base_last_error());
+        }
     }
     UNTIL(noticed[0] != '\0' || connected_with != 0);
     for (unsigned i = 0; i < 10; i++)
