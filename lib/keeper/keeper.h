@@ -53,7 +53,7 @@ struct keeper_look {
     uint32_t kept;    /* Volumes that it has open. */
     uint32_t wishes;  /* That wait for an owner, or are being done. */
     uint32_t facts;   /* Things that are wrong, by the last pass. */
-    uint64_t stores_out, stores_up, adds, drops, splits, deletes; /* Begun since it leads. */
+    uint64_t stores_out, stores_up, adds, drops, deletes; /* Begun since it leads. */
 };
 void keeper_look(const struct keeper *keeper, struct keeper_look *ret_look);
 

@@ -98,7 +98,6 @@ static void act_on(struct keeper *keeper, const struct plan_action *action)
     case PLAN_DROP:
         wish_change(keeper, action, wish_find(keeper, action->volume, action->group));
         break;
-    case PLAN_SPLIT: break; /* Only whole groups are moved. */
     case PLAN_RESYNC: keeper_kept_want(keeper, action->volume); break;
     case PLAN_DELETE:
         keeper->look.deletes++;

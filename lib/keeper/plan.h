@@ -12,6 +12,8 @@
  *   - A store that does not answer is out after a time, but not when so many are silent at once
  *     that the network is the likelier cause.
  *   - Moves stay within the limits, the most urgent first; those that run already count.
+ *   - Groups move whole. One that is more than twice what a store has too much, or another lacks,
+ *     stays for balance: a group is not split (lib/README.md says why).
  *
  * One pass:  plan_open()  { plan_volume() { plan_group() } }  plan_decide()
  *            then plan_actions(), plan_facts() and what follows them, plan_close().
@@ -85,7 +87,6 @@ enum plan_action_kind {
     PLAN_STORE_OUT, /* `source` has been silent too long. */
     PLAN_STORE_UP,  /* `source` was out for being silent, and answers. */
     PLAN_ADD,       /* A copy on `target`; `source`, if not 0, leaves once it is in sync. */
-    PLAN_SPLIT,     /* `segments` of the group become a group of their own, then as PLAN_ADD. */
     PLAN_DROP,      /* The copy on `source`: enough others are in sync. */
     PLAN_RESYNC,    /* A volume that has no coordinator: become it, until a client wants it. */
     PLAN_DELETE,    /* A volume's data, then its records. */
@@ -100,11 +101,10 @@ enum plan_why {
 
 struct plan_action {
     enum plan_action_kind kind;
-    enum plan_why why; /* Of PLAN_ADD and PLAN_SPLIT. */
+    enum plan_why why; /* Of PLAN_ADD. */
     uint64_t volume;
     uint32_t group;
     uint64_t source, target; /* Stores; 0: none. */
-    uint32_t segments;
     uint64_t bytes;        /* To copy. */
     uint64_t bytes_second; /* That this move may take. */
 };

@@ -60,13 +60,13 @@ static void balance_one(struct plan *plan, struct candidate *candidate, bool far
         return;
     /* Who lacks far too much may get what others have in their allowance. */
     uint64_t given = (uint64_t)excess + (far ? 0 : allowance(plan, source) / 2);
-    uint32_t segments = place_move_segments(candidate->bytes, candidate->segments,
-                                            candidate->groups, given, lacks(plan, target, far));
-    if (MUTANT(265))
-        segments = candidate->segments;
-    if (segments == 0)
+    /* All of it or nothing: as if the volume had as many groups as it may. */
+    uint32_t segments =
+        place_move_segments(candidate->bytes, candidate->segments, PLACE_GROUPS_SPLIT_MAX, given,
+                            lacks(plan, target, far));
+    if (segments == 0 && !MUTANT(265))
         return;
-    plan_move_begin(plan, candidate, target, segments);
+    plan_move_begin(plan, candidate, target);
     place_set_weight(plan->place, target, lacks(plan, target, far));
     candidate->done = true;
 }

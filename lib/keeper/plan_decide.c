@@ -67,22 +67,17 @@ bool plan_move_fits(const struct plan *plan, uint32_t source, uint32_t target)
            (target == PLAN_NONE || plan->seen[target].moves < most);
 }
 
-void plan_move_begin(struct plan *plan, const struct candidate *candidate, uint32_t target,
-                     uint32_t segments)
+void plan_move_begin(struct plan *plan, const struct candidate *candidate, uint32_t target)
 {
     uint64_t bytes = candidate->bytes;
-    bool split = segments < candidate->segments;
-    struct plan_action *action = plan_action_new(plan, split ? PLAN_SPLIT : PLAN_ADD);
+    struct plan_action *action = plan_action_new(plan, PLAN_ADD);
     if (action == NULL)
         return;
-    if (split)
-        bytes = bytes / candidate->segments * segments;
-    int64_t promised = (int64_t)(segments * PLACE_SEGMENT_BYTES);
+    int64_t promised = (int64_t)(candidate->segments * PLACE_SEGMENT_BYTES);
     action->why = candidate->why;
     action->volume = candidate->volume;
     action->group = candidate->group;
     action->target = place_id(plan->place, target);
-    action->segments = segments;
     action->bytes = bytes;
     plan->moves++;
     plan->seen[target].moves++;
@@ -149,7 +144,7 @@ static void make_copies(struct plan *plan)
         uint32_t target = place_index(plan->place, id);
         if (!plan_move_fits(plan, PLAN_NONE, target))
             continue;
-        plan_move_begin(plan, candidate, target, candidate->segments);
+        plan_move_begin(plan, candidate, target);
         doing_begun(plan, candidate);
         if (!plan_move_fits(plan, PLAN_NONE, target)) {
             /* Others go elsewhere, or wait. */
@@ -189,7 +184,7 @@ void plan_decide(struct plan *plan)
         plan_balance(plan);
     for (uint32_t i = 0; i < plan->action_count; i++) {
         struct plan_action *action = &plan->actions[i];
-        if (action->kind == PLAN_ADD || action->kind == PLAN_SPLIT)
+        if (action->kind == PLAN_ADD)
             action->bytes_second = plan_bytes_second(plan, action->source, action->target);
     }
     plan_facts_end(plan);

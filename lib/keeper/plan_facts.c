@@ -107,8 +107,7 @@ static void balancing(struct plan *plan)
         fact->ppm = MAX(fact->ppm, plan->even[i].off_ppm);
     fact->doing.running = plan->balance_moves;
     for (uint32_t i = 0; i < plan->action_count; i++)
-        if (plan->actions[i].why == PLAN_WHY_BALANCE &&
-            (plan->actions[i].kind == PLAN_ADD || plan->actions[i].kind == PLAN_SPLIT)) {
+        if (plan->actions[i].why == PLAN_WHY_BALANCE && plan->actions[i].kind == PLAN_ADD) {
             fact->doing.running++;
             fact->doing.bytes_left += plan->actions[i].bytes;
         }

@@ -240,7 +240,6 @@ static struct candidate candidate_of(const struct plan *plan, const struct look 
         .why = why,
         .volume = plan->volume.id,
         .group = look->group->id,
-        .groups = plan->volume.groups,
         .source = PLAN_NONE,
         .segments = look->group->segments,
         .bytes = look->group->bytes,

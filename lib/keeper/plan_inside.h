@@ -27,7 +27,7 @@ struct candidate {
     enum plan_why why;
     bool done;
     uint64_t volume;
-    uint32_t group, groups;
+    uint32_t group;
     uint32_t source; /* Store's index; PLAN_NONE. */
     uint32_t segments;
     uint64_t bytes;
@@ -97,7 +97,6 @@ void plan_evenness(struct plan *plan);
 int64_t plan_excess(const struct plan *plan, uint32_t index);
 void plan_balance(struct plan *plan);
 bool plan_move_fits(const struct plan *plan, uint32_t source, uint32_t target);
-void plan_move_begin(struct plan *plan, const struct candidate *candidate, uint32_t target,
-                     uint32_t segments);
+void plan_move_begin(struct plan *plan, const struct candidate *candidate, uint32_t target);
 
 #endif

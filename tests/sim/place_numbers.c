@@ -82,9 +82,9 @@ static void balanced(const struct crowd_shape *shape, uint32_t volumes, uint32_t
     printf("%u stores more\n  %u passes over %u groups, the longest %llu ms of a processor\n",
            model.crowd.store_count - before, passes, model.group_count,
            (unsigned long long)longest / 1000);
-    printf("  %llu GiB moved, %.2f of what stores have more than before, %u groups split\n",
+    printf("  %llu GiB moved, %.2f of what stores have more than before\n",
            (unsigned long long)(model.balanced_bytes >> 30),
-           (double)model.balanced_bytes / (double)MAX(1, minimum), model.splits);
+           (double)model.balanced_bytes / (double)MAX(1, minimum));
     even("after balancing", plan_model_fullness(&model));
     promised(model.wrong == NULL, model.wrong == NULL ? "" : model.wrong);
     promised(model.balanced_bytes < minimum + minimum / 4, "little more moves than must");

@@ -218,21 +218,6 @@ static void do_add(struct plan_model *model, const struct plan_action *action)
 {
     struct model_group *group = group_of(model, action->volume, action->group);
     judge_target(model, action, &group->told);
-    if (action->kind == PLAN_SPLIT) {
-        uint32_t at = group_new(model, action->volume);
-        struct model_group *part = &model->groups[at];
-        group = group_of(model, action->volume, action->group); /* They may have moved. */
-        struct plan_group told = group->told;
-        judge(model, action->segments < told.segments, "a split takes all");
-        told.id = part->told.id;
-        told.bytes = told.bytes / told.segments * action->segments;
-        told.segments = action->segments;
-        group->told.bytes -= told.bytes;
-        group->told.segments -= told.segments;
-        part->told = told;
-        group = part;
-        model->splits++;
-    }
     for (uint32_t i = 0; i < group->told.member_count; i++)
         if (group->told.members[i].store == action->source)
             group->told.members[i].leaving = true;
@@ -274,8 +259,7 @@ static void act(struct plan_model *model, const struct plan_action *action)
         store_of(model, action->source)->state_reason = METADATA_REASON_SILENT;
         break;
     case PLAN_STORE_UP: store_of(model, action->source)->record.state = METADATA_STORE_UP; break;
-    case PLAN_ADD:
-    case PLAN_SPLIT: do_add(model, action); break;
+    case PLAN_ADD: do_add(model, action); break;
     case PLAN_DROP: do_drop(model, action); break;
     case PLAN_RESYNC: do_resync(model, action->volume); break;
     case PLAN_DELETE: model->volumes[action->volume - 1].deleted = true; break;
@@ -313,7 +297,7 @@ static void judge_all(struct plan_model *model, const struct plan_action *action
     uint32_t before = begun;
     for (size_t i = 0; moves != NULL && i < count; i++) {
         const struct plan_action *action = &actions[i];
-        if (action->kind != PLAN_ADD && action->kind != PLAN_SPLIT)
+        if (action->kind != PLAN_ADD)
             continue;
         begun++;
         moves[action->target]++;
