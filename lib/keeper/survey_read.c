@@ -96,17 +96,15 @@ static int volume_tell(struct survey *survey)
     struct plan_volume volume = {
         .id = record->id,
         .state = record->state,
-        /* What has no name is opened by nobody. */
-        .owned = record->state == METADATA_VOLUME_KEPT ||
-                 (record->owner_session != 0 && !record->owner_yields &&
-                  survey_lives(survey, record->owner_session)),
+        .owned = record->owner_session != 0 && !record->owner_yields &&
+                 survey_lives(survey, record->owner_session),
         .policy = record->policy,
         .groups = survey->size_count,
     };
     survey->volume_told = true;
     survey->volumes++;
     plan_volume(survey->plan, &volume);
-    bool idle = !volume.owned && record->state == METADATA_VOLUME_LIVE;
+    bool idle = !volume.owned && record->state != METADATA_VOLUME_DELETING;
     return idle ? survey_idle_add(survey, record->id) : 0;
 }
 

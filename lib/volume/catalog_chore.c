@@ -393,6 +393,11 @@ static void look_listed(struct catalog_op *op, int result)
         if (catalog_cuts_kept(&op->cuts) == 0) {
             REACH(catalog_kept_ended);
             record->state = METADATA_VOLUME_DELETING;
+            if (catalog_is_cluster(op->catalog)) {
+                record->epoch++; /* The keeper may have it. */
+                record->owner_session = 0;
+                record->owner_yields = false;
+            }
             change_record(op);
             return;
         }

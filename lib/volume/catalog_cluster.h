@@ -258,8 +258,11 @@ void catalog_slot_yield(struct catalog_slot *slot, const struct catalog_op *op);
 /* --- catalog_handle.c ----------------------------------------------------------------------- */
 
 /* As catalog_handle_open(), for the keeper. */
-int catalog_handle_keep(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
-                        void *context);
+/* The slot of one that was deleted, and is kept for clones: no volume can have that name. */
+void catalog_nameless(uint64_t volume, char name[CATALOG_NAME_BYTES_MAX + 1]);
+/* Without `name` it is one that was deleted, and is kept for clones. */
+int catalog_handle_keep(struct catalog *catalog, uint64_t volume, const char *name,
+                        catalog_opened_fn *opened, void *context);
 
 /* --- catalog_release.c ---------------------------------------------------------------------- */
 

@@ -82,8 +82,28 @@ static int open_parse(const char *name, char volume[CATALOG_NAME_BYTES_MAX + 1],
     return 0;
 }
 
+static struct catalog_handle *handle_new(const char *name, catalog_opened_fn *opened, void *context)
+{
+    struct catalog_handle *handle = calloc(1, sizeof *handle);
+    if (handle == NULL) {
+        FAIL(-ENOMEM, "opening volume \"%s\": no memory", name);
+        return NULL;
+    }
+    handle->opened = opened;
+    handle->op.context = context;
+    return handle;
+}
+
+static int handle_start(struct catalog_handle *handle, struct catalog *catalog, const char *name)
+{
+    int error = catalog_op_start(&handle->op, catalog, name, open_begin, open_end);
+    if (error != 0)
+        free(handle);
+    return error;
+}
+
 static int handle_open(struct catalog *catalog, const char *name, bool read_only, bool force,
-                       bool keeps, catalog_opened_fn *opened, void *context)
+                       catalog_opened_fn *opened, void *context)
 {
     char volume[CATALOG_NAME_BYTES_MAX + 1];
     char snapshot[CATALOG_NAME_BYTES_MAX + 1];
@@ -92,38 +112,46 @@ static int handle_open(struct catalog *catalog, const char *name, bool read_only
         error = catalog_may_start(catalog, volume, false);
     if (error != 0)
         return error;
-    struct catalog_handle *handle = calloc(1, sizeof *handle);
+    struct catalog_handle *handle = handle_new(name, opened, context);
     if (handle == NULL)
-        return FAIL(-ENOMEM, "opening volume \"%s\": no memory", name);
+        return -ENOMEM;
     handle->read_only = read_only;
-    handle->opened = opened;
     handle->op.writes = !read_only;
     handle->op.force = force;
-    handle->op.keeps = handle->keeps = keeps;
-    handle->op.context = context;
     memcpy(handle->snapshot, snapshot, sizeof snapshot);
-    error = catalog_op_start(&handle->op, catalog, volume, open_begin, open_end);
-    if (error != 0)
-        free(handle);
-    return error;
+    return handle_start(handle, catalog, volume);
 }
 
 int catalog_handle_open(struct catalog *catalog, const char *name, bool read_only,
                         catalog_opened_fn *opened, void *context)
 {
-    return handle_open(catalog, name, read_only, false, false, opened, context);
+    return handle_open(catalog, name, read_only, false, opened, context);
 }
 
 int catalog_handle_open_force(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
                               void *context)
 {
-    return handle_open(catalog, name, false, true, false, opened, context);
+    return handle_open(catalog, name, false, true, opened, context);
 }
 
-int catalog_handle_keep(struct catalog *catalog, const char *name, catalog_opened_fn *opened,
-                        void *context)
+int catalog_handle_keep(struct catalog *catalog, uint64_t volume, const char *name,
+                        catalog_opened_fn *opened, void *context)
 {
-    return handle_open(catalog, name, false, false, true, opened, context);
+    char slot[CATALOG_NAME_BYTES_MAX + 1];
+    int error = catalog_may_start(catalog, name, false);
+    if (error != 0)
+        return error;
+    if (name != NULL)
+        memcpy(slot, name, strlen(name) + 1);
+    else
+        catalog_nameless(volume, slot);
+    struct catalog_handle *handle = handle_new(slot, opened, context);
+    if (handle == NULL)
+        return -ENOMEM;
+    handle->op.writes = true;
+    handle->op.keeps = handle->keeps = true;
+    handle->op.nameless = name == NULL ? volume : 0;
+    return handle_start(handle, catalog, slot);
 }
 
 static void close_end(struct catalog_op *op, int result)

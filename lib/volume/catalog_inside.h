@@ -118,7 +118,8 @@ struct catalog_op {
     struct volume_parent *parents;  /* From catalog_op_resolve(), nearest first. */
     uint32_t parent_count, parent_capacity;
     struct catalog_rolling rolling;
-    uint64_t id; /* From catalog_op_take_id(). */
+    uint64_t id;       /* From catalog_op_take_id(). */
+    uint64_t nameless; /* Of what was deleted, and is kept for clones, and opened by the keeper. */
     catalog_done_fn *done;
     void *context;
 };

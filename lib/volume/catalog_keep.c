@@ -52,6 +52,7 @@ struct keep {
     struct catalog_op op; /* Of no name: it is looked for. */
     uint64_t volume;
     catalog_opened_fn *opened;
+    bool nameless; /* It was deleted, and clones need what it shows. */
     char name[CATALOG_NAME_BYTES_MAX + 1];
 };
 
@@ -62,7 +63,8 @@ static void keep_end(struct catalog_op *op, int result)
     if (result == 0 && catalog->state != CATALOG_READY)
         result = -ECANCELED;
     if (result == 0)
-        result = catalog_handle_keep(catalog, keep->name, keep->opened, op->context);
+        result = catalog_handle_keep(catalog, keep->volume, keep->nameless ? NULL : keep->name,
+                                     keep->opened, op->context);
     if (result != 0)
         keep->opened(op->context, result, NULL);
     free(keep);
@@ -71,7 +73,8 @@ static void keep_end(struct catalog_op *op, int result)
 static void keep_read(struct catalog_op *op, int result)
 {
     struct keep *keep = CONTAINER_OF(op, struct keep, op);
-    if (result == 0 && op->record.state != METADATA_VOLUME_LIVE)
+    keep->nameless = op->record.state == METADATA_VOLUME_KEPT && !MUTANT(352);
+    if (result == 0 && op->record.state != METADATA_VOLUME_LIVE && !keep->nameless)
         result = -ENOENT;
     if (result == 0)
         memcpy(keep->name, op->record.name, sizeof keep->name);

@@ -19,7 +19,8 @@ void catalog_session_who(const struct catalog *catalog, const char **ret_node,
 /* Its port is up here. */
 bool catalog_store_up(const struct catalog *catalog, uint64_t store);
 
-/* By number. `opened`: -ENOENT (there is none, or it has no name), -EBUSY (somebody has it open),
+/* By number; one that was deleted and is kept for clones, too. `opened`: -ENOENT (there is none, or
+ * it is being deleted), -EBUSY (somebody has it open),
  * IOMESH_FENCED (somebody wanted it meanwhile). */
 int catalog_keep(struct catalog *catalog, uint64_t volume, catalog_opened_fn *opened,
                  void *context);

@@ -257,17 +257,19 @@ void catalog_op_read(struct catalog_op *op, uint64_t volume, catalog_step_fn *re
 
 static void load_volume_read(struct catalog_op *op, int result)
 {
-    bool gone = result == -ENOENT || (result == 0 && op->record.state != METADATA_VOLUME_LIVE);
-    /* Without its slot the volume may be deleted between the two reads. */
-    if (gone && op->slot == NULL) {
+    bool nameless = op->nameless != 0;
+    enum metadata_volume_state state = nameless ? METADATA_VOLUME_KEPT : METADATA_VOLUME_LIVE;
+    bool gone = result == -ENOENT || (result == 0 && op->record.state != state);
+    /* Without its slot, or a name, the volume may be deleted at any time. */
+    if (gone && (op->slot == NULL || nameless)) {
         catalog_op_end(op, FAIL(-ENOENT, "there is no volume \"%s\"", op_name(op)));
         return;
     }
     if (result == -ENOENT)
         result = IOMESH_CORRUPT;
     /* The name and the record are written and deleted in one transaction. */
-    if (result == 0 && (op->record.state != METADATA_VOLUME_LIVE || op->record.id != op->id ||
-                        strcmp(op->record.name, op_name(op)) != 0 ||
+    if (result == 0 && (op->record.state != state || op->record.id != op->id ||
+                        (!nameless && strcmp(op->record.name, op_name(op)) != 0) ||
                         catalog_check_size(op_name(op), op->record.bytes) != 0))
         result = IOMESH_CORRUPT;
     if (result != 0)
@@ -313,6 +315,11 @@ void catalog_op_load(struct catalog_op *op, catalog_step_fn *loaded)
         return;
     }
     op->loaded = loaded;
+    if (op->nameless != 0) {
+        op->id = op->nameless;
+        catalog_op_read(op, op->id, load_volume_read);
+        return;
+    }
     struct metadata_key key = metadata_name_key(op_name(op), strlen(op_name(op)));
     meta_request_reset(&op->request);
     meta_get(&op->request, META_SLICE(key));

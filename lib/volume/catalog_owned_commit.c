@@ -222,7 +222,7 @@ static int told_volume(struct catalog_owned *owned, const struct meta_response *
         return result;
     if (record.epoch != volume->record.epoch ||
         record.owner_session != volume->record.owner_session ||
-        record.state != METADATA_VOLUME_LIVE) {
+        record.state != volume->record.state) {
         metadata_volume_done(&record);
         return IOMESH_FENCED;
     }

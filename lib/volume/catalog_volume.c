@@ -12,6 +12,7 @@
  * the volume next begins there, whatever happened to this process. A close gives back what was not
  * used once nothing can use it any more.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "volume/catalog_cluster.h"
@@ -182,10 +183,19 @@ void catalog_volume_listed(struct catalog_volume *volume, const struct catalog_c
     catalog_volume_views(volume);
 }
 
+void catalog_nameless(uint64_t volume, char name[CATALOG_NAME_BYTES_MAX + 1])
+{
+    (void)snprintf(name, CATALOG_NAME_BYTES_MAX + 1, "deleted/%llu", (unsigned long long)volume);
+}
+
 struct catalog_volume *catalog_volume_find(struct catalog *catalog,
                                            const struct metadata_volume *record)
 {
-    struct catalog_slot *slot = catalog_slot_find(catalog, record->name);
+    char name[CATALOG_NAME_BYTES_MAX + 1];
+    bool named = record->state == METADATA_VOLUME_LIVE;
+    if (!named)
+        catalog_nameless(record->id, name);
+    struct catalog_slot *slot = catalog_slot_find(catalog, named ? record->name : name);
     bool found = slot != NULL && slot->open != NULL && slot->open->record.id == record->id;
     return found ? slot->open : NULL;
 }

@@ -246,6 +246,20 @@ static bool wish_add(const struct catalog_owned *owned, const struct catalog_wis
     return copies_add(owned->copies, wish->group, wish->target, 0) == -EAGAIN;
 }
 
+/* In sync, and nothing speaks against its staying so: one that is about to be stale is none. */
+static uint32_t sound_but(const struct replica *replica, uint8_t but)
+{
+    uint32_t count = 0;
+    for (uint8_t i = 0; i < REPLICA_COPIES_MAX; i++) {
+        const struct replica_copy *of = &replica->copies[i];
+        count +=
+            i != but && of->state == REPLICA_IN_SYNC && of->connected && !of->failed && !of->lost
+                ? 1
+                : 0;
+    }
+    return count;
+}
+
 /* What is in sync is known here better than to whoever wished it. */
 static bool wish_drop(const struct catalog_owned *owned, const struct catalog_wish *wish,
                       const struct copies_look *look)
@@ -253,8 +267,7 @@ static bool wish_drop(const struct catalog_owned *owned, const struct catalog_wi
     uint8_t copy = copy_of(look, wish->source);
     if (copy == REPLICA_COPIES_MAX || look->replica->copies[copy].leaving)
         return false;
-    uint8_t others = replica_in_sync(look->replica) & (uint8_t) ~(1u << copy);
-    uint32_t count = (uint32_t)__builtin_popcount(others);
+    uint32_t count = sound_but(look->replica, copy);
     if (look->replica->phase != REPLICA_ACTIVE || look->replica->transacting ||
         (count < owned->volume->record.policy.copies && !MUTANT(340)))
         return true;

@@ -205,6 +205,7 @@ void copies_kin_close(struct copies *copies)
         struct copies_kin *kin = LIST_ENTRY(node, struct copies_kin, node);
         if (kin->copies != NULL)
             copies_close(kin->copies, view_closed, copies);
+        kin->copies = NULL; /* They may be gone before what they are kin of. */
     }
 }
 

@@ -85,6 +85,11 @@ static void io_done(struct volume_io *io, int result)
                          user->number, client->volume + 1, client->at, value);
 }
 
+static uint64_t register_offset(uint32_t at)
+{
+    return (at % 2) * LIFE_SEGMENT + at * 3ull * BLOCK_BYTES;
+}
+
 static void ask(struct life_client *client)
 {
     struct life *life = user_of(client)->life;
@@ -105,12 +110,55 @@ static void ask(struct life_client *client)
     }
     client->io = (struct volume_io){
         .kind = client->reads ? VOLUME_READ : VOLUME_WRITE,
-        .offset = (client->at % 2) * LIFE_SEGMENT + client->at * 3ull * BLOCK_BYTES,
+        .offset = register_offset(client->at),
         .length = BLOCK_BYTES,
         .data = client->data,
         .done = io_done,
     };
     volume_submit(catalog_handle_volume(client->handle), &client->io);
+}
+
+/* --- What is there from the beginning --------------------------------------------------------- */
+
+static void filled(struct volume_io *io, int result)
+{
+    struct life_client *client = CONTAINER_OF(io, struct life_client, io);
+    client->busy = false;
+    if (result != 0)
+        (void)life_wrong(user_of(client)->life, "filling: %s", base_error_text(result));
+}
+
+static void fill_one(struct life_client *client, struct volume *volume)
+{
+    struct life *life = user_of(client)->life;
+    client->busy = true;
+    volume_submit(volume, &client->io);
+    while (client->busy && life->wrong[0] == '\0')
+        life_step(life, life->worlds.now_ns + NS_PER_S);
+}
+
+void life_client_fill(struct life_user *user, struct catalog_handle *handle, unsigned volume)
+{
+    struct life_client *client = &user->client;
+    uint8_t *data = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
+    assert(data != NULL);
+    for (uint32_t at = 0; at < LIFE_REGISTERS; at++) {
+        struct life_register *of = &user->life->registers[volume][at];
+        uint32_t value = ++user->life->value;
+        memset(data, 0, BLOCK_BYTES);
+        memcpy(data, &value, sizeof value);
+        client->io = (struct volume_io){.kind = VOLUME_WRITE,
+                                        .offset = register_offset(at),
+                                        .length = BLOCK_BYTES,
+                                        .data = data,
+                                        .done = filled};
+        fill_one(client, catalog_handle_volume(handle));
+        of->acked[of->acked_count++] = value;
+    }
+    client->io = (struct volume_io){.kind = VOLUME_FLUSH, .done = filled};
+    fill_one(client, catalog_handle_volume(handle));
+    free(data);
+    life_client_forget(client);
 }
 
 /* --- Opening ---------------------------------------------------------------------------------- */
@@ -154,7 +202,7 @@ void life_client_turn(struct life_user *user)
 {
     struct life *life = user->life;
     struct life_client *client = &user->client;
-    if (client->opening || client->closing || client->busy)
+    if (client->opening || client->closing || client->busy || !life->began)
         return;
     if (client->handle == NULL) {
         bool seldom = user->number < LIFE_KEEPERS;

@@ -22,23 +22,29 @@ static unsigned in_sync(const struct metadata_group *group)
     return count;
 }
 
+static unsigned volume_at(uint64_t id)
+{
+    return id <= LIFE_VOLUMES ? (unsigned)id : LIFE_PARENT;
+}
+
 static void group_changed(struct life *life, const struct meta_entry *entry)
 {
     struct metadata_group now;
-    if (metadata_group_decode(entry->value.data, entry->value.length, &now) != 0 ||
-        now.volume > LIFE_VOLUMES) {
+    if (metadata_group_decode(entry->value.data, entry->value.length, &now) != 0) {
         (void)life_wrong(life, "a group's record cannot be read");
         return;
     }
-    struct metadata_group *before = &life->groups[now.volume];
+    struct metadata_group *before = &life->groups[volume_at(now.volume)];
     for (uint32_t i = 0; i < before->member_count; i++) {
         if (member_of(&now, before->members[i].store) != NULL)
             continue;
         life->counts.drops++;
-        if (in_sync(&now) < 3)
+        /* Another may be found out of date in the same transaction. */
+        unsigned others = in_sync(before) - (before->members[i].state == METADATA_IN_SYNC ? 1 : 0);
+        if (others < 3)
             (void)life_wrong(life, "volume %llu: the copy on store %llu went, and %u are left",
                              (unsigned long long)now.volume,
-                             (unsigned long long)before->members[i].store, in_sync(&now));
+                             (unsigned long long)before->members[i].store, others);
     }
     for (uint32_t i = 0; i < now.member_count && before->member_count > 0; i++)
         life->counts.adds += member_of(before, now.members[i].store) == NULL ? 1 : 0;
@@ -78,19 +84,18 @@ static void keeper_changed(struct life *life, const struct meta_event *event)
 static void volume_changed(struct life *life, const struct meta_entry *entry)
 {
     struct metadata_volume record;
-    if (metadata_volume_decode(entry->value.data, entry->value.length, &record) != 0 ||
-        record.id > LIFE_VOLUMES) {
+    if (metadata_volume_decode(entry->value.data, entry->value.length, &record) != 0) {
         (void)life_wrong(life, "a volume's record cannot be read");
         return;
     }
-    if (life->owners[record.id] != record.owner_session ||
-        life->yields[record.id] != record.owner_yields) {
+    unsigned at = volume_at(record.id);
+    if (life->owners[at] != record.owner_session || life->yields[at] != record.owner_yields) {
         life->counts.taken +=
-            life->yields[record.id] && record.owner_session != 0 && !record.owner_yields ? 1 : 0;
-        life->taken_ns[record.id] = life->worlds.now_ns;
+            life->yields[at] && record.owner_session != 0 && !record.owner_yields ? 1 : 0;
+        life->taken_ns[at] = life->worlds.now_ns;
     }
-    life->owners[record.id] = record.owner_session;
-    life->yields[record.id] = record.owner_yields;
+    life->owners[at] = record.owner_session;
+    life->yields[at] = record.owner_yields;
     metadata_volume_done(&record);
 }
 
@@ -193,7 +198,7 @@ bool life_is_well(struct life *life, char text[256])
             return false;
         }
     }
-    for (unsigned i = 1; i <= LIFE_VOLUMES; i++) {
+    for (unsigned i = 1; i <= LIFE_PARENT; i++) {
         const struct metadata_group *group = &life->groups[i];
         if (in_sync(group) != 3 || group->member_count != 3) {
             (void)snprintf(text, 256, "volume %u has %u copies, %u in sync", i, group->member_count,

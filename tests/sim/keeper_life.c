@@ -318,23 +318,81 @@ void life_step(struct life *life, uint64_t until_ns)
     life_look(life);
 }
 
-static void volumes_made(void *context, int result)
+static const struct catalog_create small = {
+    .bytes = 2 * LIFE_SEGMENT, .sector_bytes = 4096, .copies = 3};
+
+static void life_wait(struct life *life, int error)
 {
-    formatted(context, result);
+    if (error != 0)
+        (void)life_wrong(life, "refused: %s", base_last_error());
+    while (life->waiting && life->wrong[0] == '\0')
+        life_step(life, life->worlds.now_ns + NS_PER_S);
+}
+
+/* The keeper may have been first. */
+static void changed(void *context, int result)
+{
+    struct life *life = context;
+    life->ended = result;
+    formatted(context, result == IOMESH_CONFLICT ? 0 : result);
+}
+
+static struct catalog_handle *opened_handle;
+
+static void parent_opened(void *context, int result, struct catalog_handle *handle)
+{
+    opened_handle = handle;
+    changed(context, result);
+}
+
+/* Again, where something else changed first. */
+static bool again(struct life *life)
+{
+    bool conflict = life->ended == IOMESH_CONFLICT && life->wrong[0] == '\0';
+    life->ended = 0;
+    life->waiting = true;
+    return conflict;
+}
+
+/* Of what was written first a clone is taken, then the volume is deleted. */
+static void parent_make(struct life *life)
+{
+    struct life_user *user = &life->users[3];
+    struct catalog *catalog = life->users[2].catalog;
+    char name[8];
+    (void)snprintf(name, sizeof name, "v%u", LIFE_VOLUMES);
+    (void)again(life);
+    do
+        life_wait(life, catalog_create(user->catalog, "old", &small, changed, life));
+    while (again(life));
+    do
+        life_wait(life, catalog_handle_open(user->catalog, "old", false, parent_opened, life));
+    while (again(life));
+    if (life->wrong[0] != '\0')
+        return;
+    life_client_fill(user, opened_handle, LIFE_VOLUMES - 1);
+    catalog_handle_close(opened_handle, changed, life);
+    life_wait(life, 0);
+    (void)again(life);
+    do
+        life_wait(life, catalog_clone(catalog, "old", NULL, name, changed, life));
+    while (again(life));
+    do
+        life_wait(life, catalog_delete(catalog, "old", changed, life));
+    while (again(life));
+    life->waiting = false;
 }
 
 static void volumes_make(struct life *life)
 {
-    struct catalog_create create = {.bytes = 2 * LIFE_SEGMENT, .sector_bytes = 4096, .copies = 3};
-    for (unsigned i = 0; i < LIFE_VOLUMES; i++) {
+    for (unsigned i = 0; i + 1 < LIFE_VOLUMES; i++) {
         char name[8];
         (void)snprintf(name, sizeof name, "v%u", i + 1);
         life->waiting = true;
-        if (catalog_create(life->users[2].catalog, name, &create, volumes_made, life) != 0)
-            (void)life_wrong(life, "create: %s", base_last_error());
-        while (life->waiting && life->wrong[0] == '\0')
-            life_step(life, life->worlds.now_ns + NS_PER_S);
+        life_wait(life, catalog_create(life->users[2].catalog, name, &small, formatted, life));
     }
+    if (life->wrong[0] == '\0')
+        parent_make(life);
 }
 
 void life_open(struct life *life, uint64_t seed)
@@ -355,8 +413,9 @@ void life_open(struct life *life, uint64_t seed)
     pool_make(life);
     for (unsigned i = 0; i < LIFE_USERS && life->wrong[0] == '\0'; i++)
         user_open(life, i);
-    while (!life->users[2].ready && life->wrong[0] == '\0')
+    while ((!life->users[2].ready || !life->users[3].ready) && life->wrong[0] == '\0')
         life_step(life, life->worlds.now_ns + NS_PER_S);
     if (life->wrong[0] == '\0')
         volumes_make(life);
+    life->began = true;
 }

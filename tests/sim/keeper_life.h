@@ -21,7 +21,8 @@
 #define LIFE_NODES 5u
 #define LIFE_USERS 4u
 #define LIFE_KEEPERS 2u
-#define LIFE_VOLUMES 3u
+#define LIFE_VOLUMES 4u /* That are used: 1 .. 4; the last is a clone. */
+#define LIFE_PARENT 5u  /* Its parent, which was deleted: not its number in the metadata. */
 #define LIFE_REGISTERS 8u
 #define LIFE_LOG 512u
 #define LIFE_SEGMENT (256ull << 20)
@@ -99,16 +100,16 @@ struct life {
     struct life_user users[LIFE_USERS];
     struct life_register registers[LIFE_VOLUMES][LIFE_REGISTERS];
     uint32_t value;
-    bool calm, verbose;
+    bool began, calm, verbose;
     struct life_counts counts;
     char wrong[512];
 
     /* As the watcher saw it last. */
     uint64_t keeper_session, keeper_revision; /* Of the key. */
-    struct metadata_group groups[LIFE_VOLUMES + 1];
-    uint64_t owners[LIFE_VOLUMES + 1];
-    bool yields[LIFE_VOLUMES + 1];
-    uint64_t taken_ns[LIFE_VOLUMES + 1]; /* When that was last changed. */
+    struct metadata_group groups[LIFE_PARENT + 1];
+    uint64_t owners[LIFE_PARENT + 1];
+    bool yields[LIFE_PARENT + 1];
+    uint64_t taken_ns[LIFE_PARENT + 1]; /* When that was last changed. */
     struct metadata_store stores[LIFE_NODES + 1];
     uint32_t wishes;
     uint64_t operator_revision; /* Of its last change of a store. */
@@ -126,6 +127,8 @@ void life_store_put(struct life *life, const struct metadata_store *record);
 /* keeper_client.c */
 void life_client_turn(struct life_user *user);
 void life_client_forget(struct life_client *client);
+/* The registers of the volume that the handle is of have values, which are durable. */
+void life_client_fill(struct life_user *user, struct catalog_handle *handle, unsigned volume);
 
 /* keeper_judge.c */
 void life_watch(struct life *life);

@@ -291,16 +291,17 @@
       "other_is_away")
 
 /* 340 .. 359: the keeper, what it wishes, what it keeps. */
-#define KEEPER_MUTANTS(X)                                                             \
-    X(340, "a copy goes because the keeper wished it, though it is needed since")     \
-    X(341, "what the keeper has open is refused to whoever wants it")                 \
-    X(342, "what is kept and then opened in the same process goes on yielding")       \
-    X(343, "what a keeper changes does not compare its key")                          \
-    X(344, "a keeper whose session may be over leads on")                             \
-    X(345, "a copy that should go is wished away, whatever has happened since")       \
-    X(346, "a volume that was taken from the keeper yields to the next who wants it") \
-    X(349, "whoever finds a keeper's key takes it for its own")                       \
-    X(350, "a copy that went answers as if it were a member")                         \
-    X(351, "a volume whose closing was not recorded is refused until the process ends")
+#define KEEPER_MUTANTS(X)                                                               \
+    X(340, "a copy goes because the keeper wished it, though it is needed since")       \
+    X(341, "what the keeper has open is refused to whoever wants it")                   \
+    X(342, "what is kept and then opened in the same process goes on yielding")         \
+    X(343, "what a keeper changes does not compare its key")                            \
+    X(344, "a keeper whose session may be over leads on")                               \
+    X(345, "a copy that should go is wished away, whatever has happened since")         \
+    X(346, "a volume that was taken from the keeper yields to the next who wants it")   \
+    X(349, "whoever finds a keeper's key takes it for its own")                         \
+    X(350, "a copy that went answers as if it were a member")                           \
+    X(351, "a volume whose closing was not recorded is refused until the process ends") \
+    X(352, "what was deleted and is kept for a clone is repaired by nobody")
 
 #endif

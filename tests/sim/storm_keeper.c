@@ -113,13 +113,13 @@ static void operator_acts(void)
 /* What the keeper wished once, when enough were in sync. */
 static void wish_late(void)
 {
-    unsigned volume = 1 + (unsigned)prng_below(&life.prng, LIFE_VOLUMES);
+    unsigned volume = 1 + (unsigned)prng_below(&life.prng, LIFE_PARENT);
     const struct metadata_group *group = &life.groups[volume];
-    struct metadata_wish wish = {.volume = volume,
+    struct metadata_wish wish = {.volume = group->volume,
                                  .kind = METADATA_WISH_DROP,
                                  .source = group->members[0].store,
                                  .session = life.keeper_session};
-    struct metadata_key key = metadata_wish_key(volume, 0);
+    struct metadata_key key = metadata_wish_key(group->volume, 0);
     struct metadata_key keeper = metadata_keeper_key();
     struct metadata_bytes value = {0};
     if (life.keeper_session == 0 || metadata_wish_encode(&wish, &value) != 0)

@@ -116,6 +116,13 @@ static enum metadata_store_state state_of(uint64_t store)
     return stores_find(catalog_stores(catalog_of(2)), store)->state;
 }
 
+static void drain(uint64_t store)
+{
+    struct metadata_store record = *stores_find(catalog_stores(catalog_of(2)), store);
+    record.state = METADATA_STORE_DRAINING;
+    store_record_put(&record);
+}
+
 static void make_with_a_block(void)
 {
     cr_assert_eq(user_create(2, "a", &small), 0, "%s", base_last_error());
@@ -209,6 +216,71 @@ Test(keeper, what_nobody_has_open_is_repaired_and_given_back)
     cr_assert_eq(user_close_volume(handle), 0);
 }
 
+Test(keeper, what_was_deleted_and_is_kept_for_a_clone_is_repaired_too)
+{
+    struct metadata_volume record;
+    make_with_a_block();
+    cr_assert_eq(user_close_volume(handle), 0);
+    cr_assert_eq(user_clone(2, "a", NULL, "b"), 0, "%s", base_last_error());
+    cr_assert_eq(user_delete(2, "a"), 0, "%s", base_last_error());
+    cr_assert(volume_get(1, &record));
+    cr_assert_eq(record.state, METADATA_VOLUME_KEPT);
+    metadata_volume_done(&record);
+    (void)member_of(0);
+    uint64_t first = group.members[0].store;
+    uint64_t drained = group.members[1].store;
+    store_away((unsigned)first, true);
+    gathering_run(90 * NS_PER_S);
+    cr_assert_eq(state_of(first), METADATA_STORE_OUT);
+    cr_assert_null(member_of(first));
+    cr_assert_eq(in_sync(), 3);
+    /* Nothing of it is where it was in the end, and the clone shows it. */
+    store_away((unsigned)first, false);
+    gathering_run(70 * NS_PER_S);
+    drain(drained);
+    gathering_run(30 * NS_PER_S);
+    cr_assert_null(member_of(drained));
+    cr_assert_eq(in_sync(), 3);
+    cr_assert_eq(user_open_volume(2, "b", &handle), 0, "%s", base_last_error());
+    cr_assert_eq(get_block(handle, 0), 7);
+    cr_assert_eq(user_close_volume(handle), 0);
+    /* It goes when its clone does, though the keeper had it. */
+    cr_assert_eq(user_delete(2, "b"), 0, "%s", base_last_error());
+    gathering_run(60 * NS_PER_S);
+    cr_assert_not(volume_get(1, &record));
+    cr_assert_eq(keys_of(metadata_prefix(METADATA_GROUP)), 0);
+}
+
+Test(keeper, what_is_kept_for_a_clone_goes_while_the_keeper_has_it)
+{
+    struct metadata_volume record;
+    make_with_a_block();
+    for (unsigned i = 0; i < 400; i++)
+        cr_assert_eq(put_block(handle, i * 4096ull, 9), 0);
+    cr_assert_eq(user_close_volume(handle), 0);
+    cr_assert_eq(user_clone(2, "a", NULL, "b"), 0, "%s", base_last_error());
+    cr_assert_eq(user_delete(2, "a"), 0, "%s", base_last_error());
+    drain(group.members[1].store);
+    struct keeper_look look = {0};
+    for (unsigned i = 0; i < 2000; i++) {
+        gathering_run(NS_PER_MS);
+        keeper_look(keepers[0], &look);
+        cr_assert(volume_get(1, &record));
+        bool has = record.owner_session != 0;
+        metadata_volume_done(&record);
+        if (look.kept > 0 && has)
+            break;
+    }
+    cr_assert_gt(look.kept, 0);
+    cr_assert_eq(user_delete(2, "b"), 0, "%s", base_last_error());
+    gathering_run(60 * NS_PER_S);
+    cr_assert_not(volume_get(1, &record));
+    cr_assert_eq(keys_of(metadata_prefix(METADATA_GROUP)), 0);
+    keeper_look(keepers[0], &look);
+    cr_assert_eq(look.kept, 0);
+    cr_assert_eq(look.facts, 1); /* The store that drains. */
+}
+
 Test(keeper, a_stale_copy_of_what_nobody_has_open_is_brought_up_to_date)
 {
     make_with_a_block();
@@ -222,13 +294,6 @@ Test(keeper, a_stale_copy_of_what_nobody_has_open_is_brought_up_to_date)
     gathering_run(15 * NS_PER_S);
     cr_assert_eq(in_sync(), 3);
     cr_assert_neq(store_shows((unsigned)away, 0, 63, VIEW_HEAD), 0);
-}
-
-static void drain(uint64_t store)
-{
-    struct metadata_store record = *stores_find(catalog_stores(catalog_of(2)), store);
-    record.state = METADATA_STORE_DRAINING;
-    store_record_put(&record);
 }
 
 Test(keeper, a_store_that_is_drained_is_empty_in_the_end_open_or_not)
