@@ -104,6 +104,10 @@ static int begin(struct importing *importing)
     options.uuid = header->snapshot_uuid;
     options.base = increment ? header->base_uuid : NULL;
     options.flags = increment && target->command->force ? IOMESH_IMPORT_FORCE : 0;
+    options.copies = target->command->copies;
+    options.copies_min = target->command->copies_min;
+    options.domain = target->command->domain;
+    options.classes = target->command->classes;
     int result = target_import_begin(target, importing->snapshot, &options, &transfer->volume);
     if (result != 0)
         return refuse(importing, result);

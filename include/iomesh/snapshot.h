@@ -309,14 +309,20 @@ struct iomesh_import_options {
     const uint8_t *base;   /* Of the one that it was made against; NULL: a new volume. */
     uint32_t flags;        /* 0, IOMESH_IMPORT_FORCE */
     uint32_t reserved;
+
+    /* Since 0.3. Of a new volume of a cluster, as for creation; of an increment 0. */
+    uint32_t copies;
+    uint32_t copies_min;
+    uint32_t domain;
+    uint32_t classes;
 };
 
 /* An increment: the volume gets the size of the snapshot, be it smaller. */
 #define IOMESH_IMPORT_FORCE 1u
 
-#define IOMESH_IMPORT_OPTIONS_INIT                                       \
-    {                                                                    \
-        (uint32_t)sizeof(struct iomesh_import_options), 0, 0, 0, 0, 0, 0 \
+#define IOMESH_IMPORT_OPTIONS_INIT                                                   \
+    {                                                                                \
+        (uint32_t)sizeof(struct iomesh_import_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 /**
@@ -333,7 +339,8 @@ struct iomesh_import_options {
  * @options  bytes and uuid are needed; copied
  * @opened   runs exactly once if 0 is returned, never otherwise
  *
- * Returns 0 once accepted, or as said above; @opened may see -EEXIST (new, and there is such a
+ * Returns 0 once accepted, or as said above, or -ENOTSUP (copies, of an embedded pool); @opened may
+ * see -ENOSPC (the stores are not enough for what is asked), -EEXIST (new, and there is such a
  * volume; or there is such a snapshot), -ENOENT (an increment, and there is no such volume, or no
  * snapshot of it with the uuid of the base), -ESTALE (the volume has changed since its base),
  * -EBUSY (it is open, or marked already), -EPERM (what was exported was made smaller since the

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/control_client.h"
+#include "api/operation.h"
 
 static int requests_give(void *to, uint32_t given, const void *from, uint32_t size, bool has)
 {
@@ -59,6 +60,10 @@ int iomesh_control_volume_create(struct iomesh_control *control, const char *nam
     struct iomesh_volume_create_options options = IOMESH_VOLUME_CREATE_OPTIONS_INIT;
     struct control_request request = {.kind = CONTROL_VOLUME_CREATE};
     int result = api_options("volume create", given, &options, sizeof options);
+    const struct api_copies copies = {options.copies, options.copies_min, options.domain,
+                                      options.classes};
+    if (result == 0)
+        result = api_check_copies(NULL, name, &copies);
     if (result == 0)
         result = control_named(name, false, &request);
     request.bytes = options.bytes;

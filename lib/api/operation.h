@@ -38,6 +38,14 @@ struct api_name {
  * be one. */
 int api_name_split(const char *name, bool snapshot, struct api_name *ret_name);
 
+/* What a new volume is asked to have: the fields of its options. */
+struct api_copies {
+    uint32_t copies, copies_min, domain, classes;
+};
+/* 0, -EINVAL, or -ENOTSUP of an embedded pool; NULL is one of somebody else's. Of volumes.c. */
+int api_check_copies(const struct iomesh_pool *pool, const char *name,
+                     const struct api_copies *what);
+
 /* 0, or -EINVAL with a sentence: no name, no callback, or the pool is not open. */
 int api_operation_refuse(const struct iomesh_pool *pool, const char *name, bool callback);
 /* NULL with a sentence: no memory. */

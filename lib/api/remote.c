@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/control_client.h"
+#include "api/operation.h"
 
 _Static_assert(VOLUME_FUA == IOMESH_FUA, "one meaning");
 _Static_assert(VOLUME_NO_HOLE == IOMESH_NO_HOLE, "one meaning");
@@ -342,6 +343,10 @@ int iomesh_control_import_begin(struct iomesh_control *control, const char *name
     struct iomesh_import_options options = IOMESH_IMPORT_OPTIONS_INIT;
     struct control_request request = {.kind = CONTROL_IMPORT_BEGIN};
     int result = api_options("import", given, &options, sizeof options);
+    const struct api_copies copies = {options.copies, options.copies_min, options.domain,
+                                      options.classes};
+    if (result == 0)
+        result = api_check_copies(NULL, name, &copies);
     if (result == 0)
         result = control_named(name, true, &request);
     if (result != 0)

@@ -259,6 +259,18 @@ int iomesh_volume_flatten(struct iomesh_pool *pool, const char *name, iomesh_pro
 
 /* --- Importing ----------------------------------------------------------------------------- */
 
+static int import_check_copies(const struct iomesh_pool *pool, const char *name,
+                               const struct iomesh_import_options *options)
+{
+    const struct api_copies copies = {options->copies, options->copies_min, options->domain,
+                                      options->classes};
+    if (options->base != NULL &&
+        (copies.copies | copies.copies_min | copies.domain | copies.classes) != 0)
+        return FAIL(-EINVAL,
+                    "%s: an increment has the copies of the volume that it is imported into", name);
+    return api_check_copies(pool, name, &copies);
+}
+
 int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
                         const struct iomesh_import_options *given, iomesh_volume_opened_fn *opened,
                         void *context)
@@ -274,6 +286,8 @@ int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
     if (result == 0 && (unknown != 0 || options.uuid == NULL))
         result = FAIL(-EINVAL, "%s: %s", name,
                       unknown != 0 ? "flags are not known" : "the uuid is missing");
+    if (result == 0)
+        result = import_check_copies(pool, name, &options);
     if (result != 0)
         return result;
     struct api_operation *operation = api_operation_begin(pool, context);
@@ -287,6 +301,10 @@ int iomesh_import_begin(struct iomesh_pool *pool, const char *name,
         .increment = options.base != NULL,
         .force = (options.flags & IOMESH_IMPORT_FORCE) != 0,
         .snapshot = split.snapshot,
+        .copies = pool->cluster != NULL ? options.copies : 0,
+        .copies_min = pool->cluster != NULL ? options.copies_min : 0,
+        .domain = (enum metadata_domain)options.domain,
+        .media = options.classes,
     };
     memcpy(import.uuid, options.uuid, sizeof import.uuid);
     if (options.base != NULL)

@@ -15,14 +15,14 @@ _Static_assert(IOMESH_DOMAIN_RACK == METADATA_DOMAIN_RACK, "a failure domain");
 _Static_assert(IOMESH_DOMAIN_ZONE == METADATA_DOMAIN_ZONE, "a failure domain");
 _Static_assert(1u << IOMESH_CLASS_HDD == 1u << METADATA_HDD, "a class");
 
-static int create_check_copies(const struct iomesh_pool *pool, const char *name,
-                               const struct iomesh_volume_create_options *options)
+int api_check_copies(const struct iomesh_pool *pool, const char *name,
+                     const struct api_copies *what)
 {
-    if (options->domain > IOMESH_DOMAIN_ZONE)
-        return FAIL(-EINVAL, "%s: domain %u is not known", name, options->domain);
-    if (options->classes & ~METADATA_MEDIA_MASK)
-        return FAIL(-EINVAL, "%s: classes %#x are not known", name, options->classes);
-    if (pool->cluster == NULL && (options->copies > 1 || options->copies_min > 1))
+    if (what->domain > IOMESH_DOMAIN_ZONE)
+        return FAIL(-EINVAL, "%s: domain %u is not known", name, what->domain);
+    if (what->classes & ~METADATA_MEDIA_MASK)
+        return FAIL(-EINVAL, "%s: classes %#x are not known", name, what->classes);
+    if ((pool == NULL || pool->cluster == NULL) && (what->copies > 1 || what->copies_min > 1))
         return FAIL(-ENOTSUP,
                     "%s: an embedded pool has one store, and of each volume one copy: several are "
                     "of a cluster, etcd://…",
@@ -40,8 +40,10 @@ int iomesh_volume_create(struct iomesh_pool *pool, const char *name,
         result = api_options("volume create", given, &options, sizeof options);
     if (result == 0 && options.flags != 0)
         result = FAIL(-EINVAL, "%s: flags %#x are not known", name, options.flags);
+    const struct api_copies copies = {options.copies, options.copies_min, options.domain,
+                                      options.classes};
     if (result == 0)
-        result = create_check_copies(pool, name, &options);
+        result = api_check_copies(pool, name, &copies);
     if (result != 0)
         return result;
     struct api_operation *operation = api_operation_begin(pool, context);

@@ -2,6 +2,10 @@
 /* The session, the passing of time, and the one door out: replica_next(). */
 #include "replica/internal.h"
 
+#define GRACE_NS (250 * NS_PER_MS)
+#define COPY_TIMEOUT_NS (2 * NS_PER_S)
+#define SLOW_NS (50 * NS_PER_MS)
+
 static void set_default(uint64_t *option, uint64_t value)
 {
     if (*option == 0)
@@ -14,14 +18,14 @@ void replica_init(struct replica *replica, const struct replica_options *options
     struct replica_options *set = &replica->options;
     if (set->min_copies == 0)
         set->min_copies = 1;
-    set_default(&set->grace_ns, 250 * NS_PER_MS);
-    set_default(&set->copy_timeout_ns, 2 * NS_PER_S);
+    set_default(&set->grace_ns, GRACE_NS);
+    set_default(&set->copy_timeout_ns, COPY_TIMEOUT_NS);
     set_default(&set->fence_timeout_ns, set->copy_timeout_ns);
     set_default(&set->retry_ns, 100 * NS_PER_MS);
     set_default(&set->idle_ns, 100 * NS_PER_MS);
     set_default(&set->flush_ns, NS_PER_S);
     set_default(&set->hedge_ns, NS_PER_MS);
-    set_default(&set->slow_ns, 50 * NS_PER_MS);
+    set_default(&set->slow_ns, SLOW_NS);
     set_default(&set->evict_ns, NS_PER_S);
     set_default(&set->slow_for_ns, 10 * NS_PER_S);
     list_init(&replica->writes);
@@ -30,6 +34,18 @@ void replica_init(struct replica *replica, const struct replica_options *options
     list_init(&replica->finished);
     list_init(&replica->flushes);
     list_init(&replica->flushed);
+}
+
+void replica_set(struct replica *replica, const struct replica_options *options)
+{
+    struct replica_options *set = &replica->options;
+    set->grace_ns = options->grace_ns;
+    set->copy_timeout_ns = options->copy_timeout_ns;
+    set->slow_ns = options->slow_ns;
+    set_default(&set->grace_ns, GRACE_NS);
+    set_default(&set->copy_timeout_ns, COPY_TIMEOUT_NS);
+    set_default(&set->slow_ns, SLOW_NS);
+    set->fence_timeout_ns = set->copy_timeout_ns;
 }
 
 /* --- The session ---------------------------------------------------------------------------- */

@@ -295,6 +295,9 @@ struct replica {
 
 /* No thread but the engine's. 0 in an option means its default. */
 void replica_init(struct replica *replica, const struct replica_options *options);
+/* From now on, in any phase: grace, copy_timeout (fence_timeout with it) and slow. The deadline may
+ * be another afterwards. */
+void replica_set(struct replica *replica, const struct replica_options *options);
 
 /* --- The session ------------------------------------------------------------------------------ */
 

@@ -349,6 +349,11 @@ uint64_t catalog_session(const struct catalog *catalog)
 void catalog_set_replica(struct catalog *catalog, const struct replica_options *replica)
 {
     catalog->cluster.replica = *replica;
+    LIST_EACH (&catalog->owned, node) {
+        struct catalog_owned *owned = LIST_ENTRY(node, struct catalog_owned, node);
+        if (owned->copies != NULL)
+            copies_patience(owned->copies, replica);
+    }
 }
 
 void catalog_set_resync(struct catalog *catalog, uint64_t bytes_per_s)

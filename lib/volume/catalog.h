@@ -165,7 +165,7 @@ struct stores;
 const struct stores *catalog_stores(const struct catalog *catalog);
 /* The session of this process, now; 0: it has none. Another one when it ran out. */
 uint64_t catalog_session(const struct catalog *catalog);
-/* What volumes that are opened from now on are held to. */
+/* What volumes are held to, those that are open too, from now on. */
 void catalog_set_replica(struct catalog *catalog, const struct replica_options *replica);
 /* As copies_rate(), of each volume; of all that are open, too. */
 void catalog_set_resync(struct catalog *catalog, uint64_t bytes_per_s);
@@ -456,6 +456,10 @@ struct catalog_import {
     uint8_t base_uuid[16]; /* Of the snapshot that it was made against. */
     uint8_t uuid[16];      /* Of the snapshot that it makes. */
     const char *snapshot;  /* The name of that; copied. */
+    uint32_t copies;       /* Of a new one, as of catalog_create. */
+    uint32_t copies_min;
+    enum metadata_domain domain;
+    uint32_t media;
 };
 /*
  * An increment grows the volume if it is of a larger one. A volume that was grown since its base

@@ -27,7 +27,7 @@ static void clone_end(struct catalog_op *op, int result)
 {
     catalog_done_fn *done = op->done;
     void *context = op->context;
-    catalog_birth_end(op->catalog, &clone_of(op)->birth, result);
+    catalog_birth_end(op->catalog, &clone_of(op)->birth, op->id, result);
     free(clone_of(op));
     done(context, result);
 }
@@ -57,9 +57,7 @@ static int clone_put(struct clone *clone, uint64_t bytes)
     struct catalog_op *op = &clone->gang.op;
     struct metadata_volume record = clone_record(clone, bytes);
     int result = catalog_put_name(&op->request, &record);
-    if (result == 0)
-        result = catalog_put_record(&op->request, &record, 0);
-    return result != 0 ? result : catalog_birth_put(&clone->birth, &op->request);
+    return result != 0 ? result : catalog_birth_put(&clone->birth, &record, &op->request);
 }
 
 static void clone_told(struct clone *clone, int result)
@@ -146,20 +144,26 @@ static int volume_check(const struct catalog_member *source)
 
 /* --- Beginning ------------------------------------------------------------------------------ */
 
-static void clone_resolved(struct catalog_op *op, int result)
+static void clone_placed(struct catalog_op *op, int result)
 {
     struct clone *clone = clone_of(op);
-    const struct catalog_op *source = &clone->source->op;
-    const struct catalog_cut *cut = catalog_cuts_named(&source->cuts, clone->snapshot);
-    struct metadata_volume record =
-        clone_record(clone, cut != NULL ? cut->record.bytes : source->record.bytes);
-    result = catalog_birth_place(op->catalog, &clone->birth, &record);
     if (result != 0)
         catalog_gang_finish(&clone->gang, result);
     else if (clone->snapshot[0] != '\0')
         snapshot_put(clone);
     else
         catalog_gang_take(&clone->gang, volume_build, volume_taken);
+}
+
+static void clone_resolved(struct catalog_op *op, int result)
+{
+    struct clone *clone = clone_of(op);
+    (void)result;
+    const struct catalog_op *source = &clone->source->op;
+    const struct catalog_cut *cut = catalog_cuts_named(&source->cuts, clone->snapshot);
+    struct metadata_volume record =
+        clone_record(clone, cut != NULL ? cut->record.bytes : source->record.bytes);
+    catalog_birth_start(op, &clone->birth, &record, clone_placed);
 }
 
 static void clone_numbered(struct catalog_op *op, int result)

@@ -111,19 +111,26 @@ uint32_t catalog_layout_items(const struct catalog_layout *layout);
 int catalog_layout_put(const struct catalog_layout *layout, uint32_t item, uint64_t now_ns,
                        struct meta_request *request);
 
-/* Of a volume that is made together with something else, in one transaction. */
+/* Of a volume that is made together with something else, by one transaction. What of it is too much
+ * for that comes before, in others, with a record that is `deleting` (as of catalog_create.c). */
 struct catalog_birth {
     struct metadata_volume record; /* Lent. */
     struct catalog_layout layout;
-    uint32_t items; /* 0: it is not placed, or of an embedded pool. */
+    uint32_t items;    /* 0: it is not placed, or of an embedded pool. */
+    uint32_t item;     /* The next to be put before the last transaction. */
+    uint64_t revision; /* Of the record that is there already; 0: none. */
+    catalog_step_fn *placed;
 };
-/* Places it, once; nothing of an embedded pool. 0, or why not, with a sentence. */
-int catalog_birth_place(struct catalog *catalog, struct catalog_birth *birth,
-                        const struct metadata_volume *record);
-/* Its groups and maps. 0 or -ENOMEM. */
-int catalog_birth_put(const struct catalog_birth *birth, struct meta_request *request);
-/* It has come about or not. */
-void catalog_birth_end(struct catalog *catalog, struct catalog_birth *birth, int result);
+/* Places it, once, and puts what does not fit into one transaction, with op->request; nothing of an
+ * embedded pool. `placed` sees 0, or why not, and the sentence is there. */
+void catalog_birth_start(struct catalog_op *op, struct catalog_birth *birth,
+                         const struct metadata_volume *record, catalog_step_fn *placed);
+/* The record of it as it will be, and what is left of groups and maps. 0 or -ENOMEM. */
+int catalog_birth_put(const struct catalog_birth *birth, const struct metadata_volume *record,
+                      struct meta_request *request);
+/* It has come about or not. `volume`: its number. */
+void catalog_birth_end(struct catalog *catalog, struct catalog_birth *birth, uint64_t volume,
+                       int result);
 
 /* --- catalog_claim.c ------------------------------------------------------------------------ */
 

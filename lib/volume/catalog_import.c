@@ -32,7 +32,8 @@ struct import {
     char snapshot[CATALOG_NAME_BYTES_MAX + 1];
     char base_name[CATALOG_NAME_BYTES_MAX + 1];
     uint64_t base, since;
-    struct catalog_birth birth; /* Of a new one, in a cluster. */
+    struct metadata_volume record; /* Of a new one. */
+    struct catalog_birth birth;    /* In a cluster. */
     bool born;
     int result;
     struct volume_io io;
@@ -49,7 +50,7 @@ static void import_end(struct catalog_op *op, int result)
     struct import *import = import_of(op);
     catalog_opened_fn *opened = import->handle.opened;
     void *context = op->context;
-    catalog_birth_end(op->catalog, &import->birth, import->born ? 0 : result);
+    catalog_birth_end(op->catalog, &import->birth, op->id, import->born ? 0 : result);
     if (result != 0)
         free(import);
     opened(context, result, result == 0 ? &import->handle : NULL);
@@ -312,14 +313,41 @@ static void new_committed(struct catalog_op *op, int result)
         catalog_op_open_volume(op, import_opened);
 }
 
-static int new_place(struct import *import, struct metadata_volume *record)
+static int new_policy(struct import *import, struct metadata_volume *record)
 {
-    struct catalog *catalog = import->handle.op.catalog;
-    struct catalog_create create = {.bytes = record->bytes};
-    int result = catalog_create_check(catalog, record->name, &create);
-    record->policy =
-        (struct metadata_policy){.copies = create.copies, .copies_min = create.copies_min};
-    return result != 0 ? result : catalog_birth_place(catalog, &import->birth, record);
+    const struct catalog_import *what = &import->what;
+    struct catalog_create create = {
+        .bytes = record->bytes,
+        .copies = what->copies,
+        .copies_min = what->copies_min,
+        .domain = what->domain,
+        .media = what->media,
+    };
+    int result = catalog_create_check(import->handle.op.catalog, record->name, &create);
+    record->policy = (struct metadata_policy){
+        .copies = create.copies,
+        .copies_min = create.copies_min,
+        .domain = create.domain,
+        .media = create.media,
+    };
+    return result;
+}
+
+static void new_placed(struct catalog_op *op, int result)
+{
+    struct import *import = import_of(op);
+    if (result != 0) {
+        catalog_op_end(op, result);
+        return;
+    }
+    meta_request_reset(&op->request);
+    result = catalog_put_name(&op->request, &import->record);
+    if (result == 0)
+        result = catalog_birth_put(&import->birth, &import->record, &op->request);
+    if (result == 0)
+        catalog_op_commit(op, new_committed);
+    else
+        catalog_op_later(op, result, new_committed);
 }
 
 static void new_numbered(struct catalog_op *op, int result)
@@ -339,21 +367,12 @@ static void new_numbered(struct catalog_op *op, int result)
     };
     memcpy(record.name, op->slot->name, strlen(op->slot->name) + 1);
     import_mark(import, &record);
-    result = new_place(import, &record);
-    if (result != 0) {
+    result = new_policy(import, &record);
+    import->record = record;
+    if (result != 0)
         catalog_op_end(op, result);
-        return;
-    }
-    meta_request_reset(&op->request);
-    result = catalog_put_name(&op->request, &record);
-    if (result == 0)
-        result = catalog_put_record(&op->request, &record, 0);
-    if (result == 0)
-        result = catalog_birth_put(&import->birth, &op->request);
-    if (result == 0)
-        catalog_op_commit(op, new_committed);
     else
-        catalog_op_later(op, result, new_committed);
+        catalog_birth_start(op, &import->birth, &import->record, new_placed);
 }
 
 /* Nothing is made that could not be opened then. */

@@ -100,6 +100,7 @@ struct catalog_op {
     unsigned tries; /* Of catalog_op_claim(). */
     struct catalog_claim *claim;
     struct catalog_grow *grow;
+    struct catalog_birth *birth;
     struct catalog_volume *closing; /* Of catalog_op_close(). */
     int why;                        /* The result, while something is closed. */
     const char *snapshot;           /* Of catalog_op_open_view(). */

@@ -7,7 +7,7 @@
 
 #include "volume/catalog_cluster.h"
 
-#define BIRTH_ITEMS 150u /* Of a transaction that has other things, too. */
+#define BIRTH_ITEMS 50u /* Of a transaction, beside what else it has. */
 
 void catalog_layout_done(struct catalog_layout *layout)
 {
@@ -228,38 +228,93 @@ int catalog_layout_put(const struct catalog_layout *layout, uint32_t item, uint6
 
 /* --- With something else ---------------------------------------------------------------------- */
 
-int catalog_birth_place(struct catalog *catalog, struct catalog_birth *birth,
-                        const struct metadata_volume *record)
+static uint32_t birth_before(const struct catalog_birth *birth)
 {
+    return birth->items > BIRTH_ITEMS ? birth->items - BIRTH_ITEMS : 0;
+}
+
+static void birth_next(struct catalog_op *op, struct catalog_birth *birth);
+
+static void birth_some(struct catalog_op *op, int result)
+{
+    struct catalog_birth *birth = op->birth;
+    if (result == 0 && !op->request.succeeded)
+        result = IOMESH_CONFLICT;
+    if (result == 0) {
+        REACH(catalog_born_in_parts);
+        birth->revision = op->request.revision;
+        birth_next(op, birth);
+        return;
+    }
+    /* Perhaps it happened: whoever asks again does so with another number. */
+    FAIL(result, "volume \"%s\": making its groups: %s", birth->record.name,
+         base_error_text(result));
+    birth->placed(op, result);
+}
+
+/* The next transaction before the last. */
+static void birth_next(struct catalog_op *op, struct catalog_birth *birth)
+{
+    uint32_t end = MIN(birth->item + BIRTH_ITEMS, birth_before(birth));
+    struct metadata_volume record = birth->record;
+    if (birth->item == birth_before(birth)) {
+        birth->placed(op, 0);
+        return;
+    }
+    /* It has no tie to its parent until it lives; the keeper deletes what is nobody's. */
+    record.state = METADATA_VOLUME_DELETING;
+    record.owner_session = op->catalog->session.id;
+    record.parent_volume = record.parent_cut = 0;
+    meta_request_reset(&op->request);
+    int result = catalog_put_record(&op->request, &record, birth->revision);
+    for (; result == 0 && birth->item < end; birth->item++)
+        result =
+            catalog_layout_put(&birth->layout, birth->item, birth->record.created_ns, &op->request);
+    op->birth = birth;
+    if (result == 0)
+        catalog_op_commit(op, birth_some);
+    else
+        catalog_op_later(op, result, birth_some);
+}
+
+void catalog_birth_start(struct catalog_op *op, struct catalog_birth *birth,
+                         const struct metadata_volume *record, catalog_step_fn *placed)
+{
+    struct catalog *catalog = op->catalog;
     struct place_hint here = {.zone = catalog->cluster.zone,
                               .rack = catalog->cluster.rack,
                               .node = catalog->cluster.node};
-    if (!catalog_is_cluster(catalog) || birth->items > 0)
-        return 0;
+    if (!catalog_is_cluster(catalog) || birth->items > 0) {
+        placed(op, 0);
+        return;
+    }
     birth->record = *record; /* Lent. */
+    birth->placed = placed;
     int result = catalog_layout_new(catalog, &birth->record, &here, &birth->layout);
-    if (result != 0)
-        return result;
+    if (result != 0) {
+        placed(op, result);
+        return;
+    }
     birth->items = catalog_layout_items(&birth->layout);
-    if (birth->items > BIRTH_ITEMS)
-        result = FAIL(-E2BIG,
-                      "volume \"%s\": it would be in %u groups, and no more than %u are made at "
-                      "once with what else is made",
-                      record->name, birth->layout.group_count, BIRTH_ITEMS);
-    return result;
+    birth_next(op, birth);
 }
 
-int catalog_birth_put(const struct catalog_birth *birth, struct meta_request *request)
+int catalog_birth_put(const struct catalog_birth *birth, const struct metadata_volume *record,
+                      struct meta_request *request)
 {
-    int result = 0;
-    for (uint32_t i = 0; i < birth->items && result == 0; i++)
+    int result = catalog_put_record(request, record, birth->revision);
+    for (uint32_t i = birth_before(birth); i < birth->items && result == 0; i++)
         result = catalog_layout_put(&birth->layout, i, birth->record.created_ns, request);
     return result;
 }
 
-void catalog_birth_end(struct catalog *catalog, struct catalog_birth *birth, int result)
+void catalog_birth_end(struct catalog *catalog, struct catalog_birth *birth, uint64_t volume,
+                       int result)
 {
     if (birth->items > 0 && result != 0 && result != IOMESH_UNKNOWN)
         catalog_layout_return(catalog, &birth->layout);
+    /* Some of it may be there. */
+    if (result != 0 && birth->item > 0)
+        catalog_chore_wake(catalog, volume);
     catalog_layout_done(&birth->layout);
 }

@@ -169,6 +169,9 @@ int copies_drop(struct copies *copies, uint32_t group, uint64_t store);
  * set, it gives way to operations: while there are some, little of it is under way at a time.
  */
 void copies_rate(struct copies *copies, uint64_t bytes_per_s);
+/* How patient it is with copies, from now on: grace, copy_timeout, slow. With all that it reads its
+ * parents of. */
+void copies_patience(struct copies *copies, const struct replica_options *replica);
 void copies_engine_rate(struct copies_engine *engine, uint64_t bytes_per_s);
 
 struct copies_look {

@@ -181,6 +181,27 @@ void copies_rate(struct copies *copies, uint64_t bytes_per_s)
     pace_later(copies->engine, 0);
 }
 
+static void patience_set(struct copies *copies, const struct replica_options *replica)
+{
+    struct replica_options *kept = &copies->options.replica;
+    kept->grace_ns = replica->grace_ns;
+    kept->copy_timeout_ns = replica->copy_timeout_ns;
+    kept->slow_ns = replica->slow_ns;
+    for (uint32_t i = 0; i < copies->options.group_count; i++) {
+        replica_set(&copies->groups[i].replica, replica);
+        copies_group_ready(&copies->groups[i]);
+    }
+}
+
+void copies_patience(struct copies *copies, const struct replica_options *replica)
+{
+    LIST_EACH (&copies->engine->volumes, node) {
+        struct copies *one = LIST_ENTRY(node, struct copies, node);
+        if (one == copies || (one->of != NULL && one->of->root == copies))
+            patience_set(one, replica);
+    }
+}
+
 void copies_engine_rate(struct copies_engine *engine, uint64_t bytes_per_s)
 {
     copies_pace_set(&engine->pace, bytes_per_s, clock_now_ns(engine->clock));

@@ -60,6 +60,23 @@ def test_volumes_are_made_shown_grown_and_deleted_by_the_command_line(cluster):
     assert "5 copies" in refusal(cluster, "volume", "create", "c", "--size", "1M", "--copies", "5")
 
 
+def test_an_import_has_the_copies_that_are_asked_for(cluster, rig):
+    cluster.create("a", 64 * MIB)
+    cluster.cli("snapshot", "create", "a@s")
+    whole, more = rig.fresh("whole"), rig.fresh("more")
+    cluster.cli("volume", "export", "a@s", whole)
+    cluster.cli("snapshot", "create", "a@t")
+    cluster.cli("volume", "export", "a@t", "--since", "s", more)
+    cluster.cli("volume", "import", whole, "b", "--copies", "2", "--min-copies", "2")
+    cluster.cli("volume", "import", whole, "c")
+    assert len(cluster.copies("b")) == 2 and len(cluster.copies("c")) == 3
+    assert "5 copies" in refusal(cluster, "volume", "import", whole, "d", "--copies", "5")
+    assert "copies of the volume" in refusal(cluster, "volume", "import", more, "b", "--copies",
+                                             "3")
+    cluster.cli("volume", "import", more, "b")
+    assert len(cluster.copies("b")) == 2
+
+
 def test_what_its_owner_alone_may_do_is_refused_to_others_and_says_where_it_is(cluster):
     cluster.create()
     gateway = cluster.gateway().start()

@@ -112,6 +112,8 @@ int user_snapshot_delete(unsigned number, const char *volume, const char *snapsh
 /* Begins; *ret_result becomes 0 or less. */
 void user_begin_delete(unsigned number, const char *volume, const char *snapshot, int *ret_result);
 /* `snapshot` NULL: of the volume as it is. */
+int user_import(unsigned number, const char *volume, const struct catalog_import *import,
+                struct catalog_handle **ret_handle);
 int user_clone(unsigned number, const char *volume, const char *snapshot, const char *new_name);
 int user_flatten(unsigned number, const char *volume);
 void user_begin_flatten(unsigned number, const char *volume, int *ret_result);

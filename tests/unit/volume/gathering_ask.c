@@ -165,6 +165,14 @@ int user_clone(unsigned number, const char *volume, const char *snapshot, const 
         catalog_clone(catalog_of(number), volume, snapshot, new_name, gathering_ended, NULL));
 }
 
+int user_import(unsigned number, const char *volume, const struct catalog_import *import,
+                struct catalog_handle **ret_handle)
+{
+    gathering.waiting = true;
+    return opened_wait(
+        catalog_import_begin(catalog_of(number), volume, import, volume_opened, NULL), ret_handle);
+}
+
 int user_flatten(unsigned number, const char *volume)
 {
     gathering.waiting = true;

@@ -58,6 +58,50 @@ Test(grown, to_the_largest_in_as_many_transactions_as_it_needs)
     cr_assert_gt(keys_of(metadata_volume_prefix(METADATA_GROUP, 1)), 130);
 }
 
+#define LARGE (24ull << 40)
+
+/* Nothing of one that lives is deleted, and nothing is left of others. */
+Test(grown, clones_and_imports_in_many_groups_take_several_transactions)
+{
+    static const uint8_t uuid[16] = {1};
+    struct catalog_import import = {
+        .bytes = LARGE, .sector_bytes = 4096, .snapshot = "s", .copies = 2};
+    memcpy(import.uuid, uuid, sizeof uuid);
+    cr_assert_eq(user_open_volume(0, "a", &handle), 0);
+    cr_assert_eq(put_block(handle, 0, 7), 0);
+    cr_assert_eq(user_close_volume(handle), 0);
+    cr_assert_eq(user_resize(0, "a", LARGE, false), 0, "%s", base_last_error());
+    unsigned groups = keys_of(metadata_volume_prefix(METADATA_GROUP, 1));
+    cr_assert_gt(groups, 50);
+    cr_assert_eq(user_snapshot(0, "a", "s"), 0, "%s", base_last_error());
+    cr_assert_eq(user_clone(0, "a", "s", "b"), 0, "%s", base_last_error());
+    cr_assert_eq(user_clone(0, "a", NULL, "c"), 0, "%s", base_last_error());
+    cr_assert_eq(user_open(1), 0, "%s", base_last_error());
+    cr_assert_eq(user_import(1, "d", &import, &other), 0, "%s", base_last_error());
+    cr_assert_eq(put_block(other, LARGE - 4096, 8), 0);
+    cr_assert_eq(user_close_volume(other), 0);
+    unsigned found = 0;
+    for (uint64_t volume = 2; volume < 100 && found < 3; volume++) {
+        struct metadata_volume record;
+        if (!volume_get(volume, &record))
+            continue;
+        bool imported = strcmp(record.name, "d") == 0;
+        found++;
+        cr_assert_eq(record.state, METADATA_VOLUME_LIVE);
+        cr_assert_eq(record.policy.copies, imported ? 2 : 3);
+        cr_assert_eq(record.parent_volume, imported ? 0 : 1);
+        metadata_volume_done(&record);
+        cr_assert_eq(keys_of(metadata_volume_prefix(METADATA_GROUP, volume)), groups);
+        cr_assert_eq(keys_of(metadata_volume_prefix(METADATA_MAP, volume)), 6);
+    }
+    cr_assert_eq(found, 3);
+    cr_assert_eq(user_open_volume(0, "b", &handle), 0, "%s", base_last_error());
+    cr_assert_eq(get_block(handle, 0), 7);
+    cr_assert_eq(put_block(handle, LARGE - 4096, 9), 0);
+    cr_assert_eq(user_close_volume(handle), 0);
+    cr_assert_eq(user_clone(0, "a", "s", "d"), -EEXIST);
+}
+
 Test(grown, an_open_volume_is_larger_at_once)
 {
     cr_assert_eq(user_open_volume(0, "a", &handle), 0);

@@ -86,6 +86,49 @@ Test(rates, a_limit_that_goes_is_felt_at_once)
     cr_expect_lt(time_to_sync(), NS_PER_S);
 }
 
+/* How long a write waits for a store that refuses connections. */
+static uint64_t time_to_give_up(unsigned store)
+{
+    uint64_t begin_ns = gathering.world.now_ns;
+    link_cut(0, store, true);
+    cr_assert_eq(put_block(handle, 0, 99), 0);
+    return gathering.world.now_ns - begin_ns;
+}
+
+static void two_of_three_are_in_sync_again(void)
+{
+    struct replica_options usual = {0};
+    catalog_set_replica(catalog_of(0), &usual);
+    (void)time_to_sync();
+}
+
+Test(rates, patience_that_is_set_is_that_of_open_volumes_too)
+{
+    struct replica_options patient = {.grace_ns = 3 * NS_PER_S, .copy_timeout_ns = 4 * NS_PER_S};
+    two_of_three_are_in_sync_again();
+    catalog_set_replica(catalog_of(0), &patient);
+    uint64_t took_ns = time_to_give_up(2);
+    cr_expect_geq(took_ns, 2900 * NS_PER_MS, "%d ms", (int)(took_ns / NS_PER_MS));
+    two_of_three_are_in_sync_again();
+    took_ns = time_to_give_up(2);
+    cr_expect_lt(took_ns, 1500 * NS_PER_MS, "%d ms", (int)(took_ns / NS_PER_MS));
+}
+
+/* It waits already: the shorter time counts from when it began. */
+Test(rates, who_waits_is_told)
+{
+    struct replica_options patient = {.grace_ns = 30 * NS_PER_S, .copy_timeout_ns = 40 * NS_PER_S};
+    struct replica_options usual = {0};
+    two_of_three_are_in_sync_again();
+    catalog_set_replica(catalog_of(0), &patient);
+    link_cut(0, 2, true);
+    gathering_run(2 * NS_PER_S);
+    catalog_set_replica(catalog_of(0), &usual);
+    uint64_t begin_ns = gathering.world.now_ns;
+    cr_assert_eq(put_block(handle, 0, 99), 0);
+    cr_expect_lt(gathering.world.now_ns - begin_ns, NS_PER_S);
+}
+
 Test(rates, a_volume_is_closed_while_its_copies_wait_for_their_turn)
 {
     catalog_set_resync(catalog_of(0), 1 << 10);
