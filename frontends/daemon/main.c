@@ -13,6 +13,7 @@
 #include "common/http.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/report.h"
 #include "common/service.h"
 #include "daemon/metrics.h"
 #include "daemon/settings.h"
@@ -34,29 +35,6 @@ struct program {
     int exit_status;
 };
 
-static int fail(const char *what, const char *why)
-{
-    log_line(LOG_LEVEL_ERROR, "%s: %s", what, why);
-    return EXIT_FAILURE;
-}
-
-/* The library's own sentence, which says what it is about. */
-static int refused(int code)
-{
-    const char *sentence = iomesh_last_error();
-    log_line(LOG_LEVEL_ERROR, "%s", sentence[0] != '\0' ? sentence : iomesh_error_text(code));
-    return EXIT_FAILURE;
-}
-
-static void on_trace(void *context, const struct iomesh_event *event)
-{
-    (void)context;
-    const uint32_t severity = event->severity < LOG_LEVEL_CRITICAL ? (uint32_t)LOG_LEVEL_CRITICAL
-                              : event->severity > LOG_LEVEL_DEBUG  ? (uint32_t)LOG_LEVEL_DEBUG
-                                                                   : event->severity;
-    log_line((enum log_level)severity, "%s", event->text);
-}
-
 /* --- The end -------------------------------------------------------------------------------- */
 
 static void on_closed(void *context, int result)
@@ -64,7 +42,7 @@ static void on_closed(void *context, int result)
     struct program *program = context;
     program->node = program->stores.node = NULL;
     if (result != 0)
-        program->exit_status = refused(result);
+        program->exit_status = report_refusal(result);
     loop_stop(&program->loop);
 }
 
@@ -110,7 +88,7 @@ static void on_stores_changed(void *context)
     if (!program->ready && stores_all_tried(&program->stores)) {
         program->ready = stores_in(&program->stores, STORE_SERVED) > 0;
         if (!program->ready) {
-            program->exit_status = fail("no store can be served", "see above");
+            program->exit_status = report_failure("no store can be served", "see above");
             drain(program);
             return;
         }
@@ -158,10 +136,10 @@ static int open_pool(struct program *program)
     struct iomesh_engine_options engine = IOMESH_ENGINE_OPTIONS_INIT;
     engine.buffer_bytes = settings->buffer_bytes;
     engine.spin_ns_max = settings->spin_us > 0 ? settings->spin_us * 1000 : 1;
-    engine.trace = on_trace;
+    engine.trace = report_event;
     int result = iomesh_engine_open(&engine, &program->engine);
     if (result != 0)
-        return refused(result);
+        return report_refusal(result);
     struct iomesh_pool_options pool = IOMESH_POOL_OPTIONS_INIT;
     pool.node = settings->node;
     pool.address = settings->advertise;
@@ -169,7 +147,7 @@ static int open_pool(struct program *program)
     pool.rack = settings->rack;
     pool.tls_directory = settings->tls_directory;
     result = iomesh_pool_open_sync(program->engine, settings->pool, &pool, &program->pool);
-    return result == 0 ? EXIT_SUCCESS : refused(result);
+    return result == 0 ? EXIT_SUCCESS : report_refusal(result);
 }
 
 static int open_node(struct program *program)
@@ -186,12 +164,12 @@ static int open_node(struct program *program)
     node.scrub_interval_ns = settings->scrub_interval_ns;
     const int result = iomesh_node_open(program->pool, &node, &program->node);
     if (result != 0)
-        return refused(result);
+        return report_refusal(result);
     program->stores.node = program->node;
     program->stores.changed = on_stores_changed;
     program->stores.context = program;
     return stores_init(&program->stores, settings) == 0 ? EXIT_SUCCESS
-                                                        : fail("stores", "no memory");
+                                                        : report_failure("stores", "no memory");
 }
 
 static int start(struct program *program)
@@ -203,7 +181,7 @@ static int start(struct program *program)
     const struct http_pages pages = {metrics_page, metrics_health, &program->stores};
     if (settings->metrics != NULL && http_open(EV_DEFAULT, settings->metrics, &pages, sentence,
                                                sizeof sentence, &program->http) != 0)
-        return fail("--metrics", sentence);
+        return report_failure("--metrics", sentence);
     for (uint32_t index = 0; index < settings->listen_count; index++)
         log_line(LOG_LEVEL_NOTICE, "node %s of %s listens on %s", settings->node, settings->pool,
                  iomesh_node_address(program->node, index));
@@ -217,11 +195,11 @@ static int stop(struct program *program, int status)
 {
     http_close(program->http);
     if (iomesh_node_close_sync(program->node) != 0)
-        status = fail("closing the stores", iomesh_last_error());
+        status = report_failure("closing the stores", iomesh_last_error());
     if (iomesh_pool_close_sync(program->pool) != 0)
-        status = fail("closing the pool", iomesh_last_error());
+        status = report_failure("closing the pool", iomesh_last_error());
     if (program->engine != NULL && iomesh_engine_close(program->engine) != 0)
-        status = fail("closing the engine", iomesh_last_error());
+        status = report_failure("closing the engine", iomesh_last_error());
     stores_done(&program->stores);
     settings_done(&program->settings);
     return status;
@@ -238,14 +216,14 @@ int main(int argc, char **argv)
     log_setup("iomeshd", program.settings.log_level, program.settings.log_json);
     signal(SIGPIPE, SIG_IGN);
     if (ev_default_loop(0) == NULL)
-        return fail("libev", "no usable backend");
+        return report_failure("libev", "no usable backend");
     int status = start(&program);
     if (status != EXIT_SUCCESS)
         return stop(&program, status);
     watch(&program);
     const int broken = loop_run(&program.loop);
     if (broken != 0) {
-        fail("the ring", iomesh_error_text(broken));
+        report_failure("the ring", iomesh_error_text(broken));
         _exit(EXIT_FAILURE);
     }
     status = stop(&program, program.exit_status);

@@ -10,6 +10,7 @@
 #include "common/http.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/report.h"
 #include "common/service.h"
 #include "nbd/identity.h"
 #include "nbd/metrics.h"
@@ -33,29 +34,6 @@ struct program {
     int passed; /* Sockets that were handed over. */
     int exit_status;
 };
-
-static int fail(const char *what, const char *why)
-{
-    log_line(LOG_LEVEL_ERROR, "%s: %s", what, why);
-    return EXIT_FAILURE;
-}
-
-/* The library's own sentence, which says what it is about. */
-static int refused(int code)
-{
-    const char *sentence = iomesh_last_error();
-    log_line(LOG_LEVEL_ERROR, "%s", sentence[0] != '\0' ? sentence : iomesh_error_text(code));
-    return EXIT_FAILURE;
-}
-
-static void on_trace(void *context, const struct iomesh_event *event)
-{
-    (void)context;
-    const uint32_t severity = event->severity < LOG_LEVEL_CRITICAL ? (uint32_t)LOG_LEVEL_CRITICAL
-                              : event->severity > LOG_LEVEL_DEBUG  ? (uint32_t)LOG_LEVEL_DEBUG
-                                                                   : event->severity;
-    log_line((enum log_level)severity, "%s", event->text);
-}
 
 static void on_tick(struct ev_loop *ev, ev_timer *timer, int events)
 {
@@ -122,11 +100,11 @@ static int open_pool(struct program *program)
     struct iomesh_engine_options engine_options = IOMESH_ENGINE_OPTIONS_INIT;
     engine_options.buffer_bytes = settings->buffer_bytes;
     engine_options.spin_ns_max = settings->spin_us > 0 ? settings->spin_us * 1000 : 1;
-    engine_options.trace = on_trace;
+    engine_options.trace = report_event;
     struct server *server = &program->server;
     int result = iomesh_engine_open(&engine_options, &server->engine);
     if (result != 0)
-        return refused(result);
+        return report_refusal(result);
     struct iomesh_pool_options pool_options = IOMESH_POOL_OPTIONS_INIT;
     pool_options.flags = settings->pool_flags;
     pool_options.cache_bytes = settings->cache_bytes;
@@ -145,7 +123,7 @@ static int open_pool(struct program *program)
     pool_options.tls_directory = settings->peer_tls_directory;
     result = iomesh_pool_open_sync(server->engine, settings->pool, &pool_options, &server->pool);
     if (result != 0)
-        return refused(result);
+        return report_refusal(result);
     server->rotational = all_rotational(server->pool) && !PLANTED("rotational");
     return EXIT_SUCCESS;
 }
@@ -166,15 +144,15 @@ static int listen_everywhere(struct program *program)
         snprintf(address, sizeof address, "fd:%d", fd);
         const int result = server_listen(server, address, 0);
         if (result != 0)
-            return refused(result);
+            return report_refusal(result);
     }
     for (uint32_t index = 0; index < settings->socket_count; index++) {
         const int result = server_listen(server, settings->sockets[index], settings->socket_mode);
         if (result != 0)
-            return refused(result);
+            return report_refusal(result);
     }
     if (server->listener_count == 0)
-        return fail("nowhere to listen", "give --socket PATH or --listen HOST:PORT");
+        return report_failure("nowhere to listen", "give --socket PATH or --listen HOST:PORT");
     return EXIT_SUCCESS;
 }
 
@@ -188,16 +166,16 @@ static int start(struct program *program)
     server->read_only = settings->read_only;
     memcpy(server->default_export, settings->default_export, sizeof server->default_export);
     if (server_init(server) != 0)
-        return fail("requests", "no memory");
+        return report_failure("requests", "no memory");
     if (settings->tls_directory != NULL &&
         tls_context_open(settings->tls_directory, sentence, sizeof sentence, &server->tls) != 0)
-        return fail("--tls-certificates", sentence);
+        return report_failure("--tls-certificates", sentence);
     if (open_pool(program) != EXIT_SUCCESS || listen_everywhere(program) != EXIT_SUCCESS)
         return EXIT_FAILURE;
     const struct http_pages pages = {metrics_page, metrics_health, server};
     if (settings->metrics != NULL && http_open(EV_DEFAULT, settings->metrics, &pages, sentence,
                                                sizeof sentence, &program->http) != 0)
-        return fail("--metrics", sentence);
+        return report_failure("--metrics", sentence);
     return EXIT_SUCCESS;
 }
 
@@ -227,11 +205,11 @@ static int stop(struct program *program, int status)
            iomesh_wait(server->engine, IOMESH_NEVER) >= 0)
         ;
     if (server->flush_error != 0)
-        status = fail("last flush", iomesh_error_text(server->flush_error));
+        status = report_failure("last flush", iomesh_error_text(server->flush_error));
     if (server->pool != NULL && iomesh_pool_close_sync(server->pool) != 0)
-        status = fail("closing the pool", iomesh_last_error());
+        status = report_failure("closing the pool", iomesh_last_error());
     if (server->engine != NULL && iomesh_engine_close(server->engine) != 0)
-        status = fail("closing the engine", iomesh_last_error());
+        status = report_failure("closing the engine", iomesh_last_error());
     server_done(server);
     settings_done(&program->settings);
     return status;
@@ -271,7 +249,7 @@ int main(int argc, char **argv)
     log_setup("iomesh-nbd", program.settings.log_level, program.settings.log_json);
     signal(SIGPIPE, SIG_IGN);
     if (ev_default_loop(0) == NULL)
-        return fail("libev", "no usable backend");
+        return report_failure("libev", "no usable backend");
     int status = start(&program);
     if (status != EXIT_SUCCESS) {
         give_up(&program);
@@ -281,7 +259,7 @@ int main(int argc, char **argv)
     ready(&program);
     const int broken = loop_run(&program.loop);
     if (broken != 0) {
-        fail("the ring", iomesh_error_text(broken));
+        report_failure("the ring", iomesh_error_text(broken));
         _exit(EXIT_FAILURE);
     }
     status = stop(&program, status);
