@@ -253,8 +253,15 @@ unsigned uring_collect(struct uring *uring)
 
 static bool ring_arrived(struct uring *uring)
 {
-    return io_uring_cq_ready(&uring->ring) > 0 || ring_held(uring) ||
-           atomic_load_explicit(&uring->woken, memory_order_acquire);
+    if (io_uring_cq_ready(&uring->ring) > 0 ||
+        atomic_load_explicit(&uring->woken, memory_order_acquire))
+        return true;
+    if (!ring_held(uring))
+        return false;
+    /* The kernel may set the flag after it handed over what the flag announces: then it stays set,
+     * with nothing behind it, until something else completes. Only asking tells. */
+    (void)io_uring_get_events(&uring->ring);
+    return io_uring_cq_ready(&uring->ring) > 0;
 }
 
 bool uring_ready(struct uring *uring)
