@@ -112,7 +112,9 @@ static void wish_review(struct keeper *keeper, const struct survey_wish *of)
     const struct metadata_wish *wish = &of->wish;
     bool adds = wish->kind == METADATA_WISH_ADD;
     uint64_t now_ns = clock_wall_ns(keeper->options.clock);
-    bool old = !of->member && now_ns > wish->since_ns + WISH_OLD_NS;
+    /* One of the future is of another keeper, whose clock was wrong. */
+    bool old = !of->member &&
+               (now_ns > wish->since_ns + WISH_OLD_NS || wish->since_ns > now_ns + WISH_OLD_NS);
     /* One that is to go is told so by each pass, for as long as enough others are in sync. */
     bool over = adds ? of->done || of->lost || old : !MUTANT(345);
     if (!of->seen || over) {

@@ -189,13 +189,13 @@ def fill(handle, life, blocks):
 
 @pytest.mark.parametrize("small", [1, 3])
 def test_full_stores_answer_enospc_and_stay_in_sync(rig, small):
-    """One store is full, or all of them evenly."""
+    """One store is full, or all of them evenly, with the gateway beside one of them."""
     cluster = Cluster(rig)
     for node in cluster.nodes[:small]:
         node.store_bytes = 64 * MIB
     cluster.up()
     cluster.create("v", 96 * MIB)
-    gateway = cluster.gateway().start()
+    gateway = cluster.gateway(cluster.nodes[0].host if small == 3 else None).start()
     handle = nbd.NBD()
     handle.connect_uri(gateway.uri())
     blocks = 96 * MIB // BLOCK
