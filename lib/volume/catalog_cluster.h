@@ -54,6 +54,7 @@ struct catalog_owned {
     struct meta_request request;
     struct timer timer, wish_timer, progress_timer;
     uint64_t reader;                  /* Of a snapshot: the session whose key keeps it. */
+    uint64_t reader_revision;         /* Of that key. */
     struct list kin;                  /* struct catalog_kin.node: volumes that it reads. */
     catalog_step_fn *opened, *closed; /* Of `op`. */
     struct records_run *records;      /* Under way. */
@@ -275,6 +276,9 @@ int catalog_handle_keep(struct catalog *catalog, uint64_t volume, const char *na
 
 /* It may be ours in the metadata, of this epoch, and is open nowhere: it is given back. */
 void catalog_release(struct catalog *catalog, uint64_t volume, uint64_t epoch);
+/* So may the key of who read a snapshot of the volume of that name. */
+void catalog_release_reader(struct catalog *catalog, const char *name, uint64_t volume,
+                            uint64_t cut, uint64_t reader);
 /* The catalog is being closed: what waits does not any more. */
 void catalog_releases_leave(struct catalog *catalog);
 

@@ -308,7 +308,16 @@ static void delete_change(struct group *group)
         return;
     }
     struct catalog_op *op = &gang->members[gang->at++]->op;
-    if (op->slot->open != NULL)
+    const struct catalog_volume *open = op->slot->open;
+    /* What is known of it here is of the past, and stays so until it is closed. */
+    if (open != NULL && open->owned != NULL && open->owned->ended != 0 && !MUTANT(375)) {
+        REACH(catalog_group_of_what_was_lost);
+        FAIL(IOMESH_FENCED, "group \"%s\": volume \"%s\": %s", group->name, op->slot->name,
+             base_error_text(IOMESH_FENCED));
+        catalog_gang_end(gang, IOMESH_FENCED);
+        return;
+    }
+    if (open != NULL)
         catalog_op_hold_record(op, delete_held);
     else
         catalog_op_owner(op, delete_ownerless);

@@ -98,6 +98,7 @@ struct catalog_op {
     bool swept;     /* catalog_op_open_volume(): a record says what the store is to drop. */
     bool as_rolled; /* A rollback is not over, and cannot be finished now. */
     unsigned tries; /* Of catalog_op_claim(). */
+    uint64_t gone;  /* catalog_op_load(): the name meant this one, and it was deleted meanwhile. */
     struct catalog_claim *claim;
     struct catalog_grow *grow;
     struct catalog_birth *birth;

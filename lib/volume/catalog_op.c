@@ -260,7 +260,15 @@ static void load_volume_read(struct catalog_op *op, int result)
     bool nameless = op->nameless != 0;
     enum metadata_volume_state state = nameless ? METADATA_VOLUME_KEPT : METADATA_VOLUME_LIVE;
     bool gone = result == -ENOENT || (result == 0 && op->record.state != state);
-    /* Without its slot, or a name, the volume may be deleted at any time. */
+    /* Between the two reads another process may delete the volume, and give its name to another. */
+    if (gone && !nameless && catalog_is_cluster(op->catalog) && op->gone != op->id &&
+        !MUTANT(371)) {
+        REACH(catalog_deleted_meanwhile);
+        op->gone = op->id;
+        catalog_op_load(op, op->loaded);
+        return;
+    }
+    /* So may this one, without its slot, or a name. */
     if (gone && (op->slot == NULL || nameless)) {
         catalog_op_end(op, FAIL(-ENOENT, "there is no volume \"%s\"", op_name(op)));
         return;

@@ -77,6 +77,8 @@ static void call_ended(void *context, int result)
     catalog_tell(owned_catalog(owned), expected ? STORE_DEBUG : STORE_WARNING,
                  owned->volume->record.id, 0, "volume \"%s\": this process has it no more: %s",
                  owned->volume->slot->name, base_error_text(result));
+    if (owned->volume->lot_wanted)
+        catalog_volume_want_lot(owned->volume); /* Whoever waits for a sequence does in vain. */
     if (op != NULL)
         catalog_op_later(op, result, owned->opened);
 }

@@ -71,6 +71,9 @@ void catalog_delete_groups(const struct catalog *catalog, uint64_t volume,
         return;
     struct metadata_key groups = metadata_volume_prefix(METADATA_GROUP, volume);
     struct metadata_key maps = metadata_volume_prefix(METADATA_MAP, volume);
+    struct metadata_key progress = metadata_volume_prefix(METADATA_PROGRESS, volume);
     meta_delete_prefix(request, META_SLICE(groups));
     meta_delete_prefix(request, META_SLICE(maps));
+    if (!MUTANT(370))
+        meta_delete_prefix(request, META_SLICE(progress)); /* Else until a session ends. */
 }

@@ -7,8 +7,14 @@
  *   READ ──▶ ours yet, of that epoch: PUT without an owner ──▶ done
  *     ▲        │ no: done                │
  *     └────────┴── a second later ◀──────┘ it failed
+ *
+ * So are keys of readers whose deletion failed, or that may yet be put by a transaction of which
+ * nobody knows: the snapshot's record is put anew with it, which such a transaction compares. Here
+ * the name's turn is waited for: whoever opens the snapshot again puts the same key.
  */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "volume/catalog_cluster.h"
 
@@ -17,6 +23,8 @@ struct catalog_release {
     struct list node; /* In catalog->releases. */
     struct catalog *catalog;
     uint64_t volume, epoch, session;
+    uint64_t cut, reader; /* Not 0: the key of a reader. */
+    char name[CATALOG_NAME_BYTES_MAX + 1];
     bool running;
     struct timer timer;
 };
@@ -44,8 +52,10 @@ static void release_end(struct catalog_op *op, int result)
 {
     struct catalog_release *release = release_of(op);
     release->running = false;
+    const struct catalog_session *session = &release->catalog->session;
     if (result == 0 || release->catalog->state != CATALOG_READY ||
-        release->session != release->catalog->session.id) {
+        release->session != session->id ||
+        (release->reader != 0 && release->reader != session->lease)) {
         release_free(release);
         return;
     }
@@ -79,17 +89,97 @@ static void release_read(struct catalog_op *op, int result)
         catalog_op_later(op, result, release_put);
 }
 
+/* The reader's key, and the record of what it read: either may be gone. */
+static void release_key_read(struct catalog_op *op, int result)
+{
+    const struct catalog_release *release = release_of(op);
+    struct metadata_key keys[] = {
+        metadata_reader_key(release->volume, release->cut, release->reader),
+        metadata_snapshot_key(release->volume, release->cut)};
+    uint64_t revisions[2] = {0};
+    struct metadata_bytes record = {0};
+    for (unsigned i = 0; i < 2 && result == 0; i++) {
+        if (op->request.responses[i].entry_count > 0)
+            revisions[i] = op->request.responses[i].entries[0].modified_revision;
+    }
+    if (result == 0 && revisions[1] != 0) {
+        const struct meta_slice *value = &op->request.responses[1].entries[0].value;
+        record.length = value->length;
+        record.bytes = malloc(value->length);
+        if (record.bytes == NULL)
+            result = -ENOMEM;
+        else
+            memcpy(record.bytes, value->data, value->length);
+    }
+    if (result != 0 || (revisions[0] == 0 && revisions[1] == 0)) {
+        catalog_op_end(op, result);
+        return;
+    }
+    REACH(catalog_reader_released);
+    meta_request_reset(&op->request);
+    if (revisions[1] != 0) {
+        meta_if_modified(&op->request, META_SLICE(keys[1]), revisions[1]);
+        meta_put(&op->request, META_SLICE(keys[1]), META_SLICE(record), 0);
+    }
+    if (revisions[0] != 0) {
+        meta_if_modified(&op->request, META_SLICE(keys[0]), revisions[0]);
+        meta_delete(&op->request, META_SLICE(keys[0]));
+    }
+    metadata_bytes_done(&record);
+    catalog_op_commit(op, release_put);
+}
+
+static void release_key(struct catalog_op *op)
+{
+    const struct catalog_release *release = release_of(op);
+    struct metadata_key keys[] = {
+        metadata_reader_key(release->volume, release->cut, release->reader),
+        metadata_snapshot_key(release->volume, release->cut)};
+    const struct catalog_volume *view = catalog_slot_view(op->slot, release->cut);
+    if (view != NULL && view->record.id == release->volume) {
+        catalog_op_later(op, 0, catalog_op_end); /* It is open again: closing it deletes the key. */
+        return;
+    }
+    meta_request_reset(&op->request);
+    meta_get(&op->request, META_SLICE(keys[0]));
+    meta_get(&op->request, META_SLICE(keys[1]));
+    catalog_op_commit(op, release_key_read);
+}
+
 static void release_begin(struct catalog_op *op, int result)
 {
     (void)result;
-    catalog_op_read(op, release_of(op)->volume, release_read);
+    if (release_of(op)->reader != 0)
+        release_key(op);
+    else
+        catalog_op_read(op, release_of(op)->volume, release_read);
 }
 
 static void release_start(struct catalog_release *release)
 {
+    const char *name = release->reader != 0 ? release->name : NULL;
     release->running = true;
     release->op = (struct catalog_op){0};
-    (void)catalog_op_start(&release->op, release->catalog, NULL, release_begin, release_end);
+    if (catalog_op_start(&release->op, release->catalog, name, release_begin, release_end) != 0)
+        release_free(release); /* No memory: until the session ends. */
+}
+
+void catalog_release_reader(struct catalog *catalog, const char *name, uint64_t volume,
+                            uint64_t cut, uint64_t reader)
+{
+    if (catalog->state != CATALOG_READY || reader != catalog->session.lease || MUTANT(373))
+        return;
+    struct catalog_release *release = calloc(1, sizeof *release);
+    if (release == NULL)
+        return; /* Until the session ends. */
+    release->catalog = catalog;
+    release->volume = volume;
+    release->session = catalog->session.id;
+    release->cut = cut;
+    release->reader = reader;
+    (void)snprintf(release->name, sizeof release->name, "%s", name);
+    list_push_back(&catalog->releases, &release->node);
+    release_start(release);
 }
 
 void catalog_release(struct catalog *catalog, uint64_t volume, uint64_t epoch)

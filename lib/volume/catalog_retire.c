@@ -4,10 +4,11 @@
  *
  * A volume that is deleted: its groups tell which stores have something of it, or had.
  *
- *   GROUPS ──▶ of each store: FENCE to the epoch of the deletion ──▶ RETIRE
- *                ▲ a second later, while it is away ──┘                 └──▶ the copies of records
- *                                                         that it keeps: LIST, FORGET ──▶ done
+ *   GROUPS ──▶ of each store: FENCE to the epoch of the deletion ──▶ the copies of records that
+ *                ▲                                   it keeps: LIST, FORGET ──▶ RETIRE ──▶ done
+ *                └── a second later, while it is away
  *
+ * Nobody sends copies after the fence, and forgetting them is durable when RETIRE is.
  * Its records stay until every store has answered: whoever opens the pool after a crash asks all of
  * them again, which does no harm. A store that has no record any more is not asked.
  *
@@ -160,17 +161,17 @@ static bool target_forget(struct retire_target *target, struct part_port *port)
     return false;
 }
 
-/* What it was asked after RETIRE was answered. True: it is asked more. */
+/* The next of its copies goes. False: it has none any more. */
 static bool target_forgets(struct retire_target *target, const struct part_request *request)
 {
     bool listed = request->kind == PART_RECORDS;
-    bool own = request->kind != PART_RETIRE && target_kinds[target->kind] == METADATA_VOLUME;
-    if (request->kind == PART_RETIRE) {
+    bool own = request->kind != PART_FENCE && target_kinds[target->kind] == METADATA_VOLUME;
+    if (request->kind == PART_FENCE) {
         target->kind = 0;
         if (target->data == NULL)
             target->data =
                 aligned_alloc(BLOCK_BYTES, (size_t)PART_RECORDS_BLOCKS_MIN * BLOCK_BYTES);
-        if (target->data == NULL)
+        if (target->data == NULL || MUTANT(372))
             return false;
         target_list(target, request->port);
         return true;
@@ -194,17 +195,18 @@ static void target_done(struct part_request *request, int result)
 {
     struct retire_target *target = request->context;
     struct catalog_retire *retire = target->retire;
-    bool fence = request->kind == PART_FENCE;
-    if (!fence && result == 0 && !retire->stopped && target_forgets(target, request))
-        return;
+    bool last = request->kind == PART_RETIRE;
     /* One that is retired already obeys nobody, and says so to the fence only. */
-    if (fence && (result == 0 || result == IOMESH_FENCED) && !retire->stopped) {
-        target_send(target, request->port, PART_RETIRE);
+    if (request->kind == PART_FENCE && result == IOMESH_FENCED)
+        result = 0;
+    if (!last && result == 0 && !retire->stopped) {
+        if (!target_forgets(target, request))
+            target_send(target, request->port, PART_RETIRE);
         return;
     }
     target->flying = false;
     retire->flying--;
-    if (!fence && result == 0) {
+    if (last && result == 0) {
         target->done = true;
         retire->left--;
     }

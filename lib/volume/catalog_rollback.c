@@ -134,6 +134,11 @@ static void finish_opened(struct catalog_op *op, int result)
         .parents = op->parents, /* Those of the cut: see catalog_open.c. */
         .parent_count = op->parent_count,
     };
+    if (record->rollback_cut == 0 && !MUTANT(377)) {
+        REACH(catalog_rollback_finished_elsewhere); /* Between reading the record and owning it. */
+        catalog_op_later(op, 0, finish_end);
+        return;
+    }
     volume_set_bytes(volume->volume, MAX(record->bytes, record->rollback_bytes));
     rolling->job.done = job_done;
     rolling->job.progress = job_progress;

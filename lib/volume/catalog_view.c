@@ -32,6 +32,7 @@ static int view_copies(struct catalog_op *op, struct catalog_volume *volume, uin
     list_remove(&volume->owned->node);
     list_push_back(&catalog->views, &volume->owned->node); /* Owned by whom it may. */
     volume->owned->reader = op->reader;
+    volume->owned->reader_revision = op->request.revision;
     options.calls = catalog_owned_calls(volume->owned);
     result = copies_open(catalog->cluster.copies, &options, &volume->owned->copies);
     if (result == 0)
@@ -62,13 +63,23 @@ static void view_gone(struct catalog_op *op, int result)
     catalog_op_fail(op, why);
 }
 
+/* Nobody reads it, and the key is there, or may be. */
+static void pin_left(const struct catalog_op *op)
+{
+    const struct catalog_cut *cut = catalog_cuts_named(&op->cuts, op->snapshot);
+    if (cut != NULL)
+        catalog_release_reader(op->catalog, op->slot->name, op->record.id, cut->record.cut,
+                               op->reader);
+}
+
 static void view_made(struct catalog_op *op)
 {
     const struct catalog_cut *cut = catalog_cuts_named(&op->cuts, op->snapshot);
     struct catalog_volume *volume;
     int result = catalog_volume_new(op, op->snapshot, cut->record.cut, &volume);
     if (result != 0) {
-        catalog_op_end(op, result); /* The key goes with the session. */
+        pin_left(op);
+        catalog_op_end(op, result);
         return;
     }
     volume->record.id = op->record.id;
@@ -81,6 +92,7 @@ static void view_made(struct catalog_op *op)
         op->opened(op, 0);
     } else if (volume->owned == NULL) {
         catalog_volume_free(volume);
+        pin_left(op);
         catalog_op_fail(op, result);
     } else {
         op->why = result;
@@ -101,6 +113,7 @@ static void pin_again(struct catalog_op *op, int result)
 static void pin_committed(struct catalog_op *op, int result)
 {
     if (result != 0) {
+        pin_left(op);
         catalog_op_fail(op, result);
     } else if (op->request.succeeded && op->reader == op->catalog->session.lease) {
         view_made(op);
@@ -137,6 +150,9 @@ void catalog_view_unpin(const struct catalog_volume *volume, struct meta_request
     uint64_t reader = MUTANT(368) ? volume->catalog->session.lease : volume->owned->reader;
     struct metadata_key key = metadata_reader_key(volume->record.id, volume->view, reader);
     meta_request_reset(request);
+    /* Not one that was put since, should this happen late. */
+    if (!MUTANT(368) && !MUTANT(374))
+        meta_if_modified(request, META_SLICE(key), volume->owned->reader_revision);
     meta_delete(request, META_SLICE(key));
 }
 

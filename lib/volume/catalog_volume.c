@@ -121,8 +121,16 @@ static void lot_reserved(struct meta_request *request, int result)
 
 static void lot_start(struct catalog_volume *volume)
 {
-    if (!volume->lot_wanted || volume->changing || volume->lot_timer.set ||
-        (volume->owned != NULL && volume->owned->ended != 0))
+    if (!volume->lot_wanted)
+        return;
+    if (volume->owned != NULL && volume->owned->ended != 0) {
+        REACH(catalog_lot_of_what_was_lost);
+        volume->lot_wanted = false;
+        if (volume->volume != NULL && !MUTANT(376))
+            volume_refuse_sequences(volume->volume, volume->owned->ended);
+        return;
+    }
+    if (volume->changing || volume->lot_timer.set)
         return;
     struct catalog *catalog = volume->catalog;
     volume->lot_record = volume->record;
@@ -224,7 +232,10 @@ static void close_committed(struct catalog_op *op, int result)
     REACH(catalog_volume_closed);
     if (result == 0 && put && !op->request.succeeded)
         result = IOMESH_FENCED;
-    if (result != 0 || !put)
+    if (volume->view != VIEW_HEAD && volume->owned != NULL && result != 0)
+        catalog_release_reader(volume->catalog, volume->slot->name, volume->record.id, volume->view,
+                               volume->owned->reader);
+    else if (volume->view == VIEW_HEAD && (result != 0 || !put))
         catalog_release(volume->catalog, volume->record.id, volume->record.epoch);
     catalog_volume_free(volume);
     op->record_lent = true; /* And what was lent is gone. */

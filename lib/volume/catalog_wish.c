@@ -377,7 +377,9 @@ static bool progress_build(struct catalog_owned *owned)
     const struct catalog *catalog = owned_catalog(owned);
     uint64_t now_ns = clock_wall_ns(catalog->options.clock);
     uint32_t count = 0;
+    struct metadata_key volume = metadata_volume_key(owned->volume->record.id);
     meta_request_reset(&owned->progress);
+    meta_if_present(&owned->progress, META_SLICE(volume)); /* It may arrive late. */
     for (uint32_t i = 0; i < owned->group_count && count < PROGRESS_BATCH; i++) {
         struct catalog_owned_group *group = &owned->groups[i];
         struct metadata_progress progress = {0};
@@ -408,9 +410,10 @@ static void progress_wait(struct catalog_owned *owned)
 
 static void progress_told(struct meta_request *request, int result)
 {
-    (void)result; /* It is told again. */
     struct catalog_owned *owned = CONTAINER_OF(request, struct catalog_owned, progress);
     owned->progressing = false;
+    for (uint32_t i = 0; i < owned->group_count && result != 0; i++)
+        owned->groups[i].told = true; /* There may be a record: it is told, or deleted, again. */
     if (owned->progressed != NULL)
         catalog_op_later(owned->progressed, 0, owned->progressed_next);
     else
