@@ -22,7 +22,6 @@
 #include "volume/catalog.h"
 #include "volume/catalog_wish.h"
 #include "volume/stores.h"
-
 #define CATALOG_BUCKETS 1024u
 #define CATALOG_RETRY_NS NS_PER_S
 #define CATALOG_RETRY_NS_MAX (300 * NS_PER_S) /* Each time the double, up to this. */
@@ -98,7 +97,7 @@ struct catalog_op {
     bool swept;     /* catalog_op_open_volume(): a record says what the store is to drop. */
     bool as_rolled; /* A rollback is not over, and cannot be finished now. */
     unsigned tries; /* Of catalog_op_claim(). */
-    uint64_t gone;  /* catalog_op_load(): the name meant this one, and it was deleted meanwhile. */
+    uint64_t gone;  /* catalog_op_load(): deleted after its name was read. */
     struct catalog_claim *claim;
     struct catalog_grow *grow;
     struct catalog_birth *birth;
