@@ -66,7 +66,12 @@ static int info_print(const struct command *command, const struct iomesh_volume_
            (unsigned long long)info->bytes);
     printf("sector     %u bytes\n", info->sector_bytes);
     printf("created    %s\n", text_time(info->created_ns, created));
-    printf("open       %u times\n", info->open_count);
+    if (info->copies == 0)
+        printf("open       %u times\n", info->open_count);
+    else if (info->owner_address[0] == '\0' && info->owner_node[0] == '\0')
+        printf("open       nowhere\n");
+    else
+        printf("open       on node %s, by %s\n", info->owner_node, info->owner_address);
     printf("snapshots  %llu\n", (unsigned long long)info->snapshot_count);
     if (info->parent[0] != '\0')
         printf("clone of   %s%s\n", shown_parent(info, parent),
@@ -80,6 +85,15 @@ static int info_print(const struct command *command, const struct iomesh_volume_
     else if (flag_text(volume_flags, info->flags)[0] != '\0')
         printf("state      %s\n", flag_text(volume_flags, info->flags));
     return 0;
+}
+
+/* Of a cluster: who has it open. */
+static json_t *owner_json(const struct iomesh_volume_info *info)
+{
+    if (info->owner_address[0] == '\0' && info->owner_node[0] == '\0')
+        return json_null();
+    return json_pack("{s:o, s:o}", "node", json_text(info->owner_node), "address",
+                     json_text(info->owner_address));
 }
 
 int volume_show(struct target *target, const char *name)
@@ -96,8 +110,10 @@ int volume_show(struct target *target, const char *name)
     int status = 0;
     if (asks) {
         json_t *root = info_json(&info);
-        if (root != NULL && json != NULL)
+        if (root != NULL && json != NULL) {
             json_object_set_new(root, "copies", json);
+            json_object_set_new(root, "owner", owner_json(&info));
+        }
         status = json_out(target->command, root);
     } else {
         status = info_print(target->command, &info);

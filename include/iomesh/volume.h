@@ -114,6 +114,9 @@ struct iomesh_volume_info {
     char parent_snapshot[IOMESH_NAME_BYTES_MAX + 1];
     /* Since 0.3. Of a cluster, else 0. */
     uint32_t copies, copies_min;
+    /* Of one that is shown, not of those in a list: who has it open, in this process or another. */
+    char owner_node[256]; /* "": nobody has, as the next. */
+    char owner_address[256];
 };
 
 /* An import into it is not over: <iomesh/snapshot.h>. */

@@ -117,6 +117,8 @@ static void operation_each(void *context, const struct catalog_info *from)
         .copies_min = from->copies_min,
     };
     (void)snprintf(info.name, sizeof info.name, "%s", from->name);
+    (void)snprintf(info.owner_node, sizeof info.owner_node, "%s", from->owner_node);
+    (void)snprintf(info.owner_address, sizeof info.owner_address, "%s", from->owner_address);
     if (from->parent != NULL)
         (void)snprintf(info.parent, sizeof info.parent, "%s", from->parent);
     if (from->parent_snapshot != NULL)

@@ -252,6 +252,8 @@ struct catalog_info {
     uint32_t snapshot_count; /* Those that its user sees. */
     uint32_t flags;          /* enum catalog_info_flags */
     uint32_t copies, copies_min;
+    const char *owner_node; /* Of catalog_show() in a cluster: who has it open. "": nobody has. */
+    const char *owner_address;
 };
 typedef void catalog_info_fn(void *context, const struct catalog_info *info);
 

@@ -20,6 +20,7 @@ struct catalog_query {
     bool more;
     uint32_t count; /* Records of this page. */
     catalog_step_fn *told;
+    struct metadata_session owner; /* Of the one that is shown. */
     struct metadata_volume records[LIST_PAGE];
     size_t after_length;
     char after[METADATA_KEY_BYTES_MAX]; /* The key of the last name read. */
@@ -42,6 +43,7 @@ static void query_end(struct catalog_op *op, int result)
     catalog_done_fn *done = op->done;
     void *context = op->context;
     query_forget(query_of(op));
+    metadata_session_done(&query_of(op)->owner);
     free(query_of(op));
     done(context, result);
 }
@@ -70,6 +72,8 @@ static void query_tell(const struct catalog_query *query, const struct metadata_
         .flags = flags_of(record),
         .copies = record->policy.copies,
         .copies_min = record->policy.copies_min,
+        .owner_node = query->owner.node,
+        .owner_address = query->owner.address,
     };
     if (parent != NULL) {
         info.parent = parent->name;
@@ -285,10 +289,9 @@ int catalog_list(struct catalog *catalog, const char *after, uint32_t limit, cat
 
 /* --- One ------------------------------------------------------------------------------------ */
 
-static void show_loaded(struct catalog_op *op, int result)
+static void show_tell(struct catalog_op *op)
 {
     struct catalog_query *query = query_of(op);
-    (void)result;
     query->records[0] = op->record;
     /* Its memory stays the operation's. */
     query->records[0].labels = NULL;
@@ -296,6 +299,32 @@ static void show_loaded(struct catalog_op *op, int result)
     query->records[0].unknown = (struct metadata_bytes){0};
     query->count = 1;
     query_tell_all(query, catalog_op_end);
+}
+
+/* A session that is over has no key: nobody has the volume. */
+static void show_owner(struct catalog_op *op, int result)
+{
+    if (result == 0 && op->request.responses[0].entry_count > 0) {
+        const struct meta_slice *value = &op->request.responses[0].entries[0].value;
+        result = metadata_session_decode(value->data, value->length, &query_of(op)->owner);
+    }
+    if (result != 0)
+        catalog_op_fail(op, result);
+    else
+        show_tell(op);
+}
+
+static void show_loaded(struct catalog_op *op, int result)
+{
+    (void)result;
+    if (!catalog_is_cluster(op->catalog) || op->record.owner_session == 0) {
+        show_tell(op);
+        return;
+    }
+    struct metadata_key key = metadata_session_key(op->record.owner_session);
+    meta_request_reset(&op->request);
+    meta_get(&op->request, META_SLICE(key));
+    catalog_op_commit(op, show_owner);
 }
 
 static void show_begin(struct catalog_op *op, int result)

@@ -60,6 +60,17 @@ def test_volumes_are_made_shown_grown_and_deleted_by_the_command_line(cluster):
     assert "5 copies" in refusal(cluster, "volume", "create", "c", "--size", "1M", "--copies", "5")
 
 
+def test_what_nobody_has_open_has_no_owner(cluster):
+    cluster.create()
+    assert cluster.json("volume", "show", "v")["owner"] is None
+    gateway = cluster.gateway().start()
+    connect(gateway).pwrite(b"a" * BLOCK, 0)
+    gateway.kill()
+    rigs.wait_until("its session is over", lambda:
+                    cluster.json("volume", "show", "v")["owner"] is None)
+    assert "open       nowhere" in cluster.cli("volume", "show", "v")
+
+
 def test_an_import_has_the_copies_that_are_asked_for(cluster, rig):
     cluster.create("a", 64 * MIB)
     cluster.cli("snapshot", "create", "a@s")
@@ -87,6 +98,9 @@ def test_what_its_owner_alone_may_do_is_refused_to_others_and_says_where_it_is(c
         sentence = refusal(cluster, *words)
         assert f'is open on node "{gateway.host.name}"' in sentence
         assert str(gateway.socket) in sentence
+    owner = cluster.json("volume", "show", "v")["owner"]
+    assert owner["node"] == gateway.host.name and str(gateway.socket) in owner["address"], owner
+    assert f"open       on node {gateway.host.name}, by " in cluster.cli("volume", "show", "v")
     assert cluster.json("volume", "show", "v")["size_bytes"] == 64 * MIB
     other = cluster.gateway().start()
     with pytest.raises(nbd.Error):
