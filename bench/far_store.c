@@ -104,7 +104,6 @@ void far_store_serve(const char *path, uint64_t bytes, unsigned number, bool for
     struct peer_server_options options = {.net = net,
                                           .clock = uring_clock(far_ring),
                                           .buffers = &buffers,
-                                          .boot_id = {(uint8_t)(number + 1), 1},
                                           .seed = (uint64_t)getpid()};
     far_must(peer_server_open(&options, &server), "server");
     far_must(

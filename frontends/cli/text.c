@@ -134,6 +134,7 @@ const char *text_fact(uint32_t kind)
                                         [IOMESH_FACT_DRAINING] = "draining",
                                         [IOMESH_FACT_BALANCING] = "balancing",
                                         [IOMESH_FACT_DELETING] = "deleting",
+                                        [IOMESH_FACT_FAILED] = "failed",
                                         [IOMESH_FACT_NO_STORES] = "no stores",
                                         [IOMESH_FACT_METADATA] = "metadata",
                                         [IOMESH_FACT_MEMBER] = "etcd member",

@@ -107,11 +107,15 @@ static void on_served(void *context, int result)
 static void on_stopped(void *context, int result)
 {
     struct store *store = context;
-    store->handle = NULL;
-    store->state = STORE_OVER;
-    store->result = result;
-    if (result != 0)
-        tell_down(store, result, true);
+    if (is_brief(result) && !store->stores->draining) {
+        is_down(store, result); /* A device failed, and it may be used again. */
+    } else {
+        store->handle = NULL;
+        store->state = STORE_OVER;
+        store->result = result;
+        if (result != 0)
+            tell_down(store, result, true);
+    }
     store->stores->changed(store->stores->context);
 }
 

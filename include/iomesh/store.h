@@ -97,8 +97,9 @@ IOMESH_API int iomesh_store_drain(struct iomesh_pool *pool, uint64_t store, uint
 IOMESH_API int iomesh_store_drain_sync(struct iomesh_pool *pool, uint64_t store, uint32_t flags);
 
 /**
- * Take a store into use again that was being drained, or is out. What has been moved stays where it
- * is now. Returns as iomesh_store_drain().
+ * Take a store into use again that was being drained, or is out, or under which a device failed.
+ * What has been moved stays where it is now. One that failed is opened anew, by iomeshd if it runs,
+ * and is given again what it had not flushed. Returns as iomesh_store_drain().
  *
  * Thread: the engine's. Blocks: never. Allocates: yes. Since: 0.3.
  */
@@ -177,6 +178,7 @@ IOMESH_API int iomesh_volume_copies_sync(struct iomesh_pool *pool, const char *n
 #define IOMESH_FACT_DRAINING 7u
 #define IOMESH_FACT_BALANCING 8u
 #define IOMESH_FACT_DELETING 9u
+#define IOMESH_FACT_FAILED 10u /* A device failed: its store is not used until somebody says so. */
 #define IOMESH_FACT_NO_STORES 32u
 #define IOMESH_FACT_METADATA 33u /* Records that cannot be read. */
 #define IOMESH_FACT_MEMBER 34u   /* A member of etcd that does not answer. */

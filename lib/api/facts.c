@@ -22,6 +22,7 @@ _Static_assert(IOMESH_FACT_UNREACHABLE == PLAN_FACT_UNREACHABLE, "a kind of fact
 _Static_assert(IOMESH_FACT_STALE == PLAN_FACT_STALE, "a kind of fact");
 _Static_assert(IOMESH_FACT_FULL == PLAN_FACT_FULL, "a kind of fact");
 _Static_assert(IOMESH_FACT_DELETING == PLAN_FACT_DELETING, "a kind of fact");
+_Static_assert(IOMESH_FACT_FAILED == PLAN_FACT_FAILED, "a kind of fact");
 
 struct inquiry {
     struct api_operation *operation;

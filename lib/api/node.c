@@ -34,7 +34,9 @@ void node_store_event(void *context, const struct store_event *event)
         [STORE_WARNING] = IOMESH_SEVERITY_WARNING,
         [STORE_ERROR] = IOMESH_SEVERITY_CRITICAL,
     };
-    node_tell(context, severities[event->severity], event->text);
+    struct iomesh_node_store *store = context;
+    store->device_failed = store->device_failed || event->kind == STORE_DEVICE_FAILED;
+    node_tell(store, severities[event->severity], event->text);
 }
 
 static void node_notice(void *context, const char *sentence)
@@ -268,7 +270,6 @@ static int node_server_open(struct iomesh_node *node)
         .context = node,
     };
     memcpy(options.pool, pool->uuid, sizeof options.pool);
-    memcpy(options.boot_id, node->boot_id, sizeof options.boot_id);
     int result = uring_random(&options.seed, sizeof options.seed);
     return result != 0 ? result : peer_server_open(&options, &node->server);
 }

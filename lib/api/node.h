@@ -103,6 +103,9 @@ struct iomesh_node_store {
     bool putting;    /* SERVED: its record is being read or written, */
     bool look_again; /* and is to be again. */
     uint32_t trouble_told; /* enum metadata_reason: what the record says of it. */
+    bool device_failed;    /* One failed under it, */
+    bool hurried;          /* and that was written at once; */
+    unsigned tells;        /* times that it was tried when the store was gone already. */
     uint64_t told_ns;      /* When the record was last seen to be true. */
     uint64_t used_told;
     iomesh_node_store_fn *served, *stopped;
@@ -133,6 +136,10 @@ void node_store_register(struct iomesh_node_store *store);
 /* Its record may have changed, or it may have to. */
 void node_store_refresh(struct iomesh_node_store *store);
 void node_store_forget(struct iomesh_node_store *store);
+/* If a device failed under it, that is written at once. */
+void node_store_trouble(struct iomesh_node_store *store);
+/* It could not be opened, or closed: if a device failed its record says so, then it ends. */
+void node_store_tell_failed(struct iomesh_node_store *store);
 /* Is it time? */
 void node_store_tick(struct iomesh_node_store *store);
 

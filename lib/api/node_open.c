@@ -152,6 +152,16 @@ static void open_found(struct store_record *record, int result)
                               (unsigned long long)record->record.incarnation));
         return;
     }
+    if (record->record.state_reason == METADATA_REASON_FAILED) {
+        open_fail(
+            store,
+            FAIL(-EIO,
+                 "%s: a device failed under store %llu, and nobody has said since that it may "
+                 "be used again: look at the device, then say store undrain %llu",
+                 store->path, (unsigned long long)record->record.id,
+                 (unsigned long long)record->record.id));
+        return;
+    }
     if (open_is_ours(store)) {
         open_store(store);
         return;
@@ -275,6 +285,7 @@ static void open_options(const struct iomesh_node_store *store, struct store_opt
         .cache_bytes = options->cache_bytes,
         .discard = options->flags & IOMESH_NODE_DISCARD,
         .scrub_interval_ns = options->scrub_interval_ns,
+        .failed = store->record.record.failed,
         .incarnation_min = store->record.record.incarnation,
         .event = node_store_event,
         .context = (void *)(uintptr_t)store,
@@ -329,10 +340,12 @@ static void open_opened(void *context, int result)
     struct iomesh_node_store *store = context;
     if (result != 0)
         store->store = NULL;
-    if (result != 0)
-        open_fail(store, result);
-    else if (!open_is_over(store))
+    if (result != 0) {
+        node_store_note(store, result);
+        node_store_tell_failed(store);
+    } else if (!open_is_over(store)) {
         node_store_register(store);
+    }
 }
 
 static void open_store(struct iomesh_node_store *store)

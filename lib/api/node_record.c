@@ -15,6 +15,7 @@
 #define RECORD_TICK_NS NS_PER_S
 #define RECORD_TELL_NS (30 * NS_PER_S)
 #define RECORD_RETRY_NS (100 * NS_PER_MS)
+#define TELLS_MAX 4u
 
 static struct iomesh_node_store *store_of(struct store_record *record)
 {
@@ -55,9 +56,14 @@ static bool record_fill_reason(struct iomesh_node_store *store)
     struct metadata_store *record = &store->record.record;
     bool told = record->state_reason == METADATA_REASON_FAILED ||
                 record->state_reason == METADATA_REASON_DAMAGED;
+    bool failed = record->failed;
     store->trouble_told = record_trouble(store);
+    /* What was not to be trusted is behind the checkpoint that ended its recovery, if it wrote one.
+     */
+    if (store->trouble_told != METADATA_REASON_DAMAGED)
+        record->failed = store->trouble_told == METADATA_REASON_FAILED;
     if (store->trouble_told == (told ? record->state_reason : METADATA_REASON_NONE))
-        return false;
+        return record->failed != failed;
     /* One that is out, and works again, is treated as one that was silent. */
     if (store->trouble_told != METADATA_REASON_NONE)
         record->state_reason = store->trouble_told;
@@ -203,7 +209,24 @@ static void refresh_lost(struct iomesh_node_store *store, int result)
 {
     store->putting = false;
     store->not_ours = true;
+    store->tells = TELLS_MAX; /* Whatever becomes of ours, it is not that record's. */
     node_store_note(store, result);
+    node_store_wind(store);
+}
+
+/* Somebody said that it may be used again: it is opened anew. */
+static bool refresh_is_mended(const struct iomesh_node_store *store)
+{
+    const struct metadata_store *record = &store->record.record;
+    return record_trouble(store) == METADATA_REASON_FAILED && record->failed &&
+           record->state == METADATA_STORE_UP && record->state_reason == METADATA_REASON_NONE;
+}
+
+static void refresh_reopen(struct iomesh_node_store *store)
+{
+    store->putting = false;
+    node_store_note(store, FAIL(-EAGAIN, "%s: store %llu may be used again, and is opened anew",
+                                store->path, (unsigned long long)store->record.record.id));
     node_store_wind(store);
 }
 
@@ -213,6 +236,8 @@ static void refresh_put(struct store_record *record, int result)
     /* Whatever went wrong, it is looked at again, soon. */
     if (result != 0)
         store->told_ns = 0;
+    if (result == IOMESH_CONFLICT)
+        store->look_again = true;
     refresh_ended(store);
 }
 
@@ -231,6 +256,8 @@ static void refresh_read(struct store_record *record, int result)
                                  "other",
                                  store->path, record->record.node, record->record.address,
                                  (unsigned long long)record->record.id));
+    } else if (refresh_is_mended(store)) {
+        refresh_reopen(store);
     } else if (!record_fill(store) || store_record_put(record, refresh_put) != 0) {
         refresh_ended(store);
     }
@@ -243,6 +270,20 @@ void node_store_refresh(struct iomesh_node_store *store)
         return;
     }
     store->putting = store_record_read(&store->record, refresh_read) == 0;
+}
+
+/* Without reading it first: if this process dies in a moment, whoever is next must know. */
+void node_store_trouble(struct iomesh_node_store *store)
+{
+    if (store->hurried || record_trouble(store) != METADATA_REASON_FAILED)
+        return;
+    store->hurried = true;
+    if (store->putting) {
+        store->look_again = true;
+        return;
+    }
+    (void)record_fill(store);
+    store->putting = store_record_put(&store->record, refresh_put) == 0;
 }
 
 void node_store_tick(struct iomesh_node_store *store)
@@ -274,4 +315,49 @@ void node_store_forget(struct iomesh_node_store *store)
         return;
     store->not_ours = true;
     node_store_wind(store);
+}
+
+/* --- A device failed while it was opened, or closed ----------------------------------------- */
+
+static void tell_put(struct iomesh_node_store *store);
+
+static void tell_read(struct store_record *record, int result)
+{
+    struct iomesh_node_store *store = store_of(record);
+    if (result == 0 && record->record.incarnation == store->judged)
+        tell_put(store);
+    else
+        node_store_wind(store);
+}
+
+static void tell_was_put(struct store_record *record, int result)
+{
+    struct iomesh_node_store *store = store_of(record);
+    if (result != IOMESH_CONFLICT || store->tells == TELLS_MAX ||
+        store_record_read(record, tell_read) != 0)
+        node_store_wind(store);
+}
+
+static void tell_put(struct iomesh_node_store *store)
+{
+    struct metadata_store *record = &store->record.record;
+    record->failed = true;
+    record->state_reason = METADATA_REASON_FAILED;
+    if (record->state == METADATA_STORE_UP)
+        record->state_since_ns = clock_wall_ns(store->node->clock);
+    store->tells++;
+    if (store_record_put(&store->record, tell_was_put) != 0)
+        node_store_wind(store);
+}
+
+void node_store_tell_failed(struct iomesh_node_store *store)
+{
+    bool told = store->trouble_told == METADATA_REASON_FAILED && store->told_ns != 0;
+    if (!store->device_failed || told || store->tells > 0) {
+        node_store_wind(store);
+        return;
+    }
+    store->state = NODE_STORE_LEAVE;
+    store->judged = store->record.record.incarnation;
+    tell_put(store);
 }

@@ -28,7 +28,7 @@ static void wind_closed(void *context, int result)
     struct iomesh_node_store *store = context;
     store->store = NULL;
     node_store_note(store, result);
-    node_store_wind(store);
+    node_store_tell_failed(store);
 }
 
 /* What comes next, of what is left to be done. Each step comes here when it has ended. */
@@ -96,6 +96,8 @@ unsigned node_store_turn(struct iomesh_node_store *store)
     if (store->store == NULL)
         return 0;
     store_turn(store->store);
+    if (store->state == NODE_STORE_SERVED)
+        node_store_trouble(store);
     /* While it opens and closes steps may follow each other without a completion between. */
     bool busy = store->state == NODE_STORE_LOOK || store->state == NODE_STORE_OPEN ||
                 store->state == NODE_STORE_CLOSE;

@@ -166,17 +166,37 @@ static void change_put(struct meta_request *request, int result)
         change_end(change, 0);
 }
 
+/* Why it is so from now on. That a device failed is forgotten when somebody says that it may be
+ * used again, or never. */
+static uint32_t change_reason(const struct change *change, const struct metadata_store *record)
+{
+    if (change->state == METADATA_STORE_UP)
+        return METADATA_REASON_NONE;
+    bool failed = record->state_reason == METADATA_REASON_FAILED;
+    return failed && change->state == METADATA_STORE_DRAINING ? METADATA_REASON_FAILED
+                                                              : METADATA_REASON_OPERATOR;
+}
+
+static bool change_is_made(const struct change *change, const struct metadata_store *record)
+{
+    if (record->state != change->state)
+        return false;
+    switch (change->state) {
+    case METADATA_STORE_UP: return record->state_reason != METADATA_REASON_FAILED;
+    case METADATA_STORE_OUT: return record->state_reason == METADATA_REASON_OPERATOR;
+    default: return true;
+    }
+}
+
 static int change_build(struct change *change, struct metadata_store *record)
 {
-    if (record->state == change->state &&
-        (change->state != METADATA_STORE_OUT || record->state_reason == METADATA_REASON_OPERATOR))
+    if (change_is_made(change, record))
         return 1;
     struct metadata_bytes value = {0};
     struct metadata_key key = metadata_store_key(change->store);
+    record->state_reason = change_reason(change, record);
     record->state = change->state;
     record->state_since_ns = clock_wall_ns(change->operation->pool->clock);
-    record->state_reason =
-        change->state == METADATA_STORE_UP ? METADATA_REASON_NONE : METADATA_REASON_OPERATOR;
     int result = metadata_store_encode(record, &value);
     if (result != 0)
         return result;

@@ -208,6 +208,9 @@ struct metadata_store {
     uint32_t state_reason;   /* enum metadata_reason, or a newer one. */
     uint32_t weight_percent; /* Of its capacity, for placement; 0: all of it. */
     char path[METADATA_TEXT_ROOM]; /* On its node, its first bytes; "": not known. */
+    bool failed; /* A device failed under it, and it was not opened since: what it has beyond what
+                  * was flushed is not to be trusted. Whoever says that it may be used again clears
+                  * the reason, and leaves this to the opening. */
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(store);

@@ -124,6 +124,7 @@ int metadata_store_encode(const struct metadata_store *store, struct metadata_by
     message.state_since_ns = store->state_since_ns;
     message.state_reason = store->state_reason;
     message.weight_percent = store->weight_percent;
+    message.failed = store->failed;
     return metadata_frame_pack(METADATA_STORE, &message.base, &store->unknown, ret_value);
 }
 
@@ -148,6 +149,7 @@ static int store_take(const Metadata__Store *message, struct metadata_store *sto
     store->state_since_ns = message->state_since_ns;
     store->state_reason = message->state_reason;
     store->weight_percent = message->weight_percent;
+    store->failed = message->failed != 0;
     return metadata_frame_unknown(&message->base, &store->unknown);
 }
 

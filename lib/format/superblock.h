@@ -88,7 +88,7 @@ struct superblock_device {
  *  208  scrub segment     u32   segment,
  *  212  scrub block       u32   and block in it
  *  216  boot id           16    of the machine that opened it last; zeros: not known
- *  232  boot              u32   +1 whenever that is another, or may be
+ *  232  boot              u32   +1 whenever that is another, or may be, or a device had failed
  *  236  pool uuid         16    of the pool that it was made for; zeros: not known
  *  252  zero
  *  512  devices           64 x 40: uuid 16, base u64, blocks u64, class u32, zero u32

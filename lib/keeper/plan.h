@@ -151,6 +151,7 @@ enum plan_fact_kind {
     PLAN_FACT_DRAINING,
     PLAN_FACT_BALANCING,
     PLAN_FACT_DELETING,
+    PLAN_FACT_FAILED, /* A device failed under a store: somebody must say what becomes of it. */
 };
 
 /* What is done about it, and to how many copies. */

@@ -13,8 +13,8 @@ uint32_t plan_fact_of(struct plan *plan, enum plan_fact_kind kind, uint32_t stor
             continue;
         /* Until the facts are sorted, `store` is place's index. */
         if (fact->store == store ||
-            (kind != PLAN_FACT_DRAINING && store != PLAN_NONE && fact->store != PLAN_NONE &&
-             plan->seen[fact->store].node == plan->seen[store].node))
+            (kind != PLAN_FACT_DRAINING && kind != PLAN_FACT_FAILED && store != PLAN_NONE &&
+             fact->store != PLAN_NONE && plan->seen[fact->store].node == plan->seen[store].node))
             return i;
     }
     if (plan->fact_count == PLAN_FACTS_MAX)
@@ -45,7 +45,8 @@ static void silent_stores(struct plan *plan)
     uint32_t count = place_count(plan->place);
     for (uint32_t i = 0; i < count; i++) {
         const struct plan_store *store = plan_told(plan, i);
-        if (store->answers || plan->seen[i].out || plan->seen[i].copies > 0)
+        bool told = store->state_reason == METADATA_REASON_FAILED;
+        if (store->answers || told || plan->seen[i].out || plan->seen[i].copies > 0)
             continue;
         uint32_t at = plan_fact_of(plan, PLAN_FACT_SILENT, i, METADATA_REASON_SILENT);
         if (at == PLAN_NONE)
@@ -55,6 +56,14 @@ static void silent_stores(struct plan *plan)
         fact->since_ns = fact->since_ns == 0 ? store->silent_since_ns
                                              : MIN(fact->since_ns, store->silent_since_ns);
     }
+}
+
+static void failed_stores(struct plan *plan)
+{
+    uint32_t count = place_count(plan->place);
+    for (uint32_t i = 0; i < count; i++)
+        if (plan_told(plan, i)->state_reason == METADATA_REASON_FAILED)
+            (void)plan_fact_of(plan, PLAN_FACT_FAILED, i, METADATA_REASON_FAILED);
 }
 
 static void draining_stores(struct plan *plan)
@@ -159,6 +168,7 @@ void plan_facts_end(struct plan *plan)
     held(plan);
     silent_stores(plan);
     draining_stores(plan);
+    failed_stores(plan);
     full_stores(plan);
     balancing(plan);
     for (uint32_t i = 0; i < plan->fact_count; i++)

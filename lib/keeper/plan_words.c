@@ -262,6 +262,13 @@ static void say_fact(struct words *words, const struct plan *plan, const struct 
                 fact->ppm / 10000);
         say_left(words, fact);
         break;
+    case PLAN_FACT_FAILED:
+        say_store(words, plan, fact->store);
+        say(words,
+            " is not used, for a write or a flush of a device of its failed; look at the device, "
+            "then say store undrain %" PRIu64 ", or give it up with store drain %" PRIu64 " --lost",
+            plan->stores[fact->store].record.id, plan->stores[fact->store].record.id);
+        break;
     case PLAN_FACT_DELETING:
         say_count(words, fact->volumes, "deleted volume is", "deleted volumes are");
         say(words, " being removed from the stores");

@@ -240,7 +240,7 @@ struct part_port {
     enum part_port_state state;
     uint64_t session;         /* Another with every time that it comes up. */
     uint64_t incarnation;     /* Of the store, since it is up. */
-    uint8_t boot_id[16];      /* Of its machine. */
+    uint8_t boot_id[16];      /* Another whenever it may have lost what it had not flushed. */
     uint64_t room_blocks;     /* As told last. */
     uint64_t promised_blocks; /* Of these: of writes that are under way. The coordinators' own. */
     int down_reason;          /* Negative: why it went down, or could not connect. */

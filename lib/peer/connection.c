@@ -128,7 +128,7 @@ static void connection_welcome(struct connection *connection, const struct wire_
         .room_blocks = connection->served->port->room_blocks,
     };
     memcpy(welcome.pool, server->options.pool, sizeof welcome.pool);
-    memcpy(welcome.boot_id, server->options.boot_id, sizeof welcome.boot_id);
+    memcpy(welcome.boot_id, connection->served->port->boot_id, sizeof welcome.boot_id);
     uint8_t *aside = connection->frame + WIRE_HEADER_BYTES;
     struct wire_header header = {.type = WIRE_WELCOME,
                                  .aside_bytes = wire_welcome_put(aside, &welcome)};

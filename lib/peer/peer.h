@@ -98,7 +98,6 @@ struct peer_server_options {
     struct clock *clock;
     struct peer_buffers *buffers;
     uint8_t pool[PEER_UUID_BYTES];
-    uint8_t boot_id[PEER_UUID_BYTES];
     uint64_t seed; /* Something that others do not have. */
     /* 0: the default. */
     uint32_t connections_max; /* 256. */

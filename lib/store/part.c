@@ -227,6 +227,16 @@ static int calls_open(struct parts *parts)
     return 0;
 }
 
+/* Of the machine, and of the boots as this store counts them: it has lost what was not flushed,
+ * though the machine goes on, where a device failed. */
+static void boot_tell(const struct store *store, uint8_t boot_id[16])
+{
+    uint8_t *count = boot_id + 4; /* Coordinators compare the first eight bytes. */
+    memcpy(boot_id, store->options.boot_id, sizeof store->options.boot_id);
+    if (!MUTANT(339))
+        put32(count, get32(count) ^ store->super.boot);
+}
+
 struct part_port *store_port(struct store *store)
 {
     struct parts *parts = store->parts;
@@ -239,8 +249,7 @@ struct part_port *store_port(struct store *store)
     parts->port.state = PART_PORT_UP;
     parts->port.session = store->super.incarnation;
     parts->port.incarnation = store->super.incarnation;
-    for (unsigned i = 0; i < sizeof parts->port.boot_id; i++)
-        parts->port.boot_id[i] = store->options.boot_id[i];
+    boot_tell(store, parts->port.boot_id);
     return &parts->port;
 }
 

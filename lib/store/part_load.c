@@ -4,6 +4,8 @@
  *
  *   watermark   same boot:     the newest of state and records: what was acknowledged is in the log
  *               another boot:  flushed
+ *               a device failed a write or a flush since the last opening: flushed, for its cache
+ *               may be gone; this is a boot of its own, though the machine's is the same
  *   flushed     the newest that is known to be behind a flush: of a state, what it says was
  *               flushed; and of states and records at or below the highest durable batch, their
  *               watermarks
@@ -29,7 +31,7 @@ struct parts_load {
     store_done_fn *done;
     void *context;
     bool certain; /* Closed cleanly: all of it is durable. */
-    bool same;    /* The machine has not restarted since. */
+    bool same;    /* The machine has not restarted since, and no device has failed. */
     bool over;    /* No map page is left. */
     bool begun, waits;
     int result;
@@ -273,7 +275,7 @@ int parts_load_start(struct store *store, bool certain, store_done_fn *done, voi
     load->store = store;
     load->bytes = bytes;
     load->certain = certain;
-    load->same = boot_is_same(store);
+    load->same = boot_is_same(store) && (!store->options.failed || MUTANT(338));
     load->over = !store->super.parts; /* Nothing to look for, whatever is broken. */
     load->done = done;
     load->context = context;

@@ -72,6 +72,9 @@ struct store_options {
     /* Of the machine, another with each of its boots; zeros: not known. If it is another than when
      * the store was opened last, or not known, parts are trusted to what was flushed. */
     uint8_t boot_id[16];
+    /* A device failed a write or a flush when the store was opened last: it may have dropped what
+     * it had taken, on whatever boot. Parts are trusted to what was flushed, too. */
+    bool failed;
     uint32_t parts_max; /* 0: 1,048,576. Each takes about 200 bytes of memory. */
 
     /* Not older than this incarnation (what the metadata recorded): an old image is refused. */

@@ -41,18 +41,69 @@ def stop_unflushed(nodes):
     rigs.wait_until("drives hold writes that are not flushed", stopped)
 
 
+def row_of(bed, node):
+    """What `store list` says of the store of a node."""
+    return next(row for row in bed.cluster.json("store", "list")["stores"]
+                if row["node"] == node.name)
+
+
+def facts(bed):
+    return bed.cluster.cli("pool", "status")
+
+
+def undrain(bed, node):
+    """The device is well again, says its operator."""
+    bed.cluster.cli("store", "undrain", str(row_of(bed, node)["id"]))
+
+
 def test_a_disk_that_fails_makes_its_copy_stale_and_nothing_else(rig):
+    """Once its operator says that it is well, it is used again: nobody restarts anything."""
     bed = slow_bed(rig)
     node = random.choice(bed.nodes)
     node.drive.control("cut")  # From now on: EIO.
     rigs.wait_until("its copy is stale", lambda: bed.cluster.copies()[node.name] == "stale")
+    rigs.wait_until("its record says why", lambda: row_of(bed, node)["reason"] == "failed")
+    assert f"store undrain {row_of(bed, node)['id']}" in facts(bed)
     bed.load.must_go_on(200)
     assert not bed.load.errors, bed.load
-    node.kill()
     node.drive.control("arm")
-    node.new_boot()
-    node.restart()
+    undrain(bed, node)
     bed.settle()
+    assert row_of(bed, node)["reason"] == "none"
+    assert "undrain" not in facts(bed)
+
+
+@pytest.mark.parametrize("reboots", [False, True])
+def test_what_a_failed_flush_dropped_is_not_trusted_by_the_next_process(rig, reboots):
+    """The gateway dies with it, so no copy was made stale. Whoever takes over must know."""
+    bed = slow_bed(rig)
+    node = random.choice(bed.nodes)
+    others = [other for other in bed.nodes if other is not node]
+    stop_unflushed([node])
+    bed.gateway.pause()
+    node.drive.control("cut")
+    node.go_on()
+    rigs.wait_until("its record says so", lambda: row_of(bed, node)["reason"] == "failed")
+    bed.load.abandon()
+    bed.gateway.kill()
+    node.kill()
+    assert set(bed.cluster.copies().values()) == {"in sync"}
+    assert was_at_stake(node)
+    node.drive.control("arm")
+    if reboots:
+        node.new_boot()
+    node.begin(*node.started_with)  # A restart is no word of its operator.
+    rigs.wait_until("it is refused", lambda: not node.daemon.running())
+    assert f"store undrain {row_of(bed, node)['id']}" in node.daemon.output()
+    assert row_of(bed, node)["reason"] == "failed"
+    undrain(bed, node)
+    node.restart()
+    bed.gateway.start()
+    read_all(bed.ledger, bed.gateway.uri())
+    bed.load = bed.start_load()
+    bed.settle()
+    others[0].kill()  # With one more away it reads from the one that failed, too.
+    read_all(bed.ledger, bed.gateway.uri())
 
 
 # --- power

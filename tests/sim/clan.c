@@ -215,8 +215,7 @@ static void user_open(struct clan *clan, unsigned number)
         road->silent_ns = 200 * NS_PER_MS;
         road->faults.delay_ns_min = 20000;
         road->faults.delay_ns_max = 500000;
-        road_far_lives(road, store_port(node->store), store_incarnation(node->store),
-                       node->options.boot_id);
+        road_far_lives(road, store_port(node->store), store_incarnation(node->store));
     }
     for (unsigned i = 0; i < CLAN_LANES; i++)
         user->lanes[i].user = user;

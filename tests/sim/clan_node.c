@@ -38,7 +38,7 @@ static void node_opened(void *context, int result)
     for (unsigned i = 0; i < CLAN_USERS; i++) {
         if (node->clan->users[i].clan != NULL)
             road_far_lives(&node->clan->users[i].roads[node->number], store_port(node->store),
-                           node->incarnation, node->options.boot_id);
+                           node->incarnation);
     }
 }
 

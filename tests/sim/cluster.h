@@ -47,7 +47,7 @@ struct cluster_node {
     int ended;
     uint64_t incarnation;
     uint64_t back_ns; /* When it is started again. */
-    bool failed;      /* Its disk did: whoever runs it turns the machine off and on again. */
+    bool failed;      /* Its disk did: whoever runs it turns it off and on again. */
     uint32_t boots;
     uint32_t lossy; /* Groups of which it may lack what was not flushed: its power went. */
 };

@@ -119,13 +119,18 @@ static void node_dies(struct cluster *cluster, bool power)
     }
 }
 
-/* Whoever runs it sees that the disk failed, and turns the machine off and on again. */
+/* Whoever runs it sees that the disk failed, mends it, and turns the machine off and on again, or
+ * starts the process alone. */
 static void node_mended(struct cluster_node *node)
 {
     struct cluster *cluster = node->cluster;
-    cluster_say(cluster, "node %u: its disk failed; off and on again", node->number);
+    struct sim_faults *faults = &node->disk->faults;
+    bool power = (cluster->counts.disks_failed & 1) != 0;
+    cluster_say(cluster, "node %u: its disk failed; %s", node->number,
+                power ? "off and on again" : "its process is started again");
     cluster_power_goes(cluster, 1u << node->number);
-    cluster_node_die(node, true, false);
+    faults->write_error_one_in = faults->flush_error_one_in = 0;
+    cluster_node_die(node, power, false);
     node->back_ns = 0;
 }
 

@@ -14,7 +14,7 @@ static void node_roads(struct cluster_node *node, struct part_port *port)
     for (unsigned i = 0; i < cluster->owner_count; i++) {
         struct road *road = &cluster->owners[i].roads[node->number];
         if (port != NULL)
-            road_far_lives(road, port, node->incarnation, node->options.boot_id);
+            road_far_lives(road, port, node->incarnation);
     }
 }
 
@@ -22,7 +22,7 @@ static void node_event(void *context, const struct store_event *event)
 {
     struct cluster_node *node = context;
     if (event->kind == STORE_DEVICE_FAILED) {
-        node->failed = true;
+        node->failed = node->options.failed = true; /* Its record says so at once. */
         node->back_ns = node->cluster->worlds.now_ns + prng_below(&node->cluster->prng, NS_PER_S);
         node->cluster->counts.disks_failed++;
         cluster_power_goes(node->cluster, 1u << node->number); /* What it flushed is not sure. */
@@ -58,6 +58,7 @@ static void node_opened(void *context, int result)
         return;
     }
     node->ready = true;
+    node->options.failed = false; /* It is registered. */
     cluster_say(node->cluster, "node %u is back", node->number);
     if (store_incarnation(node->store) <= node->incarnation)
         (void)cluster_wrong(node->cluster, "an incarnation was used twice");

@@ -442,6 +442,75 @@ static void other_is_away(struct cluster *cluster)
     node_starts(cluster, 3 - source);
 }
 
+/* --- 338, 339 --------------------------------------------------------------------------------- */
+
+static bool first_failed(struct cluster *cluster)
+{
+    return cluster->nodes[0].failed;
+}
+
+/* Written last, acknowledged, and not flushed at node 0 when a flush of its fails. */
+static void flush_fails(struct cluster *cluster, unsigned owner)
+{
+    write_all(cluster, owner);
+    flush(cluster, owner);
+    for (uint32_t i = 0; i < 24; i++)
+        ask(cluster, owner, VOLUME_WRITE, i, 1); /* Each tells that all before are acknowledged. */
+    if (!well(cluster))
+        return;
+    cluster->nodes[0].disk->faults.flush_error_one_in = 1;
+    begin(cluster, owner, 0, VOLUME_FLUSH, 0, 0);
+    wait_for(cluster, "a flush of node 0 fails", first_failed);
+}
+
+/* Its process is started again, on the same boot. */
+static void starts_again(struct cluster *cluster)
+{
+    struct cluster_node *node = &cluster->nodes[0];
+    node->disk->faults.flush_error_one_in = 0;
+    cluster_node_die(node, false, false);
+    node_starts(cluster, 0);
+}
+
+static void read_all(struct cluster *cluster, unsigned owner)
+{
+    for (uint32_t first = 0; first < CLUSTER_REGISTERS; first += 16)
+        ask(cluster, owner, VOLUME_READ, first, 16);
+}
+
+/* The coordinator dies before it has told anybody. */
+static void flush_fails_and_the_coordinator_dies(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    for (unsigned round = 0; well(cluster) && round < 40; round++) {
+        unsigned owner = round % 2;
+        open_volume(cluster, owner);
+        wait_for(cluster, "it is in sync", first_in_sync);
+        flush_fails(cluster, owner);
+        cluster->owners[owner].wants = false;
+        cluster_owner_die(&cluster->owners[owner]);
+        starts_again(cluster);
+        open_volume(cluster, 1 - owner);
+        read_all(cluster, 1 - owner);
+        cluster->owners[1 - owner].wants = false;
+        cluster_owner_die(&cluster->owners[1 - owner]);
+    }
+}
+
+/* The coordinator lives, and hears nothing but that the road broke for a moment. */
+static void flush_fails_and_is_not_heard_of(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    open_volume(cluster, 0);
+    for (unsigned round = 0; well(cluster) && round < 8; round++) {
+        wait_for(cluster, "it is in sync", first_in_sync);
+        flush_fails(cluster, 0);
+        starts_again(cluster);
+        wait_ms(cluster, 400);
+        read_all(cluster, 0);
+    }
+}
+
 const struct cluster_story cluster_stories[] = {
     {"space_runs_out_evenly", space_runs_out_evenly},
     {"one_store_is_full", one_store_is_full},
@@ -453,5 +522,7 @@ const struct cluster_story cluster_stories[] = {
     {"flushed_after_the_end", flushed_after_the_end},
     {"discarded_on_its_way", discarded_on_its_way},
     {"other_is_away", other_is_away},
+    {"flush_fails_and_the_coordinator_dies", flush_fails_and_the_coordinator_dies},
+    {"flush_fails_and_is_not_heard_of", flush_fails_and_is_not_heard_of},
 };
 const uint32_t cluster_story_count = COUNT_OF(cluster_stories);

@@ -288,7 +288,11 @@
     X(331, "who has ended begins to copy anew when a flush is answered", "flushed_after_the_end") \
     X(336, "space that writes under way will take is promised to others", "one_store_is_full")    \
     X(337, "what the source cannot read is lost if the other copy is away for a moment",          \
-      "other_is_away")
+      "other_is_away")                                                                            \
+    X(338, "a store whose flush failed trusts what it had taken, on the same boot",               \
+      "flush_fails_and_the_coordinator_dies")                                                     \
+    X(339, "a store that lost something on the same boot says that it is the same boot",          \
+      "flush_fails_and_is_not_heard_of")
 
 /* 340 .. 359: the keeper, what it wishes, what it keeps. */
 #define KEEPER_MUTANTS(X)                                                               \

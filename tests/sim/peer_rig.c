@@ -52,7 +52,6 @@ void rig_server_open(struct rig *rig)
         .clock = &rig->world.clock,
         .buffers = &rig->buffers.buffers,
         .pool = "the pool of all",
-        .boot_id = "a boot, so far.",
         .seed = prng_next(&rig->prng),
         .requests_max = rig->requests_max,
         .bytes_max = rig->bytes_max,
@@ -62,8 +61,11 @@ void rig_server_open(struct rig *rig)
         .starve_ns = 200 * NS_PER_MS,
     };
     REQUIRE(peer_server_open(&options, &rig->server) == 0);
-    for (uint32_t i = 0; i < rig->stores; i++)
-        REQUIRE(peer_server_add(rig->server, i + 1, 5, &rig->mirrors[i].port) == 0);
+    for (uint32_t i = 0; i < rig->stores; i++) {
+        struct part_port *port = &rig->mirrors[i].port;
+        memcpy(port->boot_id, "a boot, so far.", sizeof port->boot_id);
+        REQUIRE(peer_server_add(rig->server, i + 1, 5, port) == 0);
+    }
     REQUIRE(peer_server_listen(rig->server, "stores:7000", NULL) == 0);
 }
 

@@ -401,12 +401,11 @@ void road_far_died(struct road *road, bool silent)
         road_reset(road);
 }
 
-void road_far_lives(struct road *road, struct part_port *to, uint64_t incarnation,
-                    const uint8_t boot_id[16])
+void road_far_lives(struct road *road, struct part_port *to, uint64_t incarnation)
 {
     road->to = to;
     road->port.incarnation = incarnation;
-    memcpy(road->port.boot_id, boot_id, sizeof road->port.boot_id);
+    memcpy(road->port.boot_id, to->boot_id, sizeof road->port.boot_id);
 }
 
 void road_cut(struct road *road, bool there, bool back)

@@ -55,8 +55,7 @@ void road_near_died(struct road *road);
  * answered. */
 void road_far_died(struct road *road, bool silent);
 /* The store's process runs: it can be connected to. */
-void road_far_lives(struct road *road, struct part_port *to, uint64_t incarnation,
-                    const uint8_t boot_id[16]);
+void road_far_lives(struct road *road, struct part_port *to, uint64_t incarnation);
 /* The session breaks soon, if there is one. It connects again by itself. */
 void road_reset(struct road *road);
 /* At once. */

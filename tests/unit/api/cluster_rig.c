@@ -195,7 +195,6 @@ void rig_serve(unsigned number)
     struct peer_server_options serving = {.net = uring_net(rig.engine->uring),
                                           .clock = rig_clock(),
                                           .buffers = &of->buffers,
-                                          .boot_id = {1},
                                           .seed = number};
     const char *address;
     char wanted[128];

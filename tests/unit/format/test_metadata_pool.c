@@ -31,6 +31,7 @@ static const struct metadata_store store_full = {
     .state_since_ns = 1700000000000000000ull,
     .state_reason = METADATA_REASON_OPERATOR,
     .weight_percent = 50,
+    .failed = true,
 };
 
 Test(metadata_pool, a_store_has_these_bytes_and_comes_back)
@@ -38,14 +39,16 @@ Test(metadata_pool, a_store_has_these_bytes_and_comes_back)
     struct metadata_bytes value;
     struct metadata_store back;
     cr_assert_eq(metadata_store_encode(&store_full, &value), 0);
-    value_is(&value, "f91136a8494d030108071210010203000000000000000000000000001a026e31220d3130"
+    value_is(&value, "30eb4a48494d030108071210010203000000000000000000000000001a026e31220d3130"
                      "2e302e302e313a343030302a017a32017238014080808080808040480550015809600668"
-                     "8080a8b1e39fe7cb1770087832");
+                     "8080a8b1e39fe7cb17700878328801"
+                     "01");
     cr_assert_eq(metadata_store_decode(value.bytes, value.length, &back), 0);
     cr_assert_eq(back.bytes_promised, store_full.bytes_promised);
     cr_assert_eq(back.state_since_ns, store_full.state_since_ns);
     cr_assert_eq(back.state_reason, store_full.state_reason);
     cr_assert_eq(back.weight_percent, store_full.weight_percent);
+    cr_assert(back.failed);
     metadata_store_done(&back);
     metadata_bytes_done(&value);
 }

@@ -228,6 +228,8 @@ Test(plan, what_nobody_in_sync_answers_for_is_left_alone_and_said_first)
     said(0, "volume 1 cannot be read or written in part: no copy that is in sync answers; bring a "
             "node back that has one, or accept the loss");
     said(1, "1 of 1 copies of volume 1 is out of date because node a has a device that failed");
+    said(2, "store 1 on node a is not used, for a write or a flush of a device of its failed; look "
+            "at the device, then say store undrain 1, or give it up with store drain 1 --lost");
     done();
 }
 
@@ -388,7 +390,7 @@ Test(plan, every_kind_of_fact_and_reason_has_a_sentence_that_fits)
     memset(text, 0, sizeof text);
     open_plan(2);
     plan_decide(plan);
-    for (int kind = 0; kind <= (int)PLAN_FACT_DELETING; kind++)
+    for (int kind = 0; kind <= (int)PLAN_FACT_FAILED; kind++)
         for (uint32_t reason = 0; reason <= METADATA_REASONS; reason++)
             for (uint32_t store = 0; store < 2; store++) {
                 struct plan_fact fact = {

@@ -28,9 +28,9 @@ void pair_server_open(struct pair *pair)
                                           .clock = &pair->world.clock,
                                           .buffers = &pair->buffers,
                                           .pool = PAIR_POOL,
-                                          .boot_id = "a boot, so far.",
                                           .seed = 1};
     cr_assert_eq(peer_server_open(&options, &pair->server), 0);
+    memcpy(pair->mirror.port.boot_id, "a boot, so far.", sizeof pair->mirror.port.boot_id);
     cr_assert_eq(peer_server_add(pair->server, 1, 5, &pair->mirror.port), 0);
     cr_assert_eq(peer_server_listen(pair->server, "there:7", NULL), 0);
 }

@@ -126,6 +126,37 @@ Test(parts, another_boot_trusts_what_was_flushed)
     parts_shut();
 }
 
+/* The machine goes on, and its boot id with it. */
+Test(parts, after_a_device_failed_what_was_flushed_is_trusted_on_the_same_boot)
+{
+    uint8_t told[16];
+    open_in_sync(5);
+    request = (struct part_request){0};
+    watermark = 5;
+    cr_assert_eq(ask(PART_FLUSH), 0);
+    for (uint64_t i = 6; i <= 8; i++) {
+        watermark = i - 1;
+        cr_assert_eq(put_blocks(i, 1, i, 0), 0);
+    }
+    memcpy(told, store_port(store)->boot_id, sizeof told);
+    parts_down(false, 1);
+    cr_assert_eq(memcmp(store_port(store)->boot_id, told, sizeof told), 0);
+    cr_assert_eq(state_now().watermark, 7);
+    options.failed = true;
+    parts_down(false, 1);
+    options.failed = false;
+    struct part_state state = state_now();
+    cr_assert_eq(state.watermark, state.flushed);
+    cr_assert(state.restarted);
+    cr_assert_neq(memcmp(store_port(store)->boot_id, told, 8), 0, "coordinators compare eight");
+    memcpy(told, store_port(store)->boot_id, sizeof told);
+    cr_assert_eq(role(PART_IN_SYNC, 3), 0);
+    parts_down(false, 1);
+    cr_assert(!state_now().restarted);
+    cr_assert_eq(memcmp(store_port(store)->boot_id, told, sizeof told), 0, "it stays changed");
+    parts_shut();
+}
+
 Test(parts, a_checkpoint_forgets_no_watermark)
 {
     open_in_sync(6);
