@@ -91,6 +91,8 @@ static bool record_fill(struct iomesh_node_store *store)
             record->incarnation != store_incarnation(store->store);
     record->bytes = bytes;
     record->bytes_used = used;
+    if (record->incarnation != store_incarnation(store->store))
+        record->silent_ms = record->silent_told_ns = 0;
     record->incarnation = store_incarnation(store->store);
     news |= record_fill_reason(store);
     store->used_told = used;

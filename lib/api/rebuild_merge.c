@@ -167,7 +167,9 @@ static int stores_merge(struct rebuild *rebuild)
         if (store->bytes != 0)
             store->record.bytes = store->bytes;
         if (store->record.state == METADATA_STORE_OUT) {
-            store->record.state = METADATA_STORE_UP;
+            store->record.state =
+                store->record.drains ? METADATA_STORE_DRAINING : METADATA_STORE_UP;
+            store->record.drains = false;
             store->record.state_reason = METADATA_REASON_NONE;
         }
         rebuild->store_last = MAX(rebuild->store_last, store->record.id);

@@ -196,6 +196,7 @@ static int change_build(struct change *change, struct metadata_store *record)
     struct metadata_key key = metadata_store_key(change->store);
     record->state_reason = change_reason(change, record);
     record->state = change->state;
+    record->drains = false; /* What the operator says now counts. */
     record->state_since_ns = clock_wall_ns(change->operation->pool->clock);
     int result = metadata_store_encode(record, &value);
     if (result != 0)

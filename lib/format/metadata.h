@@ -211,6 +211,9 @@ struct metadata_store {
     bool failed; /* A device failed under it, and it was not opened since: what it has beyond what
                   * was flushed is not to be trusted. Whoever says that it may be used again clears
                   * the reason, and leaves this to the opening. */
+    bool drains; /* It was to be emptied when it was put out, and is when back. */
+    /* How long it has been silent, as the keepers saw it, and when that was told; 0: it is not. */
+    uint64_t silent_ms, silent_told_ns;
     struct metadata_bytes unknown;
 };
 METADATA_DECLARE(store);

@@ -125,6 +125,9 @@ int metadata_store_encode(const struct metadata_store *store, struct metadata_by
     message.state_reason = store->state_reason;
     message.weight_percent = store->weight_percent;
     message.failed = store->failed;
+    message.drains = store->drains;
+    message.silent_ms = store->silent_ms;
+    message.silent_told_ns = store->silent_told_ns;
     return metadata_frame_pack(METADATA_STORE, &message.base, &store->unknown, ret_value);
 }
 
@@ -150,6 +153,9 @@ static int store_take(const Metadata__Store *message, struct metadata_store *sto
     store->state_reason = message->state_reason;
     store->weight_percent = message->weight_percent;
     store->failed = message->failed != 0;
+    store->drains = message->drains != 0;
+    store->silent_ms = message->silent_ms;
+    store->silent_told_ns = message->silent_told_ns;
     return metadata_frame_unknown(&message->base, &store->unknown);
 }
 

@@ -14,8 +14,8 @@
  * volume does it. Of a volume without an owner it becomes one, as such that yields: whoever wants
  * the volume takes it as if nobody had it, and the keeper is fenced.
  *
- * Owns nothing between two passes but when each store was last heard of. A pass needs a few
- * megabytes, whatever the pool.
+ * Owns nothing between two passes but since when each store is silent, and tells that in their
+ * records for the keeper after it. A pass needs a few megabytes, whatever the pool.
  *
  * Thread: the engine's. Nothing blocks. Allocates: yes.
  */

@@ -81,7 +81,9 @@ static void store_change(struct keeper *keeper, const struct plan_action *action
     struct keeper_change change = {
         .kind = KEEPER_STORE,
         .store = action->source,
-        .state = out ? METADATA_STORE_OUT : METADATA_STORE_UP,
+        .state = out                                   ? METADATA_STORE_OUT
+                 : keeper->survey.stores[index].drains ? METADATA_STORE_DRAINING
+                                                       : METADATA_STORE_UP,
         .revision = keeper->survey.revisions[index],
     };
     keeper->look.stores_out += out ? 1 : 0;
@@ -138,12 +140,13 @@ static void act_done(struct meta_request *request, int result)
 {
     struct keeper *keeper = CONTAINER_OF(request, struct keeper, act);
     const struct keeper_change *change = &keeper->changes[keeper->change_at];
-    bool of_store = change->kind == KEEPER_STORE || change->kind == KEEPER_PROMISED;
+    bool of_store = change->kind <= KEEPER_SILENT;
     if (result == 0 && request->succeeded && change->kind == KEEPER_STORE)
         keeper_tell(keeper, STORE_WARNING, "store %llu is %s", (unsigned long long)change->store,
                     change->state == METADATA_STORE_OUT
                         ? "out: it has been silent for too long, and its copies are made elsewhere"
-                        : "up again");
+                    : change->state == METADATA_STORE_DRAINING ? "back, and is emptied further"
+                                                               : "up again");
     if (result == 0 && !request->succeeded && !of_store)
         keeper_resign(keeper); /* The key alone was compared. */
     if (result != 0)
@@ -157,11 +160,22 @@ static void build_state(const struct keeper *keeper, const struct keeper_change 
 {
     bool failed = changed->state_reason == METADATA_REASON_FAILED ||
                   changed->state_reason == METADATA_REASON_DAMAGED;
+    changed->drains = change->state == METADATA_STORE_OUT &&
+                      (changed->drains || changed->state == METADATA_STORE_DRAINING) &&
+                      !MUTANT(354);
+    changed->silent_ms = changed->silent_told_ns = 0;
     changed->state = change->state;
     changed->state_since_ns = clock_wall_ns(keeper->options.clock);
     changed->state_reason = change->state != METADATA_STORE_OUT ? METADATA_REASON_NONE
                             : failed                            ? changed->state_reason
                                                                 : METADATA_REASON_SILENT;
+}
+
+static void build_silence(const struct keeper *keeper, const struct keeper_change *change,
+                          struct metadata_store *changed)
+{
+    changed->silent_ms = change->silent_ms;
+    changed->silent_told_ns = change->silent_ms == 0 ? 0 : clock_wall_ns(keeper->options.clock);
 }
 
 static int build_store(struct keeper *keeper, const struct keeper_change *change)
@@ -174,8 +188,10 @@ static int build_store(struct keeper *keeper, const struct keeper_change *change
     struct metadata_store changed = *record; /* What it holds is lent. */
     if (change->kind == KEEPER_STORE)
         build_state(keeper, change, &changed);
-    else
+    else if (change->kind == KEEPER_PROMISED)
         changed.bytes_promised = change->promised;
+    else
+        build_silence(keeper, change, &changed);
     int result = metadata_store_encode(&changed, &value);
     if (result != 0)
         return result;
@@ -211,12 +227,12 @@ static int act_build(struct keeper *keeper)
     keeper->change_end = keeper->change_at + 1;
     meta_request_reset(&keeper->act);
     keeper_if_leads(keeper, &keeper->act);
-    if (first->kind == KEEPER_STORE || first->kind == KEEPER_PROMISED)
+    if (first->kind <= KEEPER_SILENT)
         return build_store(keeper, first);
     int result = build_wish(keeper, first);
     while (result == 0 && keeper->change_end < keeper->change_count &&
            keeper->change_end - keeper->change_at < KEEPER_BATCH &&
-           keeper->changes[keeper->change_end].kind > KEEPER_PROMISED)
+           keeper->changes[keeper->change_end].kind > KEEPER_SILENT)
         result = build_wish(keeper, &keeper->changes[keeper->change_end++]);
     return result;
 }
@@ -252,6 +268,28 @@ static void promises_review(struct keeper *keeper)
     }
 }
 
+/* For the keeper after this one: when it begins, by each further part, and when it is over. */
+static void silences_review(struct keeper *keeper)
+{
+    const struct survey *survey = &keeper->survey;
+    uint64_t part_ms = survey_told_part_ns(survey) / NS_PER_MS;
+    for (uint32_t i = 0; i < survey->store_count; i++) {
+        const struct place_store *store = &survey->stores[i].record;
+        const struct metadata_store *record =
+            stores_find(catalog_stores(keeper->options.catalog), store->id);
+        uint64_t is = survey->silent_ms[i];
+        uint64_t told = record == NULL ? is : record->silent_ms;
+        bool news = is == 0 || told == 0 ? is != told : is >= told + MAX(part_ms, 1);
+        if (!news || store->state == METADATA_STORE_OUT)
+            continue;
+        struct keeper_change change = {.kind = KEEPER_SILENT,
+                                       .store = store->id,
+                                       .revision = survey->revisions[i],
+                                       .silent_ms = is};
+        change_add(keeper, &change);
+    }
+}
+
 void keeper_act(struct keeper *keeper)
 {
     size_t count;
@@ -266,5 +304,6 @@ void keeper_act(struct keeper *keeper)
     }
     keeper_kept_end(keeper);
     promises_review(keeper);
+    silences_review(keeper);
     act_next(keeper);
 }

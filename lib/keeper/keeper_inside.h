@@ -27,9 +27,9 @@ struct keeper_refused {
 
 /* What a pass changes in the metadata. */
 struct keeper_change {
-    enum { KEEPER_STORE, KEEPER_PROMISED, KEEPER_WISH, KEEPER_FORGET } kind;
+    enum { KEEPER_STORE, KEEPER_PROMISED, KEEPER_SILENT, KEEPER_WISH, KEEPER_FORGET } kind;
     uint64_t store, revision;
-    uint64_t promised;
+    uint64_t promised, silent_ms;
     enum metadata_store_state state;
     struct metadata_wish wish;
 };

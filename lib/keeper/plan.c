@@ -112,7 +112,7 @@ static void stores_judge(struct plan *plan)
             action->source = store->record.id;
         plan->seen[i].out = out;
         plan->seen[i].may_take = !out && (store->answers || MUTANT(267)) &&
-                                 store->record.state != METADATA_STORE_DRAINING;
+                                 store->record.state != METADATA_STORE_DRAINING && !store->drains;
         place_set_state(plan->place, i,
                         plan->seen[i].may_take ? METADATA_STORE_UP : METADATA_STORE_OUT);
     }

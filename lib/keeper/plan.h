@@ -53,6 +53,7 @@ struct plan_store {
     struct place_store record; /* Its names are borrowed until plan_close(). */
     uint32_t state_reason;     /* enum metadata_reason. */
     bool answers;
+    bool drains;              /* It is out, and is to be emptied when it is back. */
     uint64_t silent_since_ns; /* If it does not. */
 };
 
@@ -85,7 +86,7 @@ struct plan_group {
 
 enum plan_action_kind {
     PLAN_STORE_OUT, /* `source` has been silent too long. */
-    PLAN_STORE_UP,  /* `source` was out for being silent, and answers. */
+    PLAN_STORE_UP,  /* `source` was out for being silent, and answers: up, or draining again. */
     PLAN_ADD,       /* A copy on `target`; `source`, if not 0, leaves once it is in sync. */
     PLAN_DROP,      /* The copy on `source`: enough others are in sync. */
     PLAN_RESYNC,    /* A volume that has no coordinator: become it, until a client wants it. */
@@ -105,8 +106,8 @@ struct plan_action {
     uint64_t volume;
     uint32_t group;
     uint64_t source, target; /* Stores; 0: none. */
-    uint64_t bytes;        /* To copy. */
-    uint64_t bytes_second; /* That this move may take. */
+    uint64_t bytes;          /* To copy. */
+    uint64_t bytes_second;   /* That this move may take. */
 };
 
 struct plan;

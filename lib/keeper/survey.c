@@ -39,6 +39,7 @@ void survey_done(struct survey *survey)
     free(survey->stores);
     free(survey->revisions);
     free(survey->promised);
+    free(survey->silent_ms);
     free(survey->wishes);
     free(survey->idle);
     free(survey->names);
@@ -203,6 +204,7 @@ static int stores_room(struct survey *survey)
     free(survey->stores);
     free(survey->revisions);
     free(survey->promised);
+    free(survey->silent_ms);
     free(survey->names);
     survey->store_count = stores->count;
     for (uint32_t i = 0; i < stores->count; i++) {
@@ -212,20 +214,36 @@ static int stores_room(struct survey *survey)
     survey->stores = calloc(stores->count + 1, sizeof *survey->stores);
     survey->revisions = calloc(stores->count + 1, sizeof *survey->revisions);
     survey->promised = calloc(stores->count + 1, sizeof *survey->promised);
+    survey->silent_ms = calloc(stores->count + 1, sizeof *survey->silent_ms);
     survey->names = malloc(bytes);
     bool all = survey->stores != NULL && survey->revisions != NULL && survey->promised != NULL &&
-               survey->names != NULL;
+               survey->silent_ms != NULL && survey->names != NULL;
     return all ? 0 : -ENOMEM;
 }
 
-/* Since when it has been silent, if it was already at the survey before. */
-static uint64_t silent_before(const struct survey *survey, uint64_t store)
+uint64_t survey_told_part_ns(const struct survey *survey)
+{
+    return plan_settings_of(&survey->cluster, survey->store_count).out_after_ns / SURVEY_TOLD_PARTS;
+}
+
+/* As it was at the survey before, or as its record says. */
+static struct survey_silence silence_of(const struct survey *survey,
+                                        const struct metadata_store *record)
 {
     const struct survey_silence *found =
-        survey->silence_count == 0
-            ? NULL
-            : bsearch(&store, survey->silences, survey->silence_count, sizeof *found, number_order);
-    return found == NULL ? survey->began_ns : found->since_ns;
+        survey->silence_count == 0 ? NULL
+                                   : bsearch(&record->id, survey->silences, survey->silence_count,
+                                             sizeof *found, number_order);
+    if (found != NULL)
+        return *found;
+    struct survey_silence silence = {.store = record->id, .since_ns = survey->began_ns};
+    if (record->silent_ms == 0 || MUTANT(353))
+        return silence;
+    uint64_t now_ns = clock_wall_ns(survey->options.clock);
+    uint64_t untold_ns = now_ns - MIN(now_ns, record->silent_told_ns);
+    silence.before_ns = MIN(record->silent_ms, UINT64_MAX / 2 / NS_PER_MS) * NS_PER_MS +
+                        MIN(untold_ns, survey_told_part_ns(survey));
+    return silence;
 }
 
 static void store_tell(struct survey *survey, uint32_t index, char **names,
@@ -234,7 +252,8 @@ static void store_tell(struct survey *survey, uint32_t index, char **names,
     const struct stores_entry *entry = survey->options.stores->entries[index];
     struct plan_store *store = &survey->stores[index];
     *store = (struct plan_store){.record = place_store_of(&entry->record),
-                                 .state_reason = entry->record.state_reason};
+                                 .state_reason = entry->record.state_reason,
+                                 .drains = entry->record.drains};
     survey->revisions[index] = entry->revision;
     store->record.zone = name_copy(names, entry->record.zone);
     store->record.rack = name_copy(names, entry->record.rack);
@@ -250,12 +269,13 @@ static void store_tell(struct survey *survey, uint32_t index, char **names,
     store->answers = lives && !failed;
     if (store->answers)
         return;
-    uint64_t since_ns = silent_before(survey, store->record.id);
-    silences[(*silence_count)++] =
-        (struct survey_silence){.store = store->record.id, .since_ns = since_ns};
+    struct survey_silence silence = silence_of(survey, &entry->record);
+    silences[(*silence_count)++] = silence;
+    uint64_t silent_ns = survey->began_ns - silence.since_ns + silence.before_ns;
+    survey->silent_ms[index] = MAX(silent_ns / NS_PER_MS, 1);
     /* In the time of the records: that of the wall. */
     uint64_t now_ns = clock_wall_ns(survey->options.clock);
-    store->silent_since_ns = now_ns - MIN(now_ns, survey->began_ns - since_ns);
+    store->silent_since_ns = now_ns - MIN(now_ns, silent_ns);
 }
 
 int survey_plan(struct survey *survey)

@@ -6,8 +6,11 @@
  *           ──▶ VOLUMES, MAPS, GROUPS, page by page, side by side ──▶ plan_decide() ──▶ `done`
  *
  * Owns the plan, until the next survey or survey_done(), and copies of what it borrows; and since
- * when each store has been silent, from survey to survey. Volumes and groups are told as they come
- * and not kept. Its pages are moments of their own: what changes meanwhile is seen before or after.
+ * when each store has been silent, from survey to survey. Where one is silent when it is first
+ * looked at, the time that its record tells counts as well, and that since it was told, but no more
+ * than one of SURVEY_TOLD_PARTS of `out_after`: clocks of different machines are not trusted with more.
+ * So keepers may die one after the other, and nobody's silence begins anew. Volumes and groups are
+ * told as they come and not kept. Its pages are moments of their own: what changes meanwhile is seen before or after.
  *
  * Changes nothing: of use to whoever wants to know what is wrong with a pool, too.
  */
@@ -18,6 +21,9 @@
 #include "keeper/plan.h"
 #include "meta/meta.h"
 #include "volume/stores.h"
+
+/* Who changes records tells each such part of `out_after`. */
+#define SURVEY_TOLD_PARTS 8u
 
 struct survey_options {
     struct meta *meta;
@@ -48,7 +54,8 @@ struct survey_wish {
 };
 
 struct survey_silence {
-    uint64_t store, since_ns; /* Of the clock that does not jump. */
+    uint64_t store, since_ns; /* Of the clock that does not jump: when we saw it first. */
+    uint64_t before_ns;       /* So long it had been silent then. */
 };
 
 /* Zero it, set `options`. Read what has a comment, write nothing. */
@@ -59,6 +66,7 @@ struct survey {
     struct plan_store *stores; /* As they were told, in order of their ids. */
     uint64_t *revisions;       /* Of their records. */
     uint64_t *promised;        /* What each would hold if its volumes were full; once `done`. */
+    uint64_t *silent_ms;       /* How long each has been silent, 1 at least; 0: it answers. */
     uint32_t store_count;
     struct survey_wish *wishes; /* In order of volumes and groups. */
     uint32_t wish_count, wish_capacity;
@@ -92,6 +100,8 @@ void survey_stop(struct survey *survey);
 /* Frees what it holds; not while it runs. */
 void survey_done(struct survey *survey);
 bool survey_idle(const struct survey *survey, uint64_t volume);
+/* After so much more of a silence its record is to tell it. */
+uint64_t survey_told_part_ns(const struct survey *survey);
 /* UINT32_MAX: there is none. */
 uint32_t survey_store(const struct survey *survey, uint64_t store);
 

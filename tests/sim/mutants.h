@@ -319,4 +319,7 @@
     X(376, "writes of who has lost the volume wait for a sequence for ever")                 \
     X(377, "a rollback that another process has finished meanwhile is finished again, to nothing")
 
+/* 353, a keeper begins to count silences anew, and 354, a store that was to be emptied when it was
+ * put out is up when it is back: unit/keeper/mutant-353 and so on. */
+
 #endif

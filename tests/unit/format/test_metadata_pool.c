@@ -63,6 +63,23 @@ Test(metadata_pool, a_store_that_says_nothing_new_has_the_bytes_that_it_had)
     metadata_bytes_done(&value);
 }
 
+Test(metadata_pool, what_keepers_tell_each_other_of_a_store_has_these_bytes_and_comes_back)
+{
+    struct metadata_bytes value;
+    struct metadata_store back;
+    struct metadata_store store = {
+        .id = 1, .bytes = 4096, .drains = true, .silent_ms = 61000, .silent_told_ns = 300};
+    cr_assert_eq(metadata_store_encode(&store, &value), 0);
+    value_is(&value, "2f52281d494d0301080112100000000000000000000000000000000040802088"
+                     "01019001c8dc039801ac02");
+    cr_assert_eq(metadata_store_decode(value.bytes, value.length, &back), 0);
+    cr_assert(back.drains);
+    cr_assert_eq(back.silent_ms, 61000);
+    cr_assert_eq(back.silent_told_ns, 300);
+    metadata_store_done(&back);
+    metadata_bytes_done(&value);
+}
+
 Test(metadata_pool, a_group_has_these_bytes_and_comes_back)
 {
     struct metadata_bytes value;

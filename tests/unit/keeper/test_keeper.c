@@ -319,6 +319,78 @@ Test(keeper, a_store_that_is_drained_is_empty_in_the_end_open_or_not)
     cr_assert_eq(user_close_volume(handle), 0);
 }
 
+Test(keeper, a_store_that_was_to_be_emptied_when_it_went_is_when_it_is_back)
+{
+    make_with_a_block();
+    uint64_t drained = group.members[1].store;
+    store_away((unsigned)drained, true);
+    drain(drained);
+    gathering_run(60 * NS_PER_S);
+    cr_assert_eq(state_of(drained), METADATA_STORE_OUT);
+    cr_assert_null(member_of(drained));
+    store_away((unsigned)drained, false);
+    gathering_run(70 * NS_PER_S);
+    cr_assert_eq(state_of(drained), METADATA_STORE_DRAINING);
+    cr_assert_not(stores_find(catalog_stores(catalog_of(2)), drained)->drains);
+    cr_assert_null(member_of(drained));
+    cr_assert_eq(user_close_volume(handle), 0);
+}
+
+Test(keeper, keepers_that_die_one_after_the_other_do_not_put_off_who_is_out)
+{
+    make_with_a_block();
+    uint64_t lost = group.members[1].store;
+    store_away((unsigned)lost, true);
+    /* 20 s of silence, by keepers of which none lives for more than 6 s. */
+    for (unsigned i = 0; i < 5; i++) {
+        gathering_run(6 * NS_PER_S);
+        unsigned leader = leads(0) ? 0 : 1;
+        cr_assert(leads(leader));
+        keeper_end(leader);
+        gathering_run(NS_PER_S / 2);
+        keeper_start(leader);
+    }
+    gathering_run(NS_PER_S);
+    cr_assert_eq(state_of(lost), METADATA_STORE_OUT);
+    cr_assert_eq(user_close_volume(handle), 0);
+}
+
+Test(keeper, a_silence_that_is_over_is_forgotten)
+{
+    make_with_a_block();
+    uint64_t lost = group.members[1].store;
+    for (unsigned i = 0; i < 4; i++) {
+        store_away((unsigned)lost, true);
+        gathering_run(12 * NS_PER_S);
+        cr_assert_gt(stores_find(catalog_stores(catalog_of(2)), lost)->silent_ms, 5000);
+        store_away((unsigned)lost, false);
+        gathering_run(10 * NS_PER_S);
+        cr_assert_eq(stores_find(catalog_stores(catalog_of(2)), lost)->silent_ms, 0);
+        cr_assert_eq(state_of(lost), METADATA_STORE_UP);
+    }
+    cr_assert_eq(user_close_volume(handle), 0);
+}
+
+/* A clock that is far ahead makes nobody silent for longer than a part of what is waited for. */
+Test(keeper, what_is_told_of_a_silence_by_a_wrong_clock_counts_little)
+{
+    make_with_a_block();
+    uint64_t lost = group.members[1].store;
+    store_away((unsigned)lost, true);
+    keeper_end(1);
+    keeper_end(0);
+    struct metadata_store record = *stores_find(catalog_stores(catalog_of(2)), lost);
+    record.silent_ms = 1;
+    record.silent_told_ns = 1;
+    store_record_put(&record);
+    keeper_start(0);
+    gathering_run(15 * NS_PER_S);
+    cr_assert_eq(state_of(lost), METADATA_STORE_UP, "not yet");
+    gathering_run(8 * NS_PER_S);
+    cr_assert_eq(state_of(lost), METADATA_STORE_OUT);
+    cr_assert_eq(user_close_volume(handle), 0);
+}
+
 Test(keeper, what_was_deleted_by_a_process_that_died_goes)
 {
     make_with_a_block();
