@@ -8,9 +8,10 @@
  * Owns the plan, until the next survey or survey_done(), and copies of what it borrows; and since
  * when each store has been silent, from survey to survey. Where one is silent when it is first
  * looked at, the time that its record tells counts as well, and that since it was told, but no more
- * than one of SURVEY_TOLD_PARTS of `out_after`: clocks of different machines are not trusted with more.
- * So keepers may die one after the other, and nobody's silence begins anew. Volumes and groups are
- * told as they come and not kept. Its pages are moments of their own: what changes meanwhile is seen before or after.
+ * than one of SURVEY_TOLD_PARTS of `out_after`: clocks of different machines are not trusted with
+ * more. So keepers may die one after the other, and nobody's silence begins anew. Volumes and
+ * groups are told as they come and not kept. Its pages are moments of their own: what changes
+ * meanwhile is seen before or after.
  *
  * Changes nothing: of use to whoever wants to know what is wrong with a pool, too.
  */

@@ -362,7 +362,7 @@ void catalog_set_resync(struct catalog *catalog, uint64_t bytes_per_s)
     LIST_EACH (&catalog->owned, node) {
         struct catalog_owned *owned = LIST_ENTRY(node, struct catalog_owned, node);
         if (owned->copies != NULL)
-            copies_rate(owned->copies, bytes_per_s);
+            catalog_owned_rate(owned);
     }
 }
 

@@ -295,6 +295,8 @@ const struct catalog_wish *catalog_wish_find(const struct catalog *catalog, uint
 void catalog_owned_began(struct catalog_owned *owned);
 /* Wishes of its groups are looked at, in this turn or the next. */
 void catalog_owned_wish(struct catalog_owned *owned);
+/* What the keeper gives its moves, but no more than any volume may take; or that. */
+void catalog_owned_rate(struct catalog_owned *owned);
 /* Whether this store's copy leaves because another comes, which `wanted` has. */
 bool catalog_wish_leaves(const struct catalog_owned *owned, const struct replica_record *wanted,
                          uint32_t group, uint64_t store);

@@ -289,13 +289,10 @@ static void owned_wish_again(struct timer *timer)
     catalog_owned_wish(CONTAINER_OF(timer, struct catalog_owned, wish_timer));
 }
 
-/* What the keeper gives its moves, but no more than any volume may take; or that. */
-static void owned_rate(struct catalog_owned *owned, uint64_t wished)
+void catalog_owned_rate(struct catalog_owned *owned)
 {
     uint64_t usual = owned_catalog(owned)->cluster.resync_bytes_per_s;
-    if (wished == owned->wished_rate)
-        return;
-    owned->wished_rate = wished;
+    uint64_t wished = owned->wished_rate;
     copies_rate(owned->copies, wished != 0 && (usual == 0 || wished < usual) ? wished : usual);
 }
 
@@ -314,7 +311,10 @@ static void owned_wishes_do(struct catalog_owned *owned)
         if (wishes->items[at].kind == METADATA_WISH_ADD)
             rate += wishes->items[at].bytes_second;
     }
-    owned_rate(owned, rate);
+    if (rate != owned->wished_rate) {
+        owned->wished_rate = rate;
+        catalog_owned_rate(owned);
+    }
     owned->wish_timer.fire = owned_wish_again;
     if (again)
         clock_set_after(catalog->options.clock, &owned->wish_timer, WISH_AGAIN_NS);

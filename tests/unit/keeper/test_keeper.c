@@ -391,6 +391,42 @@ Test(keeper, what_is_told_of_a_silence_by_a_wrong_clock_counts_little)
     cr_assert_eq(user_close_volume(handle), 0);
 }
 
+static void rates_put(uint64_t bytes_second)
+{
+    struct metadata_cluster cluster = {.uuid = {0x31, 0x41, 0x59}, .format = 1};
+    struct metadata_bytes value = {0};
+    cluster.out_after_ms = 20000;
+    cluster.move_store_bytes_max = bytes_second;
+    cr_assert_eq(metadata_cluster_encode(&cluster, &value), 0);
+    key_put(metadata_cluster_key(), &value);
+}
+
+Test(keeper, moves_keep_to_their_rate_whatever_else_is_set_and_hear_of_another)
+{
+    make_with_a_block();
+    for (unsigned i = 0; i < 1800; i++)
+        cr_assert_eq(put_block(handle, i * 4096ull, 9), 0);
+    rates_put(150000);
+    gathering_run(2 * NS_PER_S);
+    drain(group.members[1].store);
+    for (unsigned i = 0; i < 300 && group.member_count < 4; i++) {
+        gathering_run(10 * NS_PER_MS);
+        (void)member_of(0);
+    }
+    cr_assert_eq(group.member_count, 4);
+    catalog_set_resync(catalog_of(2), 0);
+    gathering_run(6 * NS_PER_S);
+    (void)member_of(0);
+    cr_assert_eq(group.member_count, 4, "a mebibyte takes 7 s, but for the first ones");
+    cr_assert_eq(in_sync(), 3);
+    rates_put(0);
+    gathering_run(7 * NS_PER_S);
+    (void)member_of(0);
+    cr_assert_eq(group.member_count, 3);
+    cr_assert_eq(in_sync(), 3);
+    cr_assert_eq(user_close_volume(handle), 0);
+}
+
 Test(keeper, what_was_deleted_by_a_process_that_died_goes)
 {
     make_with_a_block();
