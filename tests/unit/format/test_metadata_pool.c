@@ -70,8 +70,8 @@ Test(metadata_pool, what_keepers_tell_each_other_of_a_store_has_these_bytes_and_
     struct metadata_store store = {
         .id = 1, .bytes = 4096, .drains = true, .silent_ms = 61000, .silent_told_ns = 300};
     cr_assert_eq(metadata_store_encode(&store, &value), 0);
-    value_is(&value, "2f52281d494d0301080112100000000000000000000000000000000040802088"
-                     "01019001c8dc039801ac02");
+    value_is(&value, "8a6915fa494d0301080112100000000000000000000000000000000040802090"
+                     "01019801c8dc03a001ac02");
     cr_assert_eq(metadata_store_decode(value.bytes, value.length, &back), 0);
     cr_assert(back.drains);
     cr_assert_eq(back.silent_ms, 61000);
