@@ -230,7 +230,7 @@ class Loop:
 
     def blocks(self):
         """What its file takes, in bytes."""
-        os.sync()
+        run("sync", self.path, self.file)
         return os.stat(self.file).st_blocks * 512
 
     def is_held(self):

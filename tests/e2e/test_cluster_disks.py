@@ -228,14 +228,19 @@ def test_damage_on_one_copy_does_not_spread_to_one_that_rejoins(rig):
 # --- space
 
 def fill(handle, life, blocks):
-    """Writes until there is no space; how many are written. Every answer is yes or ENOSPC."""
-    for at in range(blocks):
-        try:
-            handle.pwrite(stamp(at, life), at * BLOCK)
-        except nbd.Error as error:
-            assert error.errnum == errno.ENOSPC, error.string
-            return at
-    return blocks
+    """Writes until there is no space, to the last block; how many are written. Every answer is yes
+    or ENOSPC."""
+    at = 0
+    for step in (16, 1):
+        while at + step <= blocks:
+            data = b"".join(stamp(at + i, life) for i in range(step))
+            try:
+                handle.pwrite(data, at * BLOCK)
+            except nbd.Error as error:
+                assert error.errnum == errno.ENOSPC, error.string
+                break
+            at += step
+    return at
 
 
 @pytest.mark.parametrize("small", [1, 3])

@@ -43,6 +43,9 @@ class Drill:
     def prepare(self):
         """Once."""
 
+    def meanwhile(self):
+        """Beside the command, when the power goes."""
+
     def flags(self, volume):
         answer = self.shop.raw("--json", "volume", "show", volume)
         return json.loads(answer.out)["flags"] if answer.status == 0 else None
@@ -120,6 +123,13 @@ class Export(Drill):
 
     def ready(self):
         self.file.unlink(missing_ok=True)
+
+    def meanwhile(self):
+        """It only reads: what is written again beside it is what the power goes with."""
+        try:
+            self.shop.write("web", *CHANGES)
+        except nbd.Error:
+            pass
 
     def look(self):
         """A file of that name is whole; what was to go away again has a name that says so."""
@@ -255,7 +265,9 @@ def test_the_power_goes(rig, drill):
     for writes in (1, 2, 5, 15):
         drill.ready()
         drive.control(f"cut-after {writes}")
-        assert begin(drill).wait(rigs.PATIENCE) in (0, 1)
+        process = begin(drill)
+        drill.meanwhile()
+        assert process.wait(rigs.PATIENCE) in (0, 1)
         cuts += not drive.counts()["armed"]
         drill.shop.pool.server.kill()
         if drive.counts()["armed"]:
