@@ -437,6 +437,28 @@ void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next)
     catalog_op_commit(op, other_read);
 }
 
+void catalog_op_unowned(struct catalog_op *op)
+{
+    const struct metadata_volume *record = &op->record;
+    if (!catalog_is_cluster(op->catalog) || op->slot->open != NULL || record->owner_session == 0 ||
+        record->owner_session == op->catalog->session.id || record->owner_yields)
+        return;
+    struct metadata_key key = metadata_session_key(record->owner_session);
+    meta_if_absent(&op->request, META_SLICE(key));
+}
+
+int catalog_op_put_taken(struct catalog_op *op)
+{
+    catalog_op_unowned(op);
+    if (catalog_is_cluster(op->catalog) && op->slot->open == NULL && !MUTANT(378)) {
+        if (op->record.owner_session != 0)
+            REACH(catalog_taken_by_change);
+        op->record.owner_session = 0;
+        op->record.owner_yields = false;
+    }
+    return catalog_put_record(&op->request, &op->record, op->revision);
+}
+
 /* --- Claiming --------------------------------------------------------------------------------- */
 
 void catalog_op_claim(struct catalog_op *op)

@@ -142,6 +142,12 @@ void catalog_claim_free(struct catalog_claim *claim);
 /* In a cluster: a volume that is not open here is not open elsewhere, or the operation ends with
  * -EBUSY; then `next`, with 0. Of an embedded pool at once. */
 void catalog_op_owner(struct catalog_op *op, catalog_step_fn *next);
+/* After that, while op->record is as it was loaded: the transaction compares that its owner has not
+ * come back since. */
+void catalog_op_unowned(struct catalog_op *op);
+/* Puts op->record, as catalog_put_record(), with what whoever has the volume open must know: whose
+ * session ran out, or who yields, has it no more. An open volume keeps its owner. */
+int catalog_op_put_taken(struct catalog_op *op);
 
 /* An entry of a page of the volume's groups, or maps: into `owned`. */
 int catalog_claim_group(struct catalog_owned *owned, uint64_t volume,

@@ -41,6 +41,7 @@ static int delete_build(struct catalog_op *op, uint32_t kept)
     struct metadata_key name = metadata_name_key(op->slot->name, strlen(op->slot->name));
     struct metadata_key key = metadata_volume_key(record->id);
     meta_request_reset(&op->request);
+    catalog_op_unowned(op);
     meta_delete(&op->request, META_SLICE(name));
     if ((record->epoch == 0 && op->cuts.count == 0 && record->parent_volume == 0) || MUTANT(100)) {
         meta_if_modified(&op->request, META_SLICE(key), op->revision);

@@ -215,6 +215,7 @@ static void grow_put(struct catalog_op *op)
     int result = 0;
     meta_request_reset(&op->request);
     meta_if_modified(&op->request, META_SLICE(volume), op->revision);
+    catalog_op_unowned(op);
     for (uint32_t i = 0; i < GROW_ITEMS && grow->item < grow->items && result == 0; i++) {
         if (grow->item < groups) {
             struct metadata_key key =

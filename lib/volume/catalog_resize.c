@@ -93,7 +93,7 @@ static void put_start(struct catalog_op *op, int result)
 {
     meta_request_reset(&op->request);
     op->record.bytes = resize_of(op)->bytes;
-    result = catalog_put_record(&op->request, &op->record, op->revision);
+    result = catalog_op_put_taken(op);
     if (result == 0)
         catalog_op_commit(op, put_committed);
     else

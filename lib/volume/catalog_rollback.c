@@ -255,7 +255,7 @@ static void rollback_recorded(struct catalog_op *op, int result)
 static void rollback_record(struct catalog_op *op, int result)
 {
     meta_request_reset(&op->request);
-    result = catalog_put_record(&op->request, &op->record, op->revision);
+    result = catalog_op_put_taken(op);
     if (result == 0)
         catalog_op_commit(op, rollback_recorded);
     else

@@ -309,15 +309,16 @@
     X(352, "what was deleted and is kept for a clone is repaired by nobody")
 
 /* 370 .. 389: families and catalogs in clusters. */
-#define CLAN_MUTANTS(X)                                                                      \
-    X(370, "how far the copies of a deleted volume were stays in the metadata")              \
-    X(371, "a volume that another process deletes has a damaged record")                     \
-    X(372, "stores keep copies of the records of deleted volumes")                           \
-    X(373, "the key of who read a snapshot stays, if deleting it failed")                    \
-    X(374, "the key of who reads a snapshot goes with a late word about who read it before") \
-    X(375, "who has lost a volume tries for ever to delete a group that it is in")           \
-    X(376, "writes of who has lost the volume wait for a sequence for ever")                 \
-    X(377, "a rollback that another process has finished meanwhile is finished again, to nothing")
+#define CLAN_MUTANTS(X)                                                                            \
+    X(370, "how far the copies of a deleted volume were stays in the metadata")                    \
+    X(371, "a volume that another process deletes has a damaged record")                           \
+    X(372, "stores keep copies of the records of deleted volumes")                                 \
+    X(373, "the key of who read a snapshot stays, if deleting it failed")                          \
+    X(374, "the key of who reads a snapshot goes with a late word about who read it before")       \
+    X(375, "who has lost a volume tries for ever to delete a group that it is in")                 \
+    X(376, "writes of who has lost the volume wait for a sequence for ever")                       \
+    X(377, "a rollback that another process has finished meanwhile is finished again, to nothing") \
+    X(378, "whose session ran out has what another process changed without knowing")
 
 /* 353, a keeper begins to count silences anew, and 354, a store that was to be emptied when it was
  * put out is up when it is back: unit/keeper/mutant-353 and so on. */

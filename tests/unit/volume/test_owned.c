@@ -204,6 +204,52 @@ Test(owned, what_was_taken_while_the_session_had_run_out_is_fenced_and_the_rest_
     cr_assert_eq(user_close_volume(other), 0);
 }
 
+/* Its map is of before. */
+Test(owned, what_was_resized_while_the_session_had_run_out_is_fenced)
+{
+    cr_assert_eq(user_open(1), 0);
+    cr_assert_eq(user_create(0, "a", &small), 0);
+    cr_assert_eq(user_open_volume(0, "a", &first), 0);
+    cr_assert_eq(put_block(first, 0, 3), 0);
+    session_revoke();
+    cr_assert_eq(user_resize(1, "a", 100 * SEGMENT, false), 0, "%s", base_last_error());
+    cr_assert_eq(record_now().owner_session, 0);
+    gathering_run(3 * NS_PER_S);
+    cr_assert_eq(get_block(first, 0), IOMESH_FENCED);
+    cr_assert_eq(user_close_volume(first), 0);
+    cr_assert_eq(user_open_volume(0, "a", &first), 0, "%s", base_last_error());
+    cr_assert_eq(get_block(first, 0), 3);
+    cr_assert_eq(put_block(first, 99 * SEGMENT, 4), 0);
+    cr_assert_eq(get_block(first, 99 * SEGMENT), 4);
+    cr_assert_eq(user_close_volume(first), 0);
+}
+
+Test(owned, what_was_resized_while_its_opening_waited_is_opened_as_it_is_then)
+{
+    cr_assert_eq(user_open(1), 0);
+    cr_assert_eq(user_create(0, "a", &small), 0);
+    for (unsigned i = 1; i <= 3; i++)
+        link_cut(0, i, true);
+    user_begin_open(0, "a");
+    gathering_run(NS_PER_S);
+    cr_assert(gathering.waiting, "no copy can be reached");
+    session_revoke();
+    bool waiting = gathering.waiting;
+    cr_assert_eq(user_resize(1, "a", 100 * SEGMENT, false), 0, "%s", base_last_error());
+    gathering.waiting = waiting && gathering.opened == NULL;
+    gathering_run(3 * NS_PER_S);
+    for (unsigned i = 1; i <= 3; i++)
+        link_cut(0, i, false);
+    gathering_run(3 * NS_PER_S);
+    first = gathering.opened;
+    if (first == NULL)
+        cr_assert_eq(user_open_volume(0, "a", &first), 0, "%s", base_last_error());
+    cr_assert_eq(volume_bytes(catalog_handle_volume(first)), 100 * SEGMENT);
+    cr_assert_eq(put_block(first, 99 * SEGMENT, 4), 0);
+    cr_assert_eq(get_block(first, 99 * SEGMENT), 4);
+    cr_assert_eq(user_close_volume(first), 0);
+}
+
 Test(owned, a_copy_that_is_away_is_stale_in_the_metadata_and_why_and_comes_back)
 {
     cr_assert_eq(user_create(0, "a", &small), 0);
