@@ -186,21 +186,6 @@ static void compare_next(struct catalog_op *op, int result)
         volume_submit(op->slot->open->volume, &import->io);
 }
 
-/* Has the head anything that the base has not? Rolling back to it leaves newer sequences. */
-static void compare_start(struct catalog_op *op, int result)
-{
-    struct import *import = import_of(op);
-    const struct metadata_volume *record = &op->slot->open->record;
-    bool equal = record->equal_cut == import->base && record->equal_sequence != 0;
-    import->io.kind = VOLUME_CHANGED;
-    import->io.length = volume_bytes(op->slot->open->volume);
-    import->io.since = equal ? record->equal_sequence - 1 : import->base;
-    import->io.extents = import->extents;
-    import->io.extent_max = EXTENTS;
-    import->io.done = compare_done;
-    compare_next(op, result);
-}
-
 static const struct catalog_cut *base_find(const struct catalog_op *op, const uint8_t uuid[16])
 {
     for (uint32_t i = 0; i < op->cuts.count; i++) {
@@ -210,6 +195,27 @@ static const struct catalog_cut *base_find(const struct catalog_op *op, const ui
             return &op->cuts.items[i];
     }
     return NULL;
+}
+
+/* Has the head anything that the base has not? Rolling back to it leaves newer sequences. */
+static void compare_start(struct catalog_op *op, int result)
+{
+    struct import *import = import_of(op);
+    const struct metadata_volume *record = &op->slot->open->record;
+    bool equal = record->equal_cut == import->base && record->equal_sequence != 0;
+    const struct catalog_cut *base = base_find(op, import->what.base_uuid);
+    /* Another process may have been first, between the looking and the owning. */
+    if (record->id != import->record.id || record->incomplete || base == NULL) {
+        import_fail(import, IOMESH_CONFLICT);
+        return;
+    }
+    import->io.kind = VOLUME_CHANGED;
+    import->io.length = volume_bytes(op->slot->open->volume);
+    import->io.since = equal ? record->equal_sequence - 1 : import->base;
+    import->io.extents = import->extents;
+    import->io.extent_max = EXTENTS;
+    import->io.done = compare_done;
+    compare_next(op, result);
 }
 
 static int increment_check(const struct import *import, const struct catalog_op *op,
@@ -268,6 +274,7 @@ static void increment_listed(struct catalog_op *op, int result)
         catalog_op_end(op, result);
         return;
     }
+    import->record.id = op->record.id;
     import->base = base->record.cut;
     memcpy(import->base_name, base->record.name, sizeof base->record.name);
     if (catalog_is_cluster(op->catalog) && import->what.bytes > op->record.bytes)
@@ -302,6 +309,20 @@ static void increment_again(struct catalog_op *op, int result)
 
 /* --- A new volume --------------------------------------------------------------------------- */
 
+/* Between making and owning it another process may have abandoned it, and given its name to another
+ * volume. */
+static void new_opened(struct catalog_op *op, int result)
+{
+    struct import *import = import_of(op);
+    const struct metadata_volume *record = &op->slot->open->record;
+    if ((record->id != import->record.id || !record->incomplete) && !MUTANT(379)) {
+        REACH(catalog_import_overtaken);
+        import_fail(import, IOMESH_CONFLICT);
+    } else {
+        import_opened(op, result);
+    }
+}
+
 static void new_committed(struct catalog_op *op, int result)
 {
     import_of(op)->born = result == 0 && op->request.succeeded;
@@ -310,7 +331,7 @@ static void new_committed(struct catalog_op *op, int result)
     else if (!op->request.succeeded)
         catalog_op_end(op, FAIL(-EEXIST, "there is a volume \"%s\" already", op->slot->name));
     else
-        catalog_op_open_volume(op, import_opened);
+        catalog_op_open_volume(op, new_opened);
 }
 
 static int new_policy(struct import *import, struct metadata_volume *record)
@@ -472,10 +493,17 @@ static void last_ready(struct catalog_op *op, int result)
     struct catalog_gang *gang = CONTAINER_OF(op, struct catalog_gang, op);
     struct catalog_member *member = gang->members[0];
     const struct metadata_volume *record = &member->op.record;
+    const struct import_last *last = CONTAINER_OF(gang, struct import_last, gang);
+    if (member->op.slot->open != last->handle->volume) {
+        FAIL(IOMESH_FENCED, "volume \"%s\": an import into it: %s", member->name,
+             base_error_text(IOMESH_FENCED));
+        catalog_gang_end(gang, IOMESH_FENCED);
+        return;
+    }
     memcpy(member->snapshot.name, record->import_name, sizeof record->import_name);
     memcpy(member->snapshot.uuid, record->import_uuid, sizeof record->import_uuid);
     member->adjust = last_adjust;
-    member->bytes = CONTAINER_OF(gang, struct import_last, gang)->bytes;
+    member->bytes = last->bytes;
     result = catalog_take_check(&member->op, member->snapshot.name);
     if (result != 0)
         catalog_gang_end(gang, result);
@@ -508,76 +536,4 @@ int catalog_import_end(struct catalog_handle *handle, catalog_done_fn *done, voi
     last->gang.op.done = done;
     last->gang.op.context = context;
     return catalog_gang_start(&last->gang, catalog, last_begin, last_end);
-}
-
-/* --- Abandoning ----------------------------------------------------------------------------- */
-
-static void abandon_end(struct catalog_op *op, int result)
-{
-    catalog_done_fn *done = op->done;
-    void *context = op->context;
-    free(op);
-    done(context, result);
-}
-
-static void abandon_listed(struct catalog_op *op, int result)
-{
-    const struct catalog_cut *base = catalog_cuts_at(&op->cuts, op->record.import_base);
-    (void)result;
-    if (base == NULL)
-        catalog_op_end(op, FAIL(IOMESH_CORRUPT,
-                                "volume \"%s\": the snapshot that the import began from is gone",
-                                op->slot->name));
-    else
-        catalog_op_begin_rollback(op, base->record.cut,
-                                  op->record.import_bytes != 0 ? op->record.import_bytes
-                                                               : base->record.bytes);
-}
-
-static void abandon_loaded(struct catalog_op *op, int result)
-{
-    (void)result;
-    if (!op->record.incomplete)
-        catalog_op_end(op, FAIL(-EINVAL, "volume \"%s\" is complete: no import into it was begun",
-                                op->slot->name));
-    else if (op->record.import_base == 0)
-        catalog_op_delete(op);
-    else
-        catalog_op_list(op, op->record.id, abandon_listed);
-}
-
-static void abandon_busy(struct catalog_op *op, int result)
-{
-    (void)result;
-    catalog_op_end(op, FAIL(-EBUSY,
-                            "volume \"%s\" is open, and an import is abandoned when nobody uses "
-                            "it: disconnect whoever does, then try again",
-                            op->slot->name));
-}
-
-static void abandon_begin(struct catalog_op *op, int result)
-{
-    (void)result;
-    if (op->slot->open != NULL)
-        catalog_op_later(op, 0, abandon_busy);
-    else
-        catalog_op_load(op, abandon_loaded);
-}
-
-int catalog_import_abandon(struct catalog *catalog, const char *name, catalog_progress_fn *progress,
-                           catalog_done_fn *done, void *context)
-{
-    int error = catalog_may_start(catalog, name, true);
-    if (error != 0)
-        return error;
-    struct catalog_op *op = calloc(1, sizeof *op);
-    if (op == NULL)
-        return FAIL(-ENOMEM, "abandoning an import into volume \"%s\": no memory", name);
-    op->rolling.progress = progress;
-    op->done = done;
-    op->context = context;
-    error = catalog_op_start(op, catalog, name, abandon_begin, abandon_end);
-    if (error != 0)
-        free(op);
-    return error;
 }

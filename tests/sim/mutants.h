@@ -318,7 +318,8 @@
     X(375, "who has lost a volume tries for ever to delete a group that it is in")                 \
     X(376, "writes of who has lost the volume wait for a sequence for ever")                       \
     X(377, "a rollback that another process has finished meanwhile is finished again, to nothing") \
-    X(378, "whose session ran out has what another process changed without knowing")
+    X(378, "whose session ran out has what another process changed without knowing")               \
+    X(379, "an import is into whatever another process gave its name to meanwhile")
 
 /* 353, a keeper begins to count silences anew, and 354, a store that was to be emptied when it was
  * put out is up when it is back: unit/keeper/mutant-353 and so on. */
