@@ -233,6 +233,10 @@ static bool checkpoint_due(const struct store *store)
      * tree is ahead of the free map. */
     if (store->replay != NULL)
         return !list_empty(&store->checkpoint.waiting);
+    /* States of parts that are being written as recovery ends should be in it: not before them, but
+     * where there is no other way to have room for them. */
+    if (store->opening != NULL && store->parts->unlogged)
+        return store->checkpoint.wanted;
     uint32_t frames = page_frame_count(store->cache);
     struct tree_stats tree;
     tree_stats(store->tree, &tree);

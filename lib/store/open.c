@@ -286,14 +286,34 @@ static int parts_unreadable(int error)
     return FAIL(error, "what is known of parts cannot be had: %s", base_error_text(error));
 }
 
-/* States of parts that records have changed are in the log: then the checkpoint. */
+/* States of parts that records have changed are in the tree: then the checkpoint. */
 static void recovery_saved(struct opening *opening)
 {
     opening->saving = false;
+    opening->store->parts->unlogged = false;
     if (MUTANT(95))
         opening_end(opening, 0);
     else
         opening_checkpoint(opening, false, recovery_checkpointed);
+}
+
+/*
+ * States of parts have no records now. Those would lie behind the old log, and where that fills
+ * its region, over its beginning; and whoever recovers next, if this one does not come to its end,
+ * needs the old log whole, and goes on with the same incarnation and the same numbers. The
+ * checkpoint that trims the old log has the states instead.
+ */
+static void recovery_flushed(struct store_flush *flush, int result)
+{
+    struct opening *opening = CONTAINER_OF(flush, struct opening, flush);
+    struct store *store = opening->store;
+    if (result != 0) {
+        opening_end(opening, FAIL(result, "what recovery read cannot be made durable: %s",
+                                  base_error_text(result)));
+        return;
+    }
+    parts_save(store->parts);
+    opening->saving = true;
 }
 
 /* Nothing of the old incarnation is under way. */
@@ -313,8 +333,16 @@ static void recovery_renew(struct opening *opening)
         opening_end(opening, error);
         return;
     }
-    parts_save(store->parts);
-    opening->saving = true;
+    if (list_empty(&store->parts->stale)) {
+        recovery_saved(opening);
+        return;
+    }
+    /* States may be written where a block was that the log replaced by another: that one must not
+     * be lost with the power any more. */
+    store->parts->unlogged = true;
+    store->checkpoint.wanted = false;
+    opening->flush.done = recovery_flushed;
+    store_flush(store, &opening->flush);
 }
 
 /* A checkpoint that began while records were replayed, or states read, is waited for: it may not
@@ -341,6 +369,8 @@ void opening_parts_turn(struct opening *opening)
         return;
     store_ops_turn(store);
     parts_save_turn(store->parts);
+    if (tree_admission_waits(store->tree) && store_may_change(store))
+        tree_admit(store->tree);
     if (store->devices.failed != 0)
         opening_end(opening, FAIL(IOMESH_FAILED, "recovery: a device failed"));
     else if (parts_saved(store->parts))

@@ -114,6 +114,7 @@ static void save_begin(struct part_save *save, struct part_block *block)
     op->data = save->bytes;
     op->sequence = ++parts->sequence;
     op->system = true;
+    op->unlogged = parts->unlogged && !MUTANT(380);
     op->done = save_done;
     store_submit(parts->store, op);
 }

@@ -126,6 +126,7 @@ struct parts {
     struct part_block **blocks;
     uint32_t block_count, block_room;
     uint32_t dirty_count; /* Blocks that are to be written, or are being. */
+    bool unlogged;        /* At the end of recovery: the checkpoint to come has them. */
     struct list dirty, stale;
     uint64_t sequence;       /* The last of the store's own volumes. */
     uint64_t uncertain_from; /* Blocks of states with this sequence or a newer one may be lost by

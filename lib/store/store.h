@@ -231,6 +231,7 @@ struct store_op {
     bool append_wanted; /* Its record is still to be appended. */
     bool system;        /* Of a volume of the store's own: taken also as it opens and closes. */
     bool dropped;       /* Its record never came into a batch. */
+    bool unlogged;      /* STORE_WRITE: without a record; the checkpoint that follows has it. */
     int result;
     uint32_t pending;      /* What flies: device requests and the journal entry. */
     uint32_t base;         /* Blocks that earlier rounds dealt with. */

@@ -104,8 +104,9 @@ static void write_apply(struct store_op *op)
 {
     struct store *store = op->store;
     unsigned index = (unsigned)((op->block + op->base) % MAP_BLOCKS);
-    store->applying_batch = op->entry.batch;
-    store->applying_reserved = &op->reserved;
+    uint32_t none = 0;
+    store->applying_batch = op->unlogged ? 0 : op->entry.batch;
+    store->applying_reserved = op->unlogged ? &none : &op->reserved; /* By the checkpoint. */
     uint32_t block = op->base;
     int64_t asides = tree_asides(store->tree);
     for (unsigned i = 0; i < op->extent_count; i++) {
@@ -154,7 +155,7 @@ static void write_land(struct store_op *op)
     } else {
         write_apply(op);
     }
-    if (!MUTANT(80) && !op->dropped)
+    if (!MUTANT(80) && !op->dropped && !op->unlogged)
         journal_applied(store->journal, &op->entry);
     tree_path_close(&op->path);
     if (op->result != 0) {
@@ -211,7 +212,7 @@ static void write_fly(struct store_op *op)
                       op->extents[i].blocks, data, write_data_done);
         data += (size_t)op->extents[i].blocks * BLOCK_BYTES;
     }
-    if (MUTANT(80))
+    if (MUTANT(80) || op->unlogged)
         return;
     op->pending++;
     store_op_append(op);

@@ -270,7 +270,8 @@
 
 /* 320 .. 339: the coordinator's I/O over copies, and what only whole clusters show of stores. */
 /* X(number, what the bug does, the story that catches it; NULL: drawn seeds do). 327, 328 and
- * 335 are not here: docs/cluster-storm.md. */
+ * 335 are not here: docs/cluster-storm.md. Nor is 380, "recovery logs states of parts before its
+ * checkpoint": the unit test unit/store/mutant-380 catches it. */
 #define CLUSTER_MUTANTS(X)                                                                        \
     X(320, "a snapshot taken while a copy catches up is not gone through", NULL)                  \
     X(321, "data in hand is answered whatever the lease says", "reads_past_the_bound")            \

@@ -149,6 +149,10 @@ struct part_version version_at(uint64_t block, uint64_t view)
 
 void parts_open(uint64_t disk_blocks, uint8_t boot)
 {
+#ifdef IOMESH_MUTANTS
+    const char *number = getenv("IOMESH_MUTANT");
+    mutant_active = number != NULL ? (int)strtoul(number, NULL, 10) : 0;
+#endif
     epoch = watermark = 0;
     generation = 0;
     blocks = aligned_alloc(BLOCK_BYTES, (size_t)PART_BLOCKS_MAX * BLOCK_BYTES);

@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A part obeys whom it was fenced to, and remembers. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "format/pointer.h"
+#include "store/internal.h"
 #include "unit/store/parts_rig.h"
 
 /* In sync, with one block of each sequence up to `last`. */
@@ -76,6 +80,35 @@ Test(parts, a_fence_and_a_role_survive_the_process_and_power_loss)
     }
     cr_assert_eq(parts_check(), 0);
     cr_assert_eq(state_now().epoch, 8);
+    parts_shut();
+}
+
+/* Where the old log fills its region that would be over its beginning, and who recovers next, if
+ * this one is killed, needs it whole. */
+Test(parts, recovery_writes_nothing_to_the_log_before_its_checkpoint_ends)
+{
+    open_in_sync(5);
+    for (unsigned i = 0; i < 4; i++) {
+        const struct superblock *super = &store->super;
+        uint64_t offset = super->journal_place * BLOCK_BYTES;
+        size_t length = (size_t)super->journal_blocks * BLOCK_BYTES;
+        uint64_t incarnation = super->incarnation;
+        uint8_t *before = malloc(length), *after = malloc(length);
+        cr_assert(before != NULL && after != NULL);
+        watermark = 10 + i;
+        cr_assert_eq(put_blocks(0, 1, 20 + i, 0), 0, "its record says more than its part's state");
+        sim_disk_kill(disk);
+        sim_disk_peek(disk, offset, length, before);
+        parts_down(false, 1);
+        sim_disk_peek(disk, offset, length, after);
+        cr_assert_eq(store->super.incarnation, incarnation + 1);
+        cr_assert_eq(memcmp(before, after, length), 0);
+        cr_assert_eq(state_now().watermark, 10 + i);
+        free(before);
+        free(after);
+    }
+    cr_assert_eq(parts_check(), 0);
+    cr_assert_eq(state_now().watermark, 13);
     parts_shut();
 }
 
