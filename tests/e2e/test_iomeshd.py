@@ -367,6 +367,9 @@ def test_a_device_that_fails_is_told_and_the_other_store_goes_on(pool):
     assert "a device failed" in daemon.process.output()
     drive.control("arm")
     daemon = pool.daemon("a", drive.path, pool.store()).ready()
+    for number, store in pool.stores().items():
+        if store["reason"] == "failed":  # Only its operator says that it may be used again.
+            pool.cli("store", "undrain", str(number))
     rigs.wait_until("it is well", lambda: all(
         store["reason"] == "none" for store in pool.stores().values()))
     daemon.ends()

@@ -38,7 +38,7 @@ struct plan_model {
     uint32_t actions, facts;
     uint64_t pass_us;                       /* Of a processor: telling and deciding. */
     uint64_t balanced_bytes, rebuilt_bytes; /* That were begun, ever. */
-    char worst[PLAN_TEXT_BYTES]; /* The most severe fact. */
+    char worst[PLAN_TEXT_BYTES];            /* The most severe fact. */
     /* NULL, or which decision may never be. */
     const char *wrong;
 };
