@@ -152,3 +152,7 @@ def test_a_store_that_was_being_emptied_and_was_lost_is_emptied_when_it_is_back(
     lost.restart()
     rigs.wait_until("it drains", lambda: store_of(bed, lost)["state"] == "draining", 90)
     must_show(bed, data)
+
+
+if __name__ == "__main__":
+    rigs.main(__file__)
