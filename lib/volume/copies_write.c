@@ -107,6 +107,8 @@ static void write_again(struct timer *timer)
 {
     struct copies_op *op = CONTAINER_OF(timer, struct copies_op, timer);
     uint8_t copies = op->full & replica_required(&op->group->replica);
+    if (copies != 0 && op->write.acked != 0)
+        REACH(copies_full_is_asked_again);
     op->full = 0;
     copies_write_send(op, copies);
 }
@@ -130,6 +132,7 @@ static void write_full(struct copies_op *op)
     uint8_t required = replica_required(&group->replica);
     bool nobody = (required & (uint8_t)~op->full) == 0 && op->flying == 0 && op->write.acked == 0;
     if (nobody && op->lane == NULL) {
+        REACH(copies_full_everywhere);
         replica_write_cancel(&group->replica, &op->write);
         copies_write_over(op, -ENOSPC);
         copies_group_ready(group);
@@ -158,6 +161,8 @@ static void write_answered(struct part_request *request, int result)
         return;
     }
     if (result == -ENOSPC) {
+        if (op->kind == PART_ZERO)
+            REACH(copies_full_for_zeros);
         op->full |= COPY_BIT(copy);
     } else if (!copies_answer_ends(group, copy, result, request)) {
         replica_write_told(&group->replica, &op->write, copy, request->generation,

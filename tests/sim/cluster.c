@@ -70,6 +70,11 @@ static void draw_shape(struct cluster *cluster)
         cluster->min_copies = 1; /* Else nobody could make room when it is needed. */
         cluster->node_seed = prng_next(prng) | 1;
         cluster->disk_blocks = FULL_BLOCKS + prng_below(prng, FULL_BLOCKS / 4);
+        if (cluster->copy_count > 2 && prng_one_in(prng, 2)) { /* Of one store only. */
+            cluster->small_blocks = cluster->disk_blocks;
+            cluster->disk_blocks *= 4;
+            cluster->min_copies = 1 + (unsigned)prng_below(prng, 2);
+        }
     }
 }
 
@@ -80,6 +85,7 @@ static void cluster_draw(struct cluster *cluster)
         .node_kill = draw_fault(cluster, 60),
         .node_cut = draw_fault(cluster, 80),
         .node_slow = draw_fault(cluster, 100),
+        .node_stop = draw_fault(cluster, 120),
         .owner_kill = draw_fault(cluster, 120),
         .owner_stop = draw_fault(cluster, 120),
         .road_cut = draw_fault(cluster, 40),
@@ -128,10 +134,12 @@ void cluster_open(struct cluster *cluster, uint64_t seed)
     /* What is late in a net comes late, and twice. */
     uint32_t twice = draw_fault(cluster, 100);
     uint32_t slow = draw_fault(cluster, 300);
+    uint32_t lost = draw_fault(cluster, 2000);
     for (unsigned i = 0; i < cluster->owner_count; i++) {
         for (unsigned n = 0; n < cluster->node_count; n++) {
             cluster->owners[i].roads[n].faults.twice_one_in = twice;
             cluster->owners[i].roads[n].faults.slow_one_in = slow;
+            cluster->owners[i].roads[n].faults.lost_one_in = lost;
         }
     }
 }
@@ -188,7 +196,7 @@ void cluster_calm(struct cluster *cluster)
         cluster->owners[i].cut_off = false;
         for (unsigned n = 0; n < cluster->node_count; n++) {
             struct road *road = &cluster->owners[i].roads[n];
-            road->faults.twice_one_in = road->faults.slow_one_in = 0;
+            road->faults.twice_one_in = road->faults.slow_one_in = road->faults.lost_one_in = 0;
             road_cut(road, false, false);
         }
     }
@@ -215,8 +223,10 @@ bool cluster_step(struct cluster *cluster)
         if (!cluster->calm && !cluster->by_hand)
             cluster_moment(cluster);
         cluster_come_back(cluster);
-        for (unsigned i = 0; i < cluster->node_count; i++)
-            cluster_node_turn(&cluster->nodes[i]);
+        for (unsigned i = 0; i < cluster->node_count; i++) {
+            if (!cluster->worlds.stopped[cluster->nodes[i].machine])
+                cluster_node_turn(&cluster->nodes[i]);
+        }
         for (unsigned i = 0; i < cluster->owner_count; i++) {
             if (!cluster->worlds.stopped[cluster->owners[i].machine])
                 cluster_owner_turn(&cluster->owners[i]);

@@ -47,7 +47,8 @@ struct cluster_node {
     int ended;
     uint64_t incarnation;
     uint64_t back_ns; /* When it is started again. */
-    bool failed;      /* Its disk did: whoever runs it turns it off and on again. */
+    uint64_t stopped_until_ns;
+    bool failed; /* Its disk did: whoever runs it turns it off and on again. */
     uint32_t boots;
     uint32_t lossy; /* Groups of which it may lack what was not flushed: its power went. */
 };
@@ -99,6 +100,7 @@ struct cluster_owner {
     struct timer wake;
     struct cluster_request requests[CLUSTER_REQUESTS];
     uint64_t stopped_until_ns;
+    uint64_t calm_ask_ns; /* When it is calm: nothing is asked before. */
 };
 
 struct cluster_truth {
@@ -116,16 +118,26 @@ struct cluster_truth {
 };
 
 struct cluster_faults {
-    uint32_t node_kill, node_cut, node_slow, owner_kill, owner_stop, road_cut, road_reset,
-        truth_away, truth_lost, force, snapshot, drop, jump, churn, disk_fail,
+    uint32_t node_kill, node_cut, node_slow, node_stop, owner_kill, owner_stop, road_cut,
+        road_reset, truth_away, truth_lost, force, snapshot, drop, jump, churn, disk_fail,
         rot; /* One in so many moments; 0: never. */
 };
 
+/* Situations that there were: none may be missing in as many seeds as CI runs. */
+#define CLUSTER_COUNTS(X)                                                                       \
+    X(writes)                                                                                   \
+    X(reads)                                                                                    \
+    X(failed) X(flushes) X(zeros) X(full) X(acquired) X(forced) X(transactions) X(unknown)      \
+        X(refused) X(fenced) X(reconciled) X(stale) X(caught_up) X(node_kills) X(node_cuts)     \
+            X(node_stops) X(owner_kills) X(owner_stops) X(losses) X(cuts_taken) X(cuts_dropped) \
+                X(cuts_read) X(corrupt) X(rotten) X(disks_failed) X(jumps) X(added) X(dropped)  \
+                    X(repaired) X(hedged) X(stalls) X(resets) X(late)
+
+#define CLUSTER_COUNT(name) uint64_t name;
 struct cluster_counts {
-    uint64_t writes, reads, failed, flushes, acquired, forced, transactions, unknown, refused;
-    uint64_t node_kills, node_cuts, owner_kills, owner_stops, cuts_taken, cuts_dropped;
-    uint64_t zeros, full, corrupt, rotten, disks_failed, jumps, added, dropped, repaired;
+    CLUSTER_COUNTS(CLUSTER_COUNT)
 };
+#undef CLUSTER_COUNT
 
 /* What rotted: `node` had the only bad copy of `value`. */
 struct cluster_rot {
@@ -204,6 +216,8 @@ bool cluster_node_prove(struct cluster_node *node);
 void cluster_owner_open(struct cluster *cluster, unsigned number);
 void cluster_owner_turn(struct cluster_owner *owner);
 void cluster_owner_die(struct cluster_owner *owner);
+/* What its session did is counted. */
+void cluster_owner_count(struct cluster_owner *owner);
 void cluster_owner_granted(struct cluster_owner *owner, int result, bool forced, uint64_t sent_ns);
 void cluster_owner_cut(struct cluster_owner *owner);
 void cluster_owner_drop_cut(struct cluster_owner *owner);
@@ -220,6 +234,8 @@ void cluster_request_start(struct cluster_owner *owner, struct cluster_request *
 size_t cluster_note(struct cluster *cluster, const struct history_op *op);
 /* All power went: what was not flushed may be gone, whoever has seen it. */
 void cluster_lose(struct cluster *cluster);
+/* An acknowledged write that the design allows power to take. */
+bool cluster_may_lose(const struct cluster *cluster, const struct history_op *write);
 bool cluster_value(struct cluster *cluster, const uint8_t *block, uint64_t *ret_value);
 bool cluster_judge_history(struct cluster *cluster);
 

@@ -6,6 +6,7 @@
 
 #include "sim/cluster.h"
 
+#define CALM_ASK_NS (5 * NS_PER_MS)
 #define DATA_BYTES ((size_t)CLUSTER_REGISTERS * BLOCK_BYTES)
 
 /* Registers lie in runs of 16, on pages of their own, in all segments. */
@@ -154,8 +155,8 @@ static void request_draw(struct cluster_owner *owner, struct cluster_request *re
     bool makes_room = cluster->calm && cluster->full && draw < 30;
     if (draw < 3)
         kind = VOLUME_FLUSH;
-    else if (draw < 7 && !cluster->calm)
-        kind = draw < 5 ? VOLUME_ZERO : VOLUME_DISCARD;
+    else if (draw < (cluster->full ? 15 : 7) && !cluster->calm)
+        kind = draw < 5 || draw > 9 ? VOLUME_ZERO : VOLUME_DISCARD;
     else if (draw < 60 && !cluster->calm)
         kind = VOLUME_WRITE;
     uint32_t flags = kind == VOLUME_WRITE && prng_one_in(prng, 10) ? VOLUME_FUA : 0;
@@ -168,19 +169,22 @@ static void request_draw(struct cluster_owner *owner, struct cluster_request *re
     cluster_request_start(owner, request, kind, flags, first, count);
 }
 
-/* Once it is calm a few are enough. Where there is little space, somebody makes some: a copy that
- * was away may need a little more than the others have. */
+/* Once it is calm a few are enough, however much there is to do for them. Where there is little
+ * space, somebody makes some: a copy that was away may need a little more than the others have. */
 void cluster_client_turn(struct cluster_owner *owner)
 {
     struct cluster *cluster = owner->cluster;
     if (owner->state != OWNER_OPEN || cluster->quiet || cluster->by_hand)
         return;
+    if (cluster->calm && cluster->worlds.now_ns < owner->calm_ask_ns)
+        return;
+    owner->calm_ask_ns = cluster->worlds.now_ns + CALM_ASK_NS;
     if (cluster->calm && cluster->full)
         cluster_owner_drop_cut(owner);
     /* One is left for that. */
     unsigned count = cluster->full && !cluster->calm ? CLUSTER_REQUESTS - 1 : CLUSTER_REQUESTS;
     for (unsigned i = 0; i < count; i++) {
-        if (!owner->requests[i].busy && prng_one_in(&cluster->prng, cluster->calm ? 200 : 4))
+        if (!owner->requests[i].busy && prng_one_in(&cluster->prng, cluster->calm ? 20 : 4))
             request_draw(owner, &owner->requests[i]);
     }
 }

@@ -140,6 +140,8 @@ void cluster_come_back(struct cluster *cluster)
     for (unsigned i = 0; i < cluster->node_count; i++) {
         struct cluster_node *node = &cluster->nodes[i];
         bool time = cluster->calm || node->back_ns <= now;
+        if (cluster->calm || node->stopped_until_ns <= now)
+            cluster->worlds.stopped[node->machine] = false;
         if (node->runs && node->failed && time)
             node_mended(node);
         if (!node->runs && time)
@@ -150,6 +152,16 @@ void cluster_come_back(struct cluster *cluster)
         if (cluster->calm || owner->stopped_until_ns <= now)
             cluster->worlds.stopped[owner->machine] = false;
     }
+}
+
+/* Its clock goes on, its disk does not: a disk that hangs looks no different. */
+static void node_stands_still(struct cluster *cluster)
+{
+    struct cluster_node *node = any_node(cluster);
+    cluster->worlds.stopped[node->machine] = true;
+    node->stopped_until_ns =
+        cluster->worlds.now_ns + prng_below(&cluster->prng, 2 * CLUSTER_TTL_NS);
+    cluster->counts.node_stops++;
 }
 
 /* --- Disks ------------------------------------------------------------------------------------ */
@@ -170,7 +182,7 @@ bool cluster_rot(struct cluster *cluster, unsigned number, uint64_t value)
 {
     struct sim_disk *disk = cluster->nodes[number].disk;
     bool found = false;
-    for (uint64_t block = 0; block < cluster->disk_blocks; block++) {
+    for (uint64_t block = 0; block < disk->disk.size_bytes / BLOCK_BYTES; block++) {
         uint64_t words[4];
         uint64_t offset = block * BLOCK_BYTES;
         sim_disk_peek(disk, offset + 1024, sizeof words, words);
@@ -183,7 +195,8 @@ bool cluster_rot(struct cluster *cluster, unsigned number, uint64_t value)
     return found;
 }
 
-/* Of one node only, and not of what nobody else in sync has. */
+/* Of one node only, and not of what nobody else in sync has. Where nothing was flushed since, it
+ * looks like a write that the power interrupted: a process that starts again drops it. */
 static void block_rots(struct cluster *cluster)
 {
     unsigned number = cluster->rot_node;
@@ -207,6 +220,10 @@ static void block_rots(struct cluster *cluster)
                                  .cell = op->cell,
                                  .value = value,
                                  .alone = cluster->alone[group][number]};
+        if (cluster_may_lose(cluster, op)) {
+            cluster->nodes[number].lossy |= 1u << group;
+            cluster_count_alone(cluster);
+        }
         return;
     }
 }
@@ -247,6 +264,8 @@ void cluster_moment(struct cluster *cluster)
         node_dies(cluster, true);
     if (prng_one_in(prng, faults->node_slow))
         any_node(cluster)->disk->faults.slow_one_in = (uint32_t)prng_below(prng, 4);
+    if (prng_one_in(prng, faults->node_stop))
+        node_stands_still(cluster);
     if (prng_one_in(prng, faults->owner_kill)) {
         cluster_owner_die(any_owner(cluster));
         cluster->counts.owner_kills++;

@@ -37,6 +37,17 @@ bool cluster_value(struct cluster *cluster, const uint8_t *block, uint64_t *ret_
     return true;
 }
 
+static void history_tell(const struct cluster *cluster, uint32_t cell)
+{
+    for (size_t i = 0; cluster->verbose && i < cluster->history_count; i++) {
+        const struct history_op *op = &cluster->history[i];
+        if (op->cell == cell)
+            (void)fprintf(stderr, "      %s %6llu%s  %llu .. %llu\n", op->write ? "write" : "read ",
+                          (unsigned long long)op->value, op->write && op->zero ? " (zeros)" : "",
+                          (unsigned long long)op->begun, (unsigned long long)op->ended);
+    }
+}
+
 /* --- Zeros ------------------------------------------------------------------------------------ */
 
 /* The writes of each register, as indexes into the history. */
@@ -94,10 +105,12 @@ static void zero_resolve(struct cluster *cluster, const struct writes *writes,
         found++;
         value = write->value;
     }
-    if (found == 0)
+    if (found == 0 && cluster->wrong[0] == '\0') {
         (void)cluster_wrong(cluster, "register %u: zeros that were overwritten, read %llu .. %llu",
                             read->cell, (unsigned long long)read->begun,
                             (unsigned long long)read->ended);
+        history_tell(cluster, read->cell);
+    }
     read->value = found == 1 ? value : LEFT_OUT;
 }
 
@@ -116,7 +129,7 @@ static void zeros_resolve(struct cluster *cluster)
 
 /* --- What power takes ------------------------------------------------------------------------- */
 
-static bool history_lost(const struct cluster *cluster, const struct history_op *write)
+bool cluster_may_lose(const struct cluster *cluster, const struct history_op *write)
 {
     return write->ended > cluster->flushed_ns && !write->durable;
 }
@@ -158,7 +171,7 @@ void cluster_lose(struct cluster *cluster)
         abort();
     for (size_t i = 0; i < cluster->history_count; i++) {
         struct history_op *op = &cluster->history[i];
-        if (!op->write || !history_lost(cluster, op))
+        if (!op->write || !cluster_may_lose(cluster, op))
             continue;
         lost[op->value] = true;
         op->ended = HISTORY_NEVER;
@@ -168,6 +181,7 @@ void cluster_lose(struct cluster *cluster)
     free(moved);
     free(lost);
     cluster->losses++;
+    cluster->counts.losses++;
 }
 
 /* --- Judgement -------------------------------------------------------------------------------- */
@@ -180,13 +194,7 @@ bool cluster_judge_history(struct cluster *cluster)
     enum history_fault fault = history_check(cluster->history, cluster->history_count, &at);
     if (fault == HISTORY_FINE)
         return cluster->wrong[0] == '\0';
-    for (size_t i = 0; cluster->verbose && i < cluster->history_count; i++) {
-        const struct history_op *op = &cluster->history[i];
-        if (op->cell == at->cell)
-            (void)fprintf(stderr, "      %s %6llu%s  %llu .. %llu\n", op->write ? "write" : "read ",
-                          (unsigned long long)op->value, op->write && op->zero ? " (zeros)" : "",
-                          (unsigned long long)op->begun, (unsigned long long)op->ended);
-    }
+    history_tell(cluster, at->cell);
     return cluster_wrong(cluster, "register %u, value %llu: %s", at->cell,
                          (unsigned long long)at->value, history_fault_text(fault));
 }

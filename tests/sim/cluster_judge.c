@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What is true at the end. */
+#include <stdalign.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,7 +76,7 @@ struct ask {
     struct part_request request;
     struct part_version versions[PART_BLOCKS_MAX];
     uint32_t crcs[PART_BLOCKS_MAX];
-    uint8_t *data;
+    alignas(BLOCK_BYTES) uint8_t data[BLOCK_BYTES];
     bool flying;
     int result;
 };
@@ -133,8 +134,6 @@ static bool judge_read(struct cluster *cluster, unsigned number, uint32_t group,
                        uint64_t view)
 {
     struct ask *ask = &asks[number];
-    if (ask->data == NULL)
-        ask->data = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
     ask->request = (struct part_request){.kind = PART_READ,
                                          .volume = CLUSTER_VOLUME,
                                          .group = group,
@@ -201,6 +200,7 @@ static bool judge_block(struct cluster *cluster, uint32_t index, uint64_t view, 
     if (!cluster_value(cluster, good->data, &op.value))
         return false;
     (void)cluster_note(cluster, &op);
+    cluster->counts.cuts_read += view != VIEW_HEAD ? 1 : 0;
     return true;
 }
 
@@ -230,6 +230,20 @@ static bool well_rested(struct cluster *cluster)
     return cluster->worlds.now_ns >= cluster->calm_ns + NS_PER_S && well_open(cluster);
 }
 
+static void judge_count(struct cluster *cluster)
+{
+    for (unsigned i = 0; i < cluster->owner_count; i++) {
+        if (cluster->owners[i].state == OWNER_OPEN)
+            cluster_owner_count(&cluster->owners[i]);
+        for (unsigned n = 0; n < cluster->node_count; n++) {
+            const struct road_counts *counts = &cluster->owners[i].roads[n].counts;
+            cluster->counts.stalls += counts->stalls;
+            cluster->counts.resets += counts->resets;
+            cluster->counts.late += counts->late;
+        }
+    }
+}
+
 bool cluster_judge(struct cluster *cluster)
 {
     if (!judge_wait(cluster, "all in sync", well_rested))
@@ -248,6 +262,7 @@ bool cluster_judge(struct cluster *cluster)
     }
     if (!cluster_judge_history(cluster) || !judge_views(cluster))
         return false;
+    judge_count(cluster);
     for (unsigned i = 0; i < cluster->owner_count; i++)
         cluster->worlds.stopped[cluster->owners[i].machine] = true;
     for (unsigned i = 0; i < cluster->node_count; i++) {

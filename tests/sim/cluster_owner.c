@@ -69,6 +69,19 @@ static void owner_closed(void *context)
     owner_wake_after(owner, CLUSTER_TTL_NS / 4);
 }
 
+void cluster_owner_count(struct cluster_owner *owner)
+{
+    struct cluster_counts *counts = &owner->cluster->counts;
+    struct copies_look look;
+    for (uint32_t g = 0; owner->copies != NULL && g < owner->cluster->group_count; g++) {
+        if (!copies_look(owner->copies, g, &look))
+            continue;
+        counts->repaired += look.repaired_blocks;
+        counts->hedged += look.hedged_reads;
+        counts->reconciled += look.replica->settled ? 1 : 0;
+    }
+}
+
 static void owner_ended(void *context, int result)
 {
     struct cluster_owner *owner = context;
@@ -79,6 +92,8 @@ static void owner_ended(void *context, int result)
      * not reached, is reason enough to begin anew. */
     if (result != IOMESH_FENCED && owner->cluster->losses == 0 && owner->state == OWNER_OPEN)
         (void)cluster_wrong(owner->cluster, "the session ended with %d", result);
+    cluster_owner_count(owner);
+    owner->cluster->counts.fenced += result == IOMESH_FENCED ? 1 : 0;
     owner->state = OWNER_ENDING;
 }
 
@@ -341,6 +356,7 @@ void cluster_owner_open(struct cluster *cluster, unsigned number)
 void cluster_owner_die(struct cluster_owner *owner)
 {
     struct cluster *cluster = owner->cluster;
+    cluster_owner_count(owner);
     world_kill(&owner->world);
     owner->life++;
     owner->copies = NULL;

@@ -112,9 +112,12 @@ static int truth_transact(struct cluster *cluster, struct call *call)
                 (unsigned long long)call->epoch, call->group, call->record.generation, states);
     /* Who has caught up has everything, durably. */
     for (unsigned i = 0; i < cluster->node_count; i++) {
-        if (state_in(group, i) == REPLICA_CATCHING_UP &&
-            state_in(&call->record, i) == REPLICA_IN_SYNC)
+        uint8_t was = state_in(group, i), is = state_in(&call->record, i);
+        if (was == REPLICA_CATCHING_UP && is == REPLICA_IN_SYNC) {
             cluster->nodes[i].lossy &= ~(1u << call->group);
+            cluster->counts.caught_up++;
+        }
+        cluster->counts.stale += was != REPLICA_STALE && is == REPLICA_STALE ? 1 : 0;
     }
     bool whole = truth_whole(cluster, call->group, group);
     *group = call->record;
