@@ -49,6 +49,9 @@ int run_pool_rebuild(const struct command *command)
     options.store_count = command->store_count;
     options.files = (const char *const *)command->files;
     options.file_count = command->file_count;
+    options.addresses = (const char *const *)command->addresses;
+    options.address_count = command->address_count;
+    options.tls_directory = command->peer_tls;
     options.save = command->save;
     options.flags = (command->accept_loss ? IOMESH_REBUILD_ACCEPT_LOSS : 0) |
                     (command->look ? IOMESH_REBUILD_LOOK : 0);
@@ -67,6 +70,6 @@ int run_pool_rebuild(const struct command *command)
         return json_out(command, result_json(command, &result, telling.lines));
     printf("%u stores: %" PRIu64 " volumes, %" PRIu64 " snapshots; the metadata %s\n",
            result.stores, result.volumes, result.snapshots,
-           command->look ? "would be made of this" : "is made: start iomeshd on every node");
+           command->look ? "would be made of this" : "is made: start iomeshd anew on every node");
     return 0;
 }

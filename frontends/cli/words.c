@@ -84,7 +84,7 @@ static const struct flag flags[] = {
      BIT(COMMAND_POOL_INIT) | BIT(COMMAND_STORE_ADD)},
     {{"store", "DIR|DEVICE", "a store that is left, served by nobody; may be repeated", NULL},
      BIT(COMMAND_POOL_REBUILD)},
-    {{"from", "FILE", "what --save made on another node; may be repeated", NULL},
+    {{"from", "ADDRESS|FILE", "tcp:HOST:PORT or unix:PATH of an iomeshd; a file of --save", NULL},
      BIT(COMMAND_POOL_REBUILD)},
     {{"save", "FILE", "make no metadata: save what the stores of this node say", NULL},
      BIT(COMMAND_POOL_REBUILD)},
@@ -172,6 +172,14 @@ static const char *take_one(char **list, unsigned *count, const char *value)
         return "is given more than 256 times";
     list[*count] = strdup(value);
     return list[(*count)++] == NULL ? "no memory" : NULL;
+}
+
+/* What is no address is a file. */
+static const char *take_from(struct command *command, const char *value)
+{
+    if (strncmp(value, "tcp:", 4) == 0 || strncmp(value, "unix:", 5) == 0)
+        return take_one(command->addresses, &command->address_count, value);
+    return take_one(command->files, &command->file_count, value);
 }
 
 static const char *take_text(char **text, const char *value)
@@ -270,7 +278,7 @@ static const char *take(void *context, const struct option_spec *spec, const cha
     if (strcmp(name, "store") == 0)
         return take_one(command->stores, &command->store_count, value);
     if (strcmp(name, "from") == 0)
-        return take_one(command->files, &command->file_count, value);
+        return take_from(command, value);
     if (strcmp(name, "save") == 0)
         return take_text(&command->save, value);
     if (strcmp(name, "log-level") == 0)
@@ -497,7 +505,8 @@ static enum options_outcome check_whole(struct command *command)
         return complain("--class", "a store has one");
     if (command->save != NULL && (command->look || command->accept_loss))
         return complain("--save", "makes nothing: it goes with neither --look nor --accept-loss");
-    if (id == COMMAND_POOL_REBUILD && command->store_count + command->file_count == 0)
+    if (id == COMMAND_POOL_REBUILD &&
+        command->store_count + command->file_count + command->address_count == 0)
         return complain(command->spec->words, "needs --store DIR|DEVICE, all that are left");
     if (command->lost && command->wait)
         return complain("--lost", "does not go with --wait: pool status tells how far it is");
@@ -533,6 +542,8 @@ void words_done(struct command *command)
         free(command->stores[i]);
     for (unsigned i = 0; i < command->file_count; i++)
         free(command->files[i]);
+    for (unsigned i = 0; i < command->address_count; i++)
+        free(command->addresses[i]);
     free(command->save);
     free(command->pool_named);
     free(command->since);

@@ -83,6 +83,8 @@ struct command {
     unsigned store_count;
     char *files[STORES_GIVEN_MAX]; /* --from. */
     unsigned file_count;
+    char *addresses[STORES_GIVEN_MAX]; /* --from, too. */
+    unsigned address_count;
     char *save;       /* NULL: not given. */
     char *pool_named; /* By a flag or the file. */
     char *since;      /* NULL: not given. */

@@ -334,14 +334,18 @@ struct iomesh_rebuild_options {
     const char *const *files; /* What was saved on other nodes; borrowed. */
     const char *save;         /* Make no metadata: what the stores of this node say goes into this
                                  file, which is not there yet, to be named on another node. */
+    const char *const *addresses; /* Of daemons, "tcp:..." or "unix:...", that serve stores. */
+    uint32_t address_count;
+    uint32_t reserved;         /* 0. */
+    const char *tls_directory; /* Connections to them are sealed, as of pools. NULL: not. */
 };
 
 #define IOMESH_REBUILD_ACCEPT_LOSS 1u /* Though writes that were acknowledged may be missing. */
 #define IOMESH_REBUILD_LOOK 2u        /* Tell what would be made, make nothing. */
 
-#define IOMESH_REBUILD_OPTIONS_INIT                                             \
-    {                                                                           \
-        (uint32_t)sizeof(struct iomesh_rebuild_options), 0, 0, 0, 0, 0, 0, 0, 0 \
+#define IOMESH_REBUILD_OPTIONS_INIT                                                         \
+    {                                                                                       \
+        (uint32_t)sizeof(struct iomesh_rebuild_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 \
     }
 
 struct iomesh_rebuild_result {
@@ -356,13 +360,15 @@ struct iomesh_rebuild_result {
  * Make the metadata of a cluster anew, when etcd is lost, from the copies of records that its
  * stores keep.
  *
- * Nobody serves the stores meanwhile, and no program of the pool runs any more. All stores that are
- * left are named: what is on none of them is lost. Copies of records follow their records by
+ * Stores are opened that nobody serves, or daemons that serve them still are asked; no other program
+ * of the pool runs. Those daemons are started anew afterwards. All stores that are left are named:
+ * what is on none of them is lost. Copies of records follow their records by
  * moments, so what was made or deleted in the last of them may be missing, or be there again.
  * Epochs and sequences begin beyond whatever any store has seen; copies that cannot be known to be
  * whole are stale, and are brought up to date when their volume is opened.
  *
- * Of stores on several nodes each node saves what its own say, and the last one is given the files.
+ * Of stores on several nodes that nobody serves each node saves what its own say, and the last one is
+ * given the files.
  *
  * @url         "etcd://..."; no pool is there; not looked at if something is saved
  * @ret_result  written whatever is returned; set its size before. NULL is fine
@@ -372,6 +378,7 @@ struct iomesh_rebuild_result {
  *   -EEXIST        there is a pool; or a store was named twice
  *   -EPERM         acknowledged writes may be missing, and ACCEPT_LOSS is not given
  *   -ENOENT        no store there; or none has copies of records
+ *   -ECONNREFUSED, -ETIMEDOUT ...   a daemon does not answer
  *   -EXDEV         a store is of another pool than the others
  *   IOMESH_IN_USE  another process serves a store
  *   -ETIMEDOUT     etcd is out of reach; IOMESH_CORRUPT, -EIO, -ENOMEM …

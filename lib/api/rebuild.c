@@ -143,6 +143,8 @@ static int making_read(struct making *making)
     int result = 0;
     for (uint32_t i = 0; i < making->options.store_count && result == 0; i++)
         result = reading_store(&making->reading, &making->rebuild, making->options.stores[i]);
+    for (uint32_t i = 0; i < making->options.address_count && result == 0; i++)
+        result = reading_far(&making->reading, &making->rebuild, making->options.addresses[i]);
     if (result == 0)
         result = reading_parts(&making->reading, &making->rebuild);
     for (uint32_t i = 0; i < making->options.file_count && result == 0; i++)
@@ -181,9 +183,11 @@ static int making_check(const struct iomesh_rebuild_options *options)
         return FAIL(-EINVAL, "rebuilding: flags %#x are not known", options->flags);
     if ((options->store_count > 0 && options->stores == NULL) ||
         (options->file_count > 0 && options->files == NULL) ||
-        options->store_count + options->file_count == 0)
+        (options->address_count > 0 && options->addresses == NULL) ||
+        options->store_count + options->file_count + options->address_count == 0)
         return FAIL(-EINVAL, "rebuilding needs the stores of the pool, all that are left");
-    if (options->store_count > REBUILD_STORES_MAX || options->file_count > REBUILD_STORES_MAX)
+    if (options->store_count > REBUILD_STORES_MAX || options->file_count > REBUILD_STORES_MAX ||
+        options->address_count > REBUILD_STORES_MAX)
         return FAIL(-EINVAL, "rebuilding takes at most %u stores", REBUILD_STORES_MAX);
     return 0;
 }
@@ -205,7 +209,7 @@ int iomesh_pool_rebuild(const char *url, const struct iomesh_rebuild_options *gi
     making->options = options;
     making->rebuild.tell = making_tell;
     making->rebuild.context = making;
-    result = reading_begin(&making->reading);
+    result = reading_begin(&making->reading, options.tls_directory);
     if (result == 0) {
         char sentence[400];
         result = making_steps(making);

@@ -49,7 +49,8 @@ struct rebuild_part {
 
 struct rebuild_store {
     char *path;
-    uint8_t uuid[16];
+    uint64_t id;      /* Of one that was asked from far: its copies say which uuid it has. */
+    uint8_t uuid[16]; /* None: not known. */
     uint64_t incarnation, bytes;
     bool known; /* It has a copy of its own record. */
     struct metadata_store record;
@@ -83,6 +84,11 @@ struct rebuild {
 void rebuild_say(struct rebuild *rebuild, uint32_t severity, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 struct rebuild_store *rebuild_store_new(struct rebuild *rebuild, const char *path);
+/* The one that was made last, of which nothing was read. */
+void rebuild_store_drop(struct rebuild *rebuild);
+/* Another that is the same. NULL: there is none. */
+const struct rebuild_store *rebuild_store_same(const struct rebuild *rebuild,
+                                               const struct rebuild_store *store);
 /* Takes what a store has listed. 0, -ENOMEM. */
 int rebuild_copy_add(struct rebuild *rebuild, struct rebuild_store *store,
                      const struct metadata_copy *copy);

@@ -140,14 +140,13 @@ static int read_store(struct rebuild *rebuild, const struct metadata_copy *entry
     int result = gathered_store_get(entry->data, entry->bytes, &own);
     if (result != 0)
         return result;
-    for (uint32_t i = 0; i < rebuild->store_count; i++) {
-        if (memcmp(rebuild->stores[i]->uuid, own.uuid, sizeof own.uuid) == 0)
-            return FAIL(-EEXIST, "%s: is the same store as %s", own.path, rebuild->stores[i]->path);
-    }
     struct rebuild_store *store = rebuild_store_new(rebuild, own.path);
     if (store == NULL)
         return -ENOMEM;
     memcpy(store->uuid, own.uuid, sizeof own.uuid);
+    const struct rebuild_store *same = rebuild_store_same(rebuild, store);
+    if (same != NULL)
+        return FAIL(-EEXIST, "%s: is the same store as %s", own.path, same->path);
     store->incarnation = own.incarnation;
     *ret_store = store;
     return 0;

@@ -8,6 +8,7 @@
 #include <iomesh/event.h>
 
 #include "api/rebuild.h"
+#include "base/uuid.h"
 #include "format/pointer.h"
 
 /* A volume, and the newest set of its records: those that one store has. */
@@ -50,16 +51,38 @@ struct rebuild_store *rebuild_store_new(struct rebuild *rebuild, const char *pat
     return store;
 }
 
+void rebuild_store_drop(struct rebuild *rebuild)
+{
+    struct rebuild_store *store = rebuild->stores[--rebuild->store_count];
+    free(store->path);
+    free(store);
+}
+
+const struct rebuild_store *rebuild_store_same(const struct rebuild *rebuild,
+                                               const struct rebuild_store *store)
+{
+    for (uint32_t i = 0; i < rebuild->store_count; i++) {
+        const struct rebuild_store *other = rebuild->stores[i];
+        if (other != store && !uuid_is_none(store->uuid) &&
+            memcmp(other->uuid, store->uuid, sizeof other->uuid) == 0)
+            return other;
+    }
+    return NULL;
+}
+
 static void own_record(struct rebuild_store *store, const struct rebuild_copy *copy)
 {
     struct metadata_store record;
     if (metadata_store_decode(copy->data, copy->bytes, &record) != 0)
         return;
-    if (memcmp(record.uuid, store->uuid, sizeof record.uuid) != 0) {
+    bool own = store->id != 0 ? record.id == store->id
+                              : memcmp(record.uuid, store->uuid, sizeof record.uuid) == 0;
+    if (!own) {
         metadata_store_done(&record);
         return;
     }
     metadata_store_done(&store->record);
+    memcpy(store->uuid, record.uuid, sizeof store->uuid);
     store->record = record;
     store->known = true;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stores that nobody serves: opened, asked, closed. */
+/* Stores that nobody serves: opened, asked, closed; and asking of any. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/rebuild_read.h"
 #include "api/store_make.h"
+#include "tls/tls.h"
 
 static unsigned reading_turn(struct engine_hook *hook)
 {
@@ -17,15 +18,29 @@ static unsigned reading_turn(struct engine_hook *hook)
     return count;
 }
 
-int reading_begin(struct reading *reading)
+static int reading_seal(struct reading *reading, const char *tls_directory)
+{
+    struct tls_options options = {
+        .below = reading->net, .clock = reading->engine->world.clock, .directory = tls_directory};
+    int result = tls_net_open(&options, &reading->tls);
+    if (result == 0)
+        reading->net = reading->tls;
+    else
+        reading_end(reading);
+    return result;
+}
+
+int reading_begin(struct reading *reading, const char *tls_directory)
 {
     *reading = (struct reading){.hook = {.turn = reading_turn}};
     struct iomesh_engine_options options = IOMESH_ENGINE_OPTIONS_INIT;
     options.buffer_bytes = 1u << 20;
     int result = iomesh_engine_open(&options, &reading->engine);
-    if (result == 0)
-        engine_hook_add(reading->engine->engine, &reading->hook);
-    return result;
+    if (result != 0)
+        return result;
+    engine_hook_add(reading->engine->engine, &reading->hook);
+    reading->net = uring_net(reading->engine->uring);
+    return tls_directory != NULL ? reading_seal(reading, tls_directory) : 0;
 }
 
 int reading_wait(struct reading *reading, int accepted)
@@ -46,6 +61,11 @@ static void reading_closed(void *context, int result)
     api_waiter_done(&reading->waiter, result);
 }
 
+static void reading_left(void *context)
+{
+    reading_closed(context, 0);
+}
+
 void reading_end(struct reading *reading)
 {
     for (uint32_t i = 0; i < reading->count; i++) {
@@ -55,6 +75,11 @@ void reading_end(struct reading *reading)
             store_close(opened->store, reading_closed, reading);
             (void)reading_wait(reading, 0);
             opened->store = NULL;
+        }
+        if (opened->peer != NULL) {
+            reading->waiter.pending = true;
+            peer_port_close(opened->peer, reading_left, reading);
+            (void)reading_wait(reading, 0);
         }
         for (unsigned j = 0; j < opened->disk_count; j++)
             uring_disk_close(opened->disks[j]);
@@ -66,6 +91,7 @@ void reading_end(struct reading *reading)
         (void)iomesh_turn(reading->engine);
     meta_close(reading->meta);
     engine_hook_remove(reading->engine->engine, &reading->hook);
+    tls_net_close(reading->tls);
     (void)iomesh_engine_close(reading->engine);
 }
 
@@ -117,7 +143,7 @@ static int part_ask(struct reading *reading, const struct reading_store *opened,
     request->done = part_told;
     request->context = reading;
     reading->waiter.pending = true;
-    part_submit(store_port(opened->store), request);
+    part_submit(opened->port, request);
     return reading_wait(reading, 0);
 }
 
@@ -223,29 +249,49 @@ int reading_parts(struct reading *reading, struct rebuild *rebuild)
     return 0;
 }
 
+struct reading_store *reading_store_new(struct reading *reading, struct rebuild *rebuild,
+                                        const char *path)
+{
+    struct reading_store *opened =
+        reading->count < REBUILD_STORES_MAX ? calloc(1, sizeof *opened) : NULL;
+    if (opened != NULL) {
+        reading->opened[reading->count++] = opened;
+        opened->data = aligned_alloc(BLOCK_BYTES, (size_t)PART_RECORDS_BLOCKS_MIN * BLOCK_BYTES);
+        opened->rebuild = rebuild_store_new(rebuild, path);
+    }
+    if (opened != NULL && opened->data != NULL && opened->rebuild != NULL)
+        return opened;
+    if (rebuild->store_count == REBUILD_STORES_MAX)
+        (void)FAIL(-EINVAL, "%s: rebuilding takes at most %u stores", path, REBUILD_STORES_MAX);
+    else
+        (void)FAIL(-ENOMEM, "%s: no memory", path);
+    return NULL;
+}
+
+int reading_copies(struct reading *reading, struct rebuild *rebuild, struct reading_store *opened)
+{
+    const char *path = opened->rebuild->path;
+    int result = copies_read(reading, rebuild, opened);
+    if (result != 0)
+        return FAIL(result, "%s: its copies of records: %s", path, base_error_text(result));
+    const struct rebuild_store *same = rebuild_store_same(rebuild, opened->rebuild);
+    return same == NULL ? 0 : FAIL(-EEXIST, "%s: is the same store as %s", path, same->path);
+}
+
 int reading_store(struct reading *reading, struct rebuild *rebuild, const char *path)
 {
-    struct reading_store *opened = calloc(1, sizeof *opened);
+    struct reading_store *opened = reading_store_new(reading, rebuild, path);
     if (opened == NULL)
-        return FAIL(-ENOMEM, "%s: no memory", path);
-    reading->opened[reading->count++] = opened;
-    opened->data = aligned_alloc(BLOCK_BYTES, (size_t)PART_RECORDS_BLOCKS_MIN * BLOCK_BYTES);
-    opened->rebuild = rebuild_store_new(rebuild, path);
-    if (opened->data == NULL || opened->rebuild == NULL)
-        return FAIL(-ENOMEM, "%s: no memory", path);
+        return -ENOMEM;
     int result = store_find(opened, path);
     if (result == 0)
         result = store_start(reading, opened);
     if (result != 0)
         return result;
+    opened->port = store_port(opened->store);
+    if (opened->port == NULL)
+        return FAIL(-ENOMEM, "%s: no memory", path);
     memcpy(opened->rebuild->uuid, store_uuid(opened->store), sizeof opened->rebuild->uuid);
     opened->rebuild->incarnation = store_incarnation(opened->store);
-    for (uint32_t i = 0; i + 1 < rebuild->store_count; i++) {
-        if (memcmp(rebuild->stores[i]->uuid, opened->rebuild->uuid, 16) == 0)
-            return FAIL(-EEXIST, "%s: is the same store as %s", path, rebuild->stores[i]->path);
-    }
-    result = copies_read(reading, rebuild, opened);
-    return result == 0
-               ? 0
-               : FAIL(result, "%s: its copies of records: %s", path, base_error_text(result));
+    return reading_copies(reading, rebuild, opened);
 }

@@ -59,7 +59,9 @@ static void read_done(struct meta_request *request, int result)
 {
     struct store_record *record = record_of(request);
     const struct meta_response *response = &request->responses[0];
-    if (result == 0 && response->entry_count == 0) {
+    if (result == 0 && request->responses[1].entry_count == 0) {
+        result = -ESTALE; /* Who has no pool has removed nothing. */
+    } else if (result == 0 && response->entry_count == 0) {
         record->revision = 0;
         result = FAIL(-ENOENT, "store %llu has no record in the metadata: it was removed",
                       (unsigned long long)record->record.id);
@@ -72,9 +74,11 @@ static void read_done(struct meta_request *request, int result)
 int store_record_read(struct store_record *record, store_record_fn *done)
 {
     struct metadata_key key = metadata_store_key(record->record.id);
+    struct metadata_key pool = metadata_cluster_key();
     record->done = done;
     meta_request_reset(&record->request);
     meta_get(&record->request, META_SLICE(key));
+    meta_get(&record->request, META_SLICE(pool));
     return record_commit(record, read_done);
 }
 

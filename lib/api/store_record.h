@@ -45,7 +45,7 @@ bool store_record_flying(const struct store_record *record);
 
 /* The one of this uuid. `done`: -ENOENT, with a sentence; what the metadata said. */
 int store_record_find(struct store_record *record, const uint8_t uuid[16], store_record_fn *done);
-/* The same, by record->record.id. */
+/* The same, by record->record.id. -ESTALE: there is no pool, so nothing was removed from it. */
 int store_record_read(struct store_record *record, store_record_fn *done);
 /* record->record as it was filled in, under a number that it is given. */
 int store_record_make(struct store_record *record, store_record_fn *done);

@@ -187,8 +187,8 @@ int wire_state_get(const uint8_t from[WIRE_STATE_BYTES], struct wire_state *ret_
 struct wire_hello {
     uint32_t version_first, version_last; /* That I speak. */
     uint64_t features;                    /* That I know. */
-    uint8_t pool[WIRE_UUID_BYTES];
-    uint64_t store;
+    uint8_t pool[WIRE_UUID_BYTES];        /* None: any, to look only (STATE, CHANGED, RECORDS); */
+    uint64_t store;                       /* the first then that is there from this number on. */
     uint64_t engine; /* The session in the metadata: a new connection of it ends its old one. */
     uint32_t half;   /* My half of the session's number. */
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/uuid.h"
 #include "peer/server.h"
 
 /* So that who waits for us is told in time that we live. */
@@ -156,9 +157,12 @@ static int connection_hello(struct connection *connection, const struct wire_hea
                        WIRE_VERSION, hello.version_first, hello.version_last);
         return connection_refuse(connection, IOMESH_FORMAT, sentence);
     }
-    if (memcmp(hello.pool, server->options.pool, sizeof hello.pool) != 0)
+    bool other = memcmp(hello.pool, server->options.pool, sizeof hello.pool) != 0;
+    connection->looks = other && uuid_is_none(hello.pool);
+    if (other && !connection->looks)
         return connection_refuse(connection, -EXDEV, "the store here is of another pool");
-    connection->served = server_find(server, hello.store);
+    connection->served = connection->looks ? server_find_from(server, hello.store)
+                                           : server_find(server, hello.store);
     if (connection->served == NULL) {
         (void)snprintf(sentence, sizeof sentence, "store %llu is not here",
                        (unsigned long long)hello.store);

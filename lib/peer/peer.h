@@ -41,6 +41,7 @@ struct peer_port_options {
     const char *address; /* Copied. */
     uint8_t pool[PEER_UUID_BYTES];
     uint64_t store;  /* Its id. */
+    bool any;        /* To look only: of any pool, the first that is there from `store` on. */
     uint64_t engine; /* The session in the metadata, of who asks. */
     uint64_t seed;   /* Something that others do not have. */
     /* 0: the default. */

@@ -134,7 +134,8 @@ static void port_hello(struct peer_port *port)
         .engine = port->options.engine,
         .half = port->half,
     };
-    memcpy(hello.pool, port->options.pool, sizeof hello.pool);
+    if (!port->options.any)
+        memcpy(hello.pool, port->options.pool, sizeof hello.pool);
     uint8_t *aside = port->frame + WIRE_HEADER_BYTES;
     struct wire_header header = {.type = WIRE_HELLO, .aside_bytes = wire_hello_put(aside, &hello)};
     link_sum(&header, aside);
@@ -156,6 +157,23 @@ static int port_refused(struct peer_port *port, const struct wire_header *header
     return 0;
 }
 
+/* Whether it is who was called; of any, it is the one from now on. */
+static bool port_is_meant(struct peer_port *port, const struct wire_welcome *welcome)
+{
+    struct part_port *part = &port->part;
+    if (welcome->version != WIRE_VERSION || welcome->session >> 32 != port->half)
+        return false;
+    if (!port->options.any)
+        return welcome->store == part->store &&
+               memcmp(welcome->pool, port->options.pool, sizeof welcome->pool) == 0;
+    if (welcome->store < part->store)
+        return false;
+    part->store = welcome->store;
+    memcpy(port->options.pool, welcome->pool, sizeof welcome->pool);
+    port->options.any = false;
+    return true;
+}
+
 static int port_welcome(struct peer_port *port, const struct wire_header *header,
                         const uint8_t *aside)
 {
@@ -164,11 +182,9 @@ static int port_welcome(struct peer_port *port, const struct wire_header *header
         return port_refused(port, header, aside);
     if (header->type != WIRE_WELCOME || wire_welcome_get(aside, header->aside_bytes, &welcome) != 0)
         return -EPROTO;
-    struct part_port *part = &port->part;
-    if (welcome.version != WIRE_VERSION || welcome.store != part->store ||
-        memcmp(welcome.pool, port->options.pool, sizeof welcome.pool) != 0 ||
-        welcome.session >> 32 != port->half)
+    if (!port_is_meant(port, &welcome))
         return -EPROTO;
+    struct part_port *part = &port->part;
     part->session = welcome.session;
     part->incarnation = welcome.incarnation;
     memcpy(part->boot_id, welcome.boot_id, sizeof part->boot_id);

@@ -31,6 +31,18 @@ struct served *server_find(const struct peer_server *server, uint64_t store)
     return NULL;
 }
 
+struct served *server_find_from(const struct peer_server *server, uint64_t store)
+{
+    struct served *first = NULL;
+    LIST_EACH (&server->stores, node) {
+        struct served *served = LIST_ENTRY(node, struct served, node);
+        if (served->store >= store && !served->removing &&
+            (first == NULL || served->store < first->store))
+            first = served;
+    }
+    return first;
+}
+
 /* --- Going --------------------------------------------------------------------------------- */
 
 static bool served_is_used(const struct peer_server *server, const struct served *served)

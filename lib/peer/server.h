@@ -66,6 +66,7 @@ struct connection {
     enum connection_state state;
     bool linked; /* The stream is not closed yet. */
     bool refusing;
+    bool looks; /* It does not know the pool: it may look, and change nothing. */
     struct served *served;
     uint64_t engine, session, number_last;
     struct timer timer;
@@ -109,6 +110,8 @@ void server_notice(struct peer_server *server, const struct connection *connecti
                    const char *sentence);
 /* NULL: it is not here, or leaves. */
 struct served *server_find(const struct peer_server *server, uint64_t store);
+/* The first from that one on. */
+struct served *server_find_from(const struct peer_server *server, uint64_t store);
 /* A connection is gone. */
 void server_check(struct peer_server *server);
 /* Somebody waits for buffers: who holds most of them, and takes no answers, may have to go. */

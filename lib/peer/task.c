@@ -300,10 +300,18 @@ static int task_start(struct connection *connection, const struct wire_header *h
     return 0;
 }
 
+/* Who does not know whose the store is. */
+static bool only_looks(uint8_t type)
+{
+    return type == WIRE_STATE || type == WIRE_CHANGED || type == WIRE_RECORDS;
+}
+
 int task_frame(struct connection *connection, const struct wire_header *header,
                const uint8_t *aside)
 {
     if (header->type < WIRE_FENCE || header->type > WIRE_REQUEST_LAST)
+        return -EPROTO;
+    if (connection->looks && !only_looks(header->type))
         return -EPROTO;
     connection->receiving = NULL;
     if (header->session != connection->session && !MUTANT(309)) {

@@ -211,5 +211,57 @@ def test_metadata_is_made_anew_when_etcd_is_wiped(rig):
     assert [v["name"] for v in cluster.json("volume", "list")["volumes"]] == ["v", "w", "x"]
 
 
+def test_metadata_is_made_anew_of_what_running_daemons_say(rig):
+    """Without metadata they go on to serve their stores, for this."""
+    cluster = Cluster(rig).up()
+    cluster.create("v", 64 * MIB)
+    cluster.create("w", 300 * MIB, 2)
+    gateway = cluster.gateway().start()
+    first, second = filled(rig, 64 * MIB, 1), filled(rig, 64 * MIB, 2)
+    write(gateway, first)
+    write(gateway, first, "w")
+    rigs.wait_until("the gateway has closed it", lambda: cluster.cli(
+        "snapshot", "create", "w@kept", check=False).returncode == 0)
+    write(gateway, second)
+    time.sleep(1)  # Copies of records are sent within moments of a change.
+    gateway.kill()
+    every = [word for node in cluster.nodes for word in ("--from", node.address)]
+
+    refused = cluster.cli("pool", "rebuild-metadata", *every, check=False)
+    assert refused.returncode == 1 and "there is a pool" in refused.stdout
+    cluster.etcd.kill(0)
+    saved = rig.fresh("gathered")
+    cluster.cli("pool", "rebuild-metadata", *every[:2], "--save", saved)
+    cluster.etcd.start(0)
+    cluster.etcd.wait()
+    cluster.etcd.control("del", "--prefix", "", check=True)
+    time.sleep(5)
+    nobody = cluster.cli("pool", "rebuild-metadata", "--from", f"tcp:{cluster.admin.address}:9",
+                         check=False)
+    assert nobody.returncode == 1 and f"tcp:{cluster.admin.address}:9" in nobody.stdout
+    twice = cluster.cli("pool", "rebuild-metadata", "--from", saved, *every, check=False)
+    assert twice.returncode == 1 and "is the same store as" in twice.stdout, twice.stdout
+    some = cluster.cli("pool", "rebuild-metadata", *every[:2], check=False)
+    assert some.returncode == 1 and "may lack acknowledged writes" in some.stdout
+    looked = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", *every, "--look"))
+    assert (looked["stores"], looked["volumes"], looked["snapshots"]) == (3, 2, 1), looked
+    made = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", "--from", saved,
+                                  *every[2:]))
+    assert (made["volumes"], made["snapshots"], made["losses"], made["faults"]) == (2, 1, 0, 0), made
+
+    for node in cluster.nodes:
+        assert node.daemon.running(), "it served its store all the time"
+        node.kill()
+        node.restart()
+    gateway.start()
+    assert read(gateway, rig.fresh("back")) == second.read_bytes()
+    assert read(gateway, rig.fresh("back"), "w")[:64 * MIB] == first.read_bytes()
+    write(gateway, first)
+    assert read(gateway, rig.fresh("back")) == first.read_bytes()
+    cluster.wait_in_sync("v")
+    cluster.create("x", 64 * MIB)
+    assert [v["name"] for v in cluster.json("volume", "list")["volumes"]] == ["v", "w", "x"]
+
+
 if __name__ == "__main__":
     rigs.main(__file__)

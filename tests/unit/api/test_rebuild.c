@@ -306,6 +306,31 @@ Test(rebuild, snapshots_of_a_group_and_clones_are_counted_again)
     cr_expect_eq(together.parts[0].cut, 5000);
 }
 
+Test(rebuild, one_that_was_asked_from_far_is_known_by_its_number)
+{
+    struct metadata_store record = {.id = 4, .uuid = {44}};
+    struct metadata_bytes value = {0};
+    struct rebuild_store *near = store_new(1), *far = rebuild_store_new(&rebuild, "far");
+    cr_assert_not_null(far);
+    far->id = 4;
+    cr_expect_null(rebuild_store_same(&rebuild, far), "nobody knows its uuid yet");
+    cr_assert_eq(metadata_store_encode(&near->record, &value), 0);
+    keep(far, metadata_store_key(1), &value, 1, 1);
+    cr_expect_not(far->known, "another's");
+    cr_assert_eq(metadata_store_encode(&record, &value), 0);
+    keep(far, metadata_store_key(4), &value, 1, 1);
+    cr_expect(far->known);
+    cr_expect_eq(far->uuid[0], 44);
+    cr_expect_null(rebuild_store_same(&rebuild, far));
+    struct rebuild_store *again = rebuild_store_new(&rebuild, "again");
+    cr_assert_not_null(again);
+    again->uuid[0] = 44;
+    cr_expect_eq(rebuild_store_same(&rebuild, again), far);
+    rebuild_store_drop(&rebuild);
+    cr_expect_eq(rebuild.store_count, 2);
+    cr_expect_null(rebuild_store_same(&rebuild, far));
+}
+
 Test(rebuild, stores_of_two_pools_are_refused_and_so_are_none_with_copies)
 {
     struct metadata_cluster cluster = {.uuid = {8}, .format = 1};

@@ -258,6 +258,46 @@ Test(peer, a_store_that_leaves_ends_its_connections_and_is_refused)
     free(state);
 }
 
+static void up_any(unsigned index, uint64_t from)
+{
+    struct peer_port_options options = pair_options(&pair, index);
+    memset(options.pool, 0, sizeof options.pool);
+    options.store = from;
+    options.any = true;
+    pair_connect(&pair, index, &options);
+    (void)pair_run_until_up(&pair, index, 200 * NS_PER_MS);
+}
+
+Test(peer, who_knows_neither_pool_nor_stores_finds_each_and_may_look_only)
+{
+    cr_assert_eq(peer_server_add(pair.server, 5, 9, &pair.mirror.port), 0);
+    up_any(0, 0);
+    up_any(1, 2);
+    up_any(2, 6);
+    cr_expect_eq(pair_part(&pair, 0)->state, PART_PORT_UP);
+    cr_expect_eq(pair_part(&pair, 0)->store, 1);
+    cr_expect_eq(pair_part(&pair, 1)->state, PART_PORT_UP);
+    cr_expect_eq(pair_part(&pair, 1)->store, 5);
+    cr_expect_eq(pair_part(&pair, 1)->incarnation, 9);
+    cr_expect_neq(pair_part(&pair, 2)->state, PART_PORT_UP);
+    cr_expect_eq(pair_part(&pair, 2)->down_reason, -ENXIO);
+
+    struct question *state = question_new(&pair, PART_STATE);
+    question_ask(state, 1);
+    question_wait(state, NS_PER_S);
+    cr_expect_eq(state->ended, 1);
+    cr_expect_neq(state->result, -ECONNRESET);
+    uint64_t before = pair.mirror.counts.requests;
+    struct question *write = question_new(&pair, PART_WRITE);
+    question_blocks(write, 1);
+    question_ask(write, 1);
+    question_wait(write, NS_PER_S);
+    cr_expect_eq(write->result, -ECONNRESET);
+    cr_expect_eq(pair.mirror.counts.requests, before, "the store never sees it");
+    free(state);
+    free(write);
+}
+
 Test(peer, a_server_that_drains_answers_what_it_has_and_takes_nothing_new)
 {
     pair.mirror.delay_ns_max = 2 * NS_PER_S;
