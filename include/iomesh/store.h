@@ -360,15 +360,15 @@ struct iomesh_rebuild_result {
  * Make the metadata of a cluster anew, when etcd is lost, from the copies of records that its
  * stores keep.
  *
- * Stores are opened that nobody serves, or daemons that serve them still are asked; no other program
- * of the pool runs. Those daemons are started anew afterwards. All stores that are left are named:
- * what is on none of them is lost. Copies of records follow their records by
- * moments, so what was made or deleted in the last of them may be missing, or be there again.
- * Epochs and sequences begin beyond whatever any store has seen; copies that cannot be known to be
- * whole are stale, and are brought up to date when their volume is opened.
+ * Stores are opened that nobody serves, or daemons that still serve them are asked; no other
+ * program of the pool runs. Those daemons are started anew afterwards. All stores that are left are
+ * named: what is on none of them is lost. Copies of records follow their records by moments, so
+ * what was made or deleted in the last of them may be missing, or be there again. Epochs and
+ * sequences begin beyond whatever any store has seen; copies that cannot be known to be whole are
+ * stale, and are brought up to date when their volume is opened.
  *
- * Of stores on several nodes that nobody serves each node saves what its own say, and the last one is
- * given the files.
+ * Of stores on several nodes that nobody serves each node saves what its own say, and the last one
+ * is given the files.
  *
  * @url         "etcd://..."; no pool is there; not looked at if something is saved
  * @ret_result  written whatever is returned; set its size before. NULL is fine

@@ -3,9 +3,11 @@
 """TLS between the machines of a cluster: all works with it, and who has no certificate that the
 others trust is refused, in words, at both ends; a peer of another version likewise."""
 
+import json
 import random
 import re
 import threading
+import time
 
 import cluster_peer
 import nbd
@@ -85,6 +87,21 @@ SAYS = {
                 "its certificate is refused: certificate has expired"),
     "none": ("Connection reset by peer", "TLS: (wrong version number|packet length too long)"),
 }
+
+
+def test_metadata_is_made_anew_of_what_daemons_say_with_tls(rig, ours):
+    cluster = Cluster(rig, nodes=2, tls=certified(rig, "good", ours)).up()
+    cluster.create("v", 64 << 20, 2)
+    with connected(cluster.gateway().start()) as client:
+        client.pwrite(b"a" * BLOCK, 0)
+        time.sleep(1)  # Copies of records are sent within moments of a change.
+    every = [word for node in cluster.nodes for word in ("--from", node.address)]
+    cluster.etcd.control("del", "--prefix", "", check=True)
+    bare = cluster.admin.run(rigs.program("iomesh-cli"), "--pool", cluster.url, "pool",
+                             "rebuild-metadata", *every, check=False, timeout=60)
+    assert bare.returncode == 1, bare.stdout
+    made = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", *every))
+    assert (made["stores"], made["volumes"], made["losses"]) == (2, 1, 0), made
 
 
 def test_a_gateway_without_a_good_certificate_is_refused_in_words(rig, ours):

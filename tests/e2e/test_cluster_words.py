@@ -247,7 +247,8 @@ def test_metadata_is_made_anew_of_what_running_daemons_say(rig):
     assert (looked["stores"], looked["volumes"], looked["snapshots"]) == (3, 2, 1), looked
     made = json.loads(cluster.cli("--json", "pool", "rebuild-metadata", "--from", saved,
                                   *every[2:]))
-    assert (made["volumes"], made["snapshots"], made["losses"], made["faults"]) == (2, 1, 0, 0), made
+    assert (made["volumes"], made["snapshots"]) == (2, 1), made
+    assert (made["losses"], made["faults"]) == (0, 0), made
 
     for node in cluster.nodes:
         assert node.daemon.running(), "it served its store all the time"
