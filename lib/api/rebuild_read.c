@@ -68,8 +68,9 @@ static void reading_left(void *context)
 
 void reading_end(struct reading *reading)
 {
-    for (uint32_t i = 0; i < reading->count; i++) {
-        struct reading_store *opened = reading->opened[i];
+    /* The last first: those that are left are turned meanwhile. */
+    for (; reading->count > 0; reading->count--) {
+        struct reading_store *opened = reading->opened[reading->count - 1];
         if (opened->store != NULL) {
             reading->waiter.pending = true;
             store_close(opened->store, reading_closed, reading);
