@@ -57,6 +57,30 @@ static void claim_give_up(struct catalog_op *op, int result)
     catalog_op_hold(op, op->closing, claim_held);
 }
 
+static void claim_looked(struct catalog_op *op, int result)
+{
+    const struct meta_response *response = &op->request.responses[0];
+    bool ours = result == 0 && response->entry_count > 0 &&
+                response->entries[0].modified_revision == op->claim->owned->volume->revision;
+    if (result == 0)
+        result = ours ? IOMESH_CORRUPT : IOMESH_FENCED;
+    claim_give_up(op, result);
+}
+
+/* What does not fit may be of one that somebody else took, and deleted, say, meanwhile. */
+static void claim_doubt(struct catalog_op *op, int result)
+{
+    if (result != IOMESH_CORRUPT || MUTANT(435)) {
+        claim_give_up(op, result);
+        return;
+    }
+    REACH(catalog_claim_doubted);
+    struct metadata_key key = metadata_volume_key(op->claim->owned->volume->record.id);
+    meta_request_reset(&op->request);
+    meta_get(&op->request, META_SLICE(key));
+    catalog_op_commit(op, claim_looked);
+}
+
 static void claim_open_volume(struct catalog_op *op, int result)
 {
     struct catalog_owned *owned = op->claim->owned;
@@ -226,7 +250,7 @@ static void maps_read(struct catalog_op *op, int result)
     if (result == 0)
         result = catalog_owned_open(owned, op, claim_open_volume);
     if (result != 0)
-        claim_give_up(op, result);
+        claim_doubt(op, result);
 }
 
 static void groups_read(struct catalog_op *op, int result)
@@ -236,7 +260,7 @@ static void groups_read(struct catalog_op *op, int result)
     if (result == 0 && !more && op->claim->owned->group_count == 0)
         result = IOMESH_CORRUPT;
     if (result != 0) {
-        claim_give_up(op, result);
+        claim_doubt(op, result);
         return;
     }
     if (!more)
@@ -275,6 +299,8 @@ static int claim_take(struct catalog_op *op)
     volume->views = op->cuts.count > 0 || op->swept;
     op->record_lent = true;
     claim->owned->sequence = op->record.sequence_end - catalog->options.sequence_lot;
+    /* Our session was touched since: by whoever took it from us, maybe. */
+    claim->owned->unsure = catalog->session.revision > op->request.revision;
     if (claim->forced)
         claim->owned->old_until_ns = clock_now_ns(catalog->options.clock) + catalog->session.ttl_ns;
     return 0;

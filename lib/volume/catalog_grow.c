@@ -253,7 +253,9 @@ static void grow_read(struct catalog_op *op, int result)
     struct place_hint here = {.zone = op->catalog->cluster.zone,
                               .rack = op->catalog->cluster.rack,
                               .node = op->catalog->cluster.node};
-    if (result == 0 && (response->more || response->entry_count == 0))
+    if (result == 0 && !op->request.succeeded)
+        result = IOMESH_CONFLICT; /* It was deleted, say, and its maps are going. */
+    else if (result == 0 && (response->more || response->entry_count == 0))
         result = IOMESH_CORRUPT;
     if (result != 0) {
         grow_end(op, result);
@@ -282,10 +284,13 @@ static void grow_read(struct catalog_op *op, int result)
 
 static void grow_alone(struct catalog_op *op, int result)
 {
+    struct metadata_key volume = metadata_volume_key(op->record.id);
     struct metadata_key prefix = metadata_volume_prefix(METADATA_MAP, op->record.id);
     struct meta_slice none = {0};
     (void)result;
     meta_request_reset(&op->request);
+    if (!MUTANT(434))
+        meta_if_modified(&op->request, META_SLICE(volume), op->revision);
     meta_list(&op->request, META_SLICE(prefix), none, META_LIST_ENTRIES_MAX);
     catalog_op_commit(op, grow_read);
 }

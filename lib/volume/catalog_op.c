@@ -201,6 +201,8 @@ void catalog_op_later(struct catalog_op *op, int result, catalog_step_fn *next)
 static void op_committed(struct meta_request *request, int result)
 {
     struct catalog_op *op = CONTAINER_OF(request, struct catalog_op, request);
+    if (result == IOMESH_UNKNOWN && MUTANT(431))
+        result = IOMESH_CONFLICT;
     op->next(op, result);
 }
 

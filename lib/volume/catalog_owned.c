@@ -142,7 +142,7 @@ int catalog_owned_open(struct catalog_owned *owned, struct catalog_op *op, catal
         .volume = record->id,
         .epoch = record->epoch,
         .sequence = owned->sequence - 1,
-        .bound_ns = catalog->session.bound_ns,
+        .bound_ns = owned->unsure ? 0 : catalog->session.bound_ns,
         .old_until_ns = owned->old_until_ns,
         .local_store = catalog_local_store(catalog, &owned->groups[0].record),
         .groups = groups,
@@ -159,6 +159,8 @@ int catalog_owned_open(struct catalog_owned *owned, struct catalog_op *op, catal
     int result = copies_open(catalog->cluster.copies, &options, &owned->copies);
     if (result != 0)
         owned->op = NULL;
+    else if (owned->unsure && !MUTANT(433))
+        catalog_owned_later(owned); /* There was nothing to be looked at for yet. */
     free(groups);
     free(owned->runs);
     owned->runs = NULL;

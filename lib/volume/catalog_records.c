@@ -487,7 +487,7 @@ void catalog_records_changed(struct catalog_owned *owned)
 
 void catalog_records_port(struct catalog *catalog, const struct part_port *port)
 {
-    if (port->state != PART_PORT_UP)
+    if (port->state != PART_PORT_UP || MUTANT(432))
         return;
     LIST_EACH (&catalog->owned, node) {
         struct catalog_owned *owned = LIST_ENTRY(node, struct catalog_owned, node);

@@ -431,7 +431,7 @@ static void sweep_begin(struct timer *timer)
     /* A copy of a record that says a snapshot is there must not outlive what it shows; but what is
      * deleted does not wait for that for ever. */
     bool told = catalog_records_settled(sweep->owned) || ++sweep->waited > SWEEP_WAITS;
-    if ((sweep->owned->taking || !told) && !sweep->stopped) {
+    if ((sweep->owned->taking || !told) && !sweep->stopped && sweep->owned->ended == 0) {
         clock_set_after(sweep->chore->catalog->options.clock, timer, CATALOG_RETRY_NS);
         return;
     }

@@ -93,7 +93,8 @@ static void session_put(struct meta_request *request, int result)
         return;
     }
     catalog->session.revision = request->revision;
-    catalog_owned_doubt(catalog);
+    if (!MUTANT(430))
+        catalog_owned_doubt(catalog);
     catalog_session_confirmed(catalog);
     session_wait(catalog);
 }

@@ -85,6 +85,7 @@ struct clan_lane {
     char text[24]; /* NAME or NAME@SNAPSHOT. */
     struct catalog_handle *handle;
     uint64_t volume, view;  /* That the handle is of. */
+    uint64_t epoch;         /* Under which the volume was its process's own. */
     bool importing, ending; /* An import, and its end is under way. */
     bool busy, reads, flushing;
     uint32_t left;  /* Requests until it closes. */
@@ -139,8 +140,9 @@ struct clan_volume {
     uint64_t bytes;
     uint64_t epoch;
     uint64_t rollback_cut; /* One is under way. */
-    uint64_t opened_ns;    /* Somebody has had it since then, at least: */
-    const struct clan_lane *opener;
+    uint64_t opened_ns;    /* Somebody has had it since then, at least, under this epoch: */
+    uint64_t opened_epoch;
+    unsigned opener; /* User. */
 };
 
 struct clan_name {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sim/clan.h"
+#include "volume/inside.h"
 
 #define WORDS (BLOCK_BYTES / sizeof(uint64_t))
 
@@ -20,18 +21,6 @@ void clan_use_close(struct clan_lane *lane)
     catalog_handle_close(lane->handle, closed, lane);
 }
 
-/* Somebody else of this process has it open, too, or changes its size. */
-static bool is_shared(const struct clan_lane *lane)
-{
-    for (unsigned i = 0; i < CLAN_LANES; i++) {
-        const struct clan_lane *other = &lane->user->lanes[i];
-        if (other != lane && (other->state == LANE_OPEN || other->state == LANE_CLOSING) &&
-            other->volume == lane->volume && other->view == VIEW_HEAD)
-            return true;
-    }
-    return false;
-}
-
 void clan_use_begin(struct clan_lane *lane, struct catalog_handle *handle)
 {
     struct clan *clan = lane->user->clan;
@@ -42,11 +31,17 @@ void clan_use_begin(struct clan_lane *lane, struct catalog_handle *handle)
     lane->view = volume_view(volume);
     lane->left = 1 + (uint32_t)prng_below(&clan->prng, 30);
     clan->counts.used++;
-    if (lane->view != VIEW_HEAD || lane->volume >= CLAN_VOLUMES || is_shared(lane))
+    if (lane->view != VIEW_HEAD || lane->volume >= CLAN_VOLUMES)
+        return;
+    /* What it had open before, and shares; or somebody else has it by now. */
+    struct clan_volume *of = &clan->volumes[lane->volume];
+    lane->epoch = volume->epoch;
+    if (lane->epoch == of->opened_epoch || lane->epoch < of->epoch)
         return;
     clan_write_ended(clan, lane->volume);
-    clan->volumes[lane->volume].opener = lane;
-    clan->volumes[lane->volume].opened_ns = clan->worlds.now_ns;
+    of->opener = lane->user->number;
+    of->opened_epoch = lane->epoch;
+    of->opened_ns = clan->worlds.now_ns;
 }
 
 /* --- Requests --------------------------------------------------------------------------------- */
@@ -58,10 +53,9 @@ static void owner_look(const struct clan_lane *lane)
 {
     struct clan *clan = lane->user->clan;
     const struct clan_volume *of = &clan->volumes[lane->volume];
-    if (of->opener != NULL && of->opener->user != lane->user && of->opened_ns < lane->io_ns)
+    if (of->opened_epoch > lane->epoch && of->opened_ns < lane->io_ns)
         (void)clan_wrong(clan, "volume %llu is written by user %u, and user %u has it",
-                         (unsigned long long)lane->volume, lane->user->number,
-                         of->opener->user->number);
+                         (unsigned long long)lane->volume, lane->user->number, of->opener);
 }
 
 static void write_acked(struct clan_lane *lane)

@@ -309,7 +309,7 @@
     X(351, "a volume whose closing was not recorded is refused until the process ends") \
     X(352, "what was deleted and is kept for a clone is repaired by nobody")
 
-/* 370 .. 389: families and catalogs in clusters. */
+/* 370 .. 379, 430 .. 439: families and catalogs in clusters. */
 #define CLAN_MUTANTS(X)                                                                            \
     X(370, "how far the copies of a deleted volume were stays in the metadata")                    \
     X(371, "a volume that another process deletes has a damaged record")                           \
@@ -320,7 +320,13 @@
     X(376, "writes of who has lost the volume wait for a sequence for ever")                       \
     X(377, "a rollback that another process has finished meanwhile is finished again, to nothing") \
     X(378, "whose session ran out has what another process changed without knowing")               \
-    X(379, "an import is into whatever another process gave its name to meanwhile")
+    X(379, "an import is into whatever another process gave its name to meanwhile")                \
+    X(430, "a session that ran out is taken up with what others took meanwhile")                   \
+    X(431, "a transaction of which nobody knows whether it happened has failed")                   \
+    X(432, "a store that is back is not sent what changed of records while it was away")           \
+    X(433, "what was doubted while it was being opened is looked at by nobody, and stands still")  \
+    X(434, "a volume that another process deletes while it is resized has damaged maps")           \
+    X(435, "a volume that another process took and deleted while it is opened has damaged groups")
 
 /* 353, a keeper begins to count silences anew, and 354, a store that was to be emptied when it was
  * put out is up when it is back: unit/keeper/mutant-353 and so on. */
