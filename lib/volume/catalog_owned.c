@@ -159,7 +159,7 @@ int catalog_owned_open(struct catalog_owned *owned, struct catalog_op *op, catal
     int result = copies_open(catalog->cluster.copies, &options, &owned->copies);
     if (result != 0)
         owned->op = NULL;
-    else if (owned->unsure && !MUTANT(433))
+    else if (owned->unsure)
         catalog_owned_later(owned); /* There was nothing to be looked at for yet. */
     free(groups);
     free(owned->runs);

@@ -324,7 +324,6 @@
     X(430, "a session that ran out is taken up with what others took meanwhile")                   \
     X(431, "a transaction of which nobody knows whether it happened has failed")                   \
     X(432, "a store that is back is not sent what changed of records while it was away")           \
-    X(433, "what was doubted while it was being opened is looked at by nobody, and stands still")  \
     X(434, "a volume that another process deletes while it is resized has damaged maps")           \
     X(435, "a volume that another process took and deleted while it is opened has damaged groups")
 
