@@ -73,10 +73,10 @@ static bool well_idle(struct cluster *cluster)
 }
 
 struct ask {
+    alignas(BLOCK_BYTES) uint8_t data[BLOCK_BYTES];
     struct part_request request;
     struct part_version versions[PART_BLOCKS_MAX];
     uint32_t crcs[PART_BLOCKS_MAX];
-    alignas(BLOCK_BYTES) uint8_t data[BLOCK_BYTES];
     bool flying;
     int result;
 };
