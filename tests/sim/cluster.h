@@ -124,16 +124,42 @@ struct cluster_faults {
 };
 
 /* Situations that there were: none may be missing in as many seeds as CI runs. */
-#define CLUSTER_COUNTS(X)                                                                      \
-    X(writes)                                                                                  \
-    X(reads)                                                                                   \
-    X(failed)                                                                                  \
-    X(flushes)                                                                                 \
-    X(zeros) X(full) X(acquired) X(forced) X(transactions) X(unknown) X(refused) X(fenced)     \
-        X(reconciled) X(stale) X(caught_up) X(node_kills) X(node_cuts) X(node_stops)           \
-            X(owner_kills) X(owner_stops) X(losses) X(cuts_taken) X(cuts_dropped) X(cuts_read) \
-                X(corrupt) X(rotten) X(disks_failed) X(jumps) X(added) X(dropped) X(repaired)  \
-                    X(hedged) X(stalls) X(resets) X(late)
+#define CLUSTER_COUNTS(X) \
+    X(writes)             \
+    X(reads)              \
+    X(failed)             \
+    X(flushes)            \
+    X(zeros)              \
+    X(full)               \
+    X(acquired)           \
+    X(forced)             \
+    X(transactions)       \
+    X(unknown)            \
+    X(refused)            \
+    X(fenced)             \
+    X(reconciled)         \
+    X(stale)              \
+    X(caught_up)          \
+    X(node_kills)         \
+    X(node_cuts)          \
+    X(node_stops)         \
+    X(owner_kills)        \
+    X(owner_stops)        \
+    X(losses)             \
+    X(cuts_taken)         \
+    X(cuts_dropped)       \
+    X(cuts_read)          \
+    X(corrupt)            \
+    X(rotten)             \
+    X(disks_failed)       \
+    X(jumps)              \
+    X(added)              \
+    X(dropped)            \
+    X(repaired)           \
+    X(hedged)             \
+    X(stalls)             \
+    X(resets)             \
+    X(late)
 
 #define CLUSTER_COUNT(name) uint64_t name;
 struct cluster_counts {
