@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pool check */
+/* pool check, store check */
 #include <stdio.h>
 #include <unistd.h>
+
+#include <iomesh/store.h>
 
 #include "cli/progress.h"
 #include "cli/run.h"
@@ -39,6 +41,12 @@ static void on_progress(void *context, uint64_t done, uint64_t total)
     progress_tell(&checking->progress, done, total);
 }
 
+static int finished(struct target *target, struct checking *checking, int result)
+{
+    progress_end(&checking->progress);
+    return result == 0 ? 0 : target_fail(target, result);
+}
+
 /* A pool that is served is refused at once; one whose owner was just killed is waited for. */
 static int look(struct target *target, struct checking *checking,
                 struct iomesh_check_result *ret_result)
@@ -58,35 +66,50 @@ static int look(struct target *target, struct checking *checking,
             break;
         usleep(100000);
     }
-    progress_end(&checking->progress);
-    return result == 0 ? 0 : target_fail(target, result);
+    return finished(target, checking, result);
 }
 
-static int tell(const struct target *target, struct checking *checking,
-                const struct iomesh_check_result *result)
+/* `what`: "pool" or "store". */
+static int tell(const struct target *target, struct checking *checking, const char *what,
+                const char *name, const struct iomesh_check_result *result)
 {
     const struct command *command = checking->command;
     const unsigned long long faults = result->faults;
     if (command->json) {
         int status =
-            json_out(command, json_pack("{s:o, s:o, s:O, s:o, s:o, s:o}", "pool",
-                                        json_text(command->pool), "fault_count",
-                                        json_number(result->faults), "faults", checking->faults,
-                                        "blocks_checked", json_number(result->blocks_checked),
-                                        "pages_checked", json_number(result->pages_checked),
-                                        "volumes_checked", json_number(result->volumes_checked)));
+            json_out(command, json_pack("{s:o, s:o, s:O, s:o, s:o, s:o}", what, json_text(name),
+                                        "fault_count", json_number(result->faults), "faults",
+                                        checking->faults, "blocks_checked",
+                                        json_number(result->blocks_checked), "pages_checked",
+                                        json_number(result->pages_checked), "volumes_checked",
+                                        json_number(result->volumes_checked)));
         if (status != 0)
             return status;
     } else if (faults == 0) {
-        printf("pool %s: no faults\n", command->pool);
+        printf("%s %s: no faults\n", what, name);
     }
-    if (faults > 0)
-        return target_complain(target, "%s has %llu faults: restore what they name from a backup",
-                               command->pool, faults);
-    return 0;
+    if (faults == 0)
+        return 0;
+    return target_complain(target, "%s has %llu faults: %s", name, faults,
+                           command->spec->id == COMMAND_STORE_CHECK
+                               ? "copies on other stores mend them while it is served; where "
+                                 "there are none, restore what they name from a backup"
+                               : "restore what they name from a backup");
 }
 
-int run_pool_check(const struct command *command)
+static int look_at_store(struct target *target, struct checking *checking,
+                         struct iomesh_check_result *ret_result)
+{
+    const struct command *command = checking->command;
+    return finished(target, checking,
+                    iomesh_store_check(command->arguments[0],
+                                       command->no_data ? IOMESH_CHECK_NO_DATA : 0, on_fault,
+                                       on_progress, checking, ret_result));
+}
+
+static int check(const struct command *command, const char *what, const char *name,
+                 int (*look_at)(struct target *target, struct checking *checking,
+                                struct iomesh_check_result *ret_result))
 {
     struct target target;
     int status = target_engine(&target, command);
@@ -95,9 +118,19 @@ int run_pool_check(const struct command *command)
     struct checking checking = {.command = command, .faults = json_array()};
     struct iomesh_check_result result = IOMESH_CHECK_RESULT_INIT;
     target_progress(&target, &checking.progress, "it changes nothing");
-    status = look(&target, &checking, &result);
+    status = look_at(&target, &checking, &result);
     if (status == 0)
-        status = tell(&target, &checking, &result);
+        status = tell(&target, &checking, what, name, &result);
     json_decref(checking.faults);
     return target_close(&target, status);
+}
+
+int run_pool_check(const struct command *command)
+{
+    return check(command, "pool", command->pool, look);
+}
+
+int run_store_check(const struct command *command)
+{
+    return check(command, "store", command->arguments[0], look_at_store);
 }

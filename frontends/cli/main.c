@@ -12,9 +12,9 @@
 static int run(const struct command *command)
 {
     static int (*const alone[COMMAND_NOT_BUILT])(const struct command *command) = {
-        [COMMAND_POOL_INIT] = run_pool_init,         [COMMAND_POOL_CHECK] = run_pool_check,
-        [COMMAND_POOL_REBUILD] = run_pool_rebuild,   [COMMAND_VOLUME_EXPORT] = run_volume_export,
-        [COMMAND_VOLUME_IMPORT] = run_volume_import,
+        [COMMAND_POOL_INIT] = run_pool_init,       [COMMAND_POOL_CHECK] = run_pool_check,
+        [COMMAND_POOL_REBUILD] = run_pool_rebuild, [COMMAND_VOLUME_EXPORT] = run_volume_export,
+        [COMMAND_STORE_CHECK] = run_store_check,   [COMMAND_VOLUME_IMPORT] = run_volume_import,
     };
     static int (*const runs[COMMAND_NOT_BUILT])(struct target * target) = {
         [COMMAND_POOL_STATUS] = run_pool_status,

@@ -39,6 +39,7 @@ int run_group_delete(struct target *target);
 int run_pool_rebuild(const struct command *command);
 int run_pool_init(const struct command *command);
 int run_pool_check(const struct command *command);
+int run_store_check(const struct command *command);
 int run_volume_export(const struct command *command);
 int run_volume_import(const struct command *command);
 

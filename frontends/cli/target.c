@@ -94,7 +94,8 @@ static const char *advice(const struct command *command, bool is_open, int resul
                    : NULL;
     case IOMESH_IN_USE: return "stop the process that uses it, or ask that";
     case IOMESH_FAILED: return "replace the device and restore, or restart to try it again";
-    case IOMESH_CORRUPT: return "iomesh-cli pool check names each fault";
+    case IOMESH_CORRUPT:
+        return id == COMMAND_STORE_CHECK ? NULL : "iomesh-cli pool check names each fault";
     case IOMESH_FORMAT: return "use the release that wrote it, or a newer one";
     default: return NULL;
     }
@@ -158,7 +159,7 @@ int target_engine(struct target *target, const struct command *command)
 
 bool target_is_cluster(const struct command *command)
 {
-    return strncmp(command->pool, "etcd:", 5) == 0;
+    return command->pool != NULL && strncmp(command->pool, "etcd:", 5) == 0;
 }
 
 /* It changes nothing: of a cluster it needs no session. */

@@ -27,6 +27,9 @@ const struct command_spec words_commands[] = {
     {"pool set", "KEY=VALUE ...", "change settings of a cluster's pool", 1, COMMAND_POOL_SET},
     {"store list", "", "the stores of a cluster's pool", 0, COMMAND_STORE_LIST},
     {"store add", "DIR|DEVICE", "make a store of a cluster's pool", 1, COMMAND_STORE_ADD},
+    {"store check", "DIR|DEVICE",
+     "look at everything in a store of a cluster that nobody serves, change nothing", 1,
+     COMMAND_STORE_CHECK},
     {"store drain", "STORE", "move what a store holds to others, place nothing new on it", 1,
      COMMAND_STORE_DRAIN},
     {"store undrain", "STORE", "take a store into use again", 1, COMMAND_STORE_UNDRAIN},
@@ -92,7 +95,7 @@ static const struct flag flags[] = {
      BIT(COMMAND_POOL_REBUILD)},
     {{"look", NULL, "tell what would be made, make nothing", NULL}, BIT(COMMAND_POOL_REBUILD)},
     {{"no-data", NULL, "check pages and records only, read no data", NULL},
-     BIT(COMMAND_POOL_CHECK)},
+     BIT(COMMAND_POOL_CHECK) | BIT(COMMAND_STORE_CHECK)},
     {{"rate", "SIZE", "bytes a second (the pool's; 1G when nobody uses it)", NULL},
      BIT(COMMAND_POOL_SCRUB)},
     {{"background", NULL, "let the owner of the pool go on, do not wait", NULL},
@@ -512,6 +515,8 @@ static enum options_outcome check_whole(struct command *command)
         return complain("--lost", "does not go with --wait: pool status tells how far it is");
     if (command->pool == NULL)
         command->pool = getenv("IOMESH_POOL");
+    if (id == COMMAND_STORE_CHECK)
+        return OPTIONS_RUN; /* It is found by its path. */
     if (command->pool == NULL || command->pool[0] == '\0')
         return complain("no pool", "give --pool URL or set IOMESH_POOL");
     return OPTIONS_RUN;

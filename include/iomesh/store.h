@@ -317,6 +317,28 @@ IOMESH_API int iomesh_settings_set(struct iomesh_pool *pool, const struct iomesh
 IOMESH_API int iomesh_settings_set_sync(struct iomesh_pool *pool,
                                         const struct iomesh_settings *settings, uint32_t which);
 
+/* --- Looking at one ------------------------------------------------------------------------ */
+
+/**
+ * Check a store of a cluster that nobody serves: walks everything in it, changes nothing. What the
+ * pool's metadata says is not looked at, nor other copies.
+ *
+ * @path        its directory, or its device
+ * @flags       0, or IOMESH_CHECK_NO_DATA: pages only, data blocks are not read
+ * @fault       called for each fault; NULL is fine
+ * @progress    NULL is fine
+ * @ret_result  how much was checked, how many faults (volumes_checked: of which it has something);
+ *              set its size before; written whenever 0 is returned
+ *
+ * Returns 0 if it could look at everything (faults or not), or -ENOENT (no store there), -EINVAL
+ * (an embedded pool), IOMESH_IN_USE (it is served), IOMESH_FORMAT, -EACCES, -ENOMEM ...
+ *
+ * Thread: any, not inside a callback. Blocks: yes, for as long as reading takes. Since: 0.3.
+ */
+IOMESH_API int iomesh_store_check(const char *path, uint32_t flags, iomesh_fault_fn *fault,
+                                  iomesh_progress_fn *progress, void *context,
+                                  struct iomesh_check_result *ret_result);
+
 /* --- Metadata that is lost ----------------------------------------------------------------- */
 
 /* What is found and what is missing, a line each. severity: IOMESH_SEVERITY_… of

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looking at everything in a pool that nobody uses, and changing nothing. */
+/* Looking at everything in a pool, or in a store of a cluster, that nobody uses, and changing
+ * nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/offline.h"
+#include "api/store_make.h"
 
 /* A volume as the metadata knows it. */
 struct check_volume {
@@ -23,6 +25,7 @@ struct check {
     struct check_volume *volumes; /* In order of their numbers. */
     size_t volume_count, volume_max;
     bool volumes_known; /* All of them. */
+    bool alone;         /* A cluster's store: its metadata is elsewhere, and is not looked at. */
 };
 
 static void check_tell(struct check *check, uint32_t kind, uint64_t volume, uint64_t block,
@@ -149,6 +152,8 @@ static void check_store_volume(void *context, uint64_t volume)
 {
     struct check *check = context;
     struct check_volume wanted = {.id = volume};
+    if (check->alone)
+        check->answer.volumes_checked++;
     if (!check->volumes_known)
         return;
     const struct check_volume *found = NULL;
@@ -204,11 +209,15 @@ static int check_store(struct check *check)
     options.event = check_store_event;
     options.context = check;
     options.incarnation_min = check->look.incarnation;
-    offline->waiter.pending = true;
-    int result = offline_wait(offline, store_open(&options, &offline->store, check_opened, check));
+    /* As whoever serves it would find it: what was not flushed is there while the machine runs. */
+    int result = check->alone ? uring_boot_id(options.boot_id) : 0;
     if (result != 0)
         return result;
-    if (memcmp(store_uuid(offline->store), check->look.store_uuid, 16) != 0)
+    offline->waiter.pending = true;
+    result = offline_wait(offline, store_open(&options, &offline->store, check_opened, check));
+    if (result != 0)
+        return result;
+    if (!check->alone && memcmp(store_uuid(offline->store), check->look.store_uuid, 16) != 0)
         check_tell(check, IOMESH_FAULT_METADATA, 0, 0,
                    "the store is not the one that the metadata names");
     struct store_check store_check = {
@@ -229,22 +238,35 @@ static int check_store(struct check *check)
 
 /* --- All of it ------------------------------------------------------------------------------ */
 
+static int check_begin(struct check *check, const char *what, uint32_t flags,
+                       const struct iomesh_check_result *ret_result)
+{
+    if (flags & ~IOMESH_CHECK_NO_DATA)
+        return FAIL(-EINVAL, "%s check: flags %#x are not known", what, flags);
+    if (ret_result == NULL || ret_result->size < sizeof ret_result->size)
+        return FAIL(-EINVAL, "the answer's size is not set");
+    check->flags = flags;
+    check->answer = (struct iomesh_check_result)IOMESH_CHECK_RESULT_INIT;
+    return 0;
+}
+
+static int check_end(struct check *check, int result, struct iomesh_check_result *ret_result)
+{
+    offline_end(&check->offline);
+    free(check->volumes);
+    return result != 0
+               ? result
+               : api_give(ret_result, ret_result->size, &check->answer, sizeof check->answer);
+}
+
 int iomesh_pool_check(const char *url, uint32_t flags, iomesh_fault_fn *fault,
                       iomesh_progress_fn *progress, void *context,
                       struct iomesh_check_result *ret_result)
 {
-    if (flags & ~IOMESH_CHECK_NO_DATA)
-        return FAIL(-EINVAL, "pool check: flags %#x are not known", flags);
-    if (ret_result == NULL || ret_result->size < sizeof ret_result->size)
-        return FAIL(-EINVAL, "the answer's size is not set");
-    struct check check = {
-        .flags = flags,
-        .fault = fault,
-        .progress = progress,
-        .context = context,
-        .answer = IOMESH_CHECK_RESULT_INIT,
-    };
-    int result = offline_begin(&check.offline, url);
+    struct check check = {.fault = fault, .progress = progress, .context = context};
+    int result = check_begin(&check, "pool", flags, ret_result);
+    if (result == 0)
+        result = offline_begin(&check.offline, url);
     if (result != 0)
         return result;
     result = place_find_devices(&check.offline.place);
@@ -254,8 +276,31 @@ int iomesh_pool_check(const char *url, uint32_t flags, iomesh_fault_fn *fault,
         result = check_metadata(&check);
     if (result == 0)
         result = check_store(&check);
-    offline_end(&check.offline);
-    free(check.volumes);
-    return result != 0 ? result
-                       : api_give(ret_result, ret_result->size, &check.answer, sizeof check.answer);
+    return check_end(&check, result, ret_result);
+}
+
+int iomesh_store_check(const char *path, uint32_t flags, iomesh_fault_fn *fault,
+                       iomesh_progress_fn *progress, void *context,
+                       struct iomesh_check_result *ret_result)
+{
+    struct check check = {.fault = fault, .progress = progress, .context = context, .alone = true};
+    int result = check_begin(&check, "store", flags, ret_result);
+    enum store_place_what what = STORE_PLACE_NOTHING;
+    if (result == 0)
+        result = store_place_look(path, &what);
+    if (result == 0 && what == STORE_PLACE_POOL)
+        result =
+            FAIL(-EINVAL, "%s: is an embedded pool: pool check of file:%s looks at it", path, path);
+    else if (result == 0 && what != STORE_PLACE_STORE && what != STORE_PLACE_DEVICE)
+        result = FAIL(-ENOENT, "%s: there is no store of a cluster", path);
+    if (result == 0)
+        result = offline_begin_bare(&check.offline);
+    if (result != 0)
+        return result;
+    result = store_place_find(path, what, IOMESH_CLASS_NVME, &check.offline.place);
+    if (result == 0)
+        result = offline_open_disks(&check.offline, URING_DISK_READ_ONLY, false);
+    if (result == 0)
+        result = check_store(&check);
+    return check_end(&check, result, ret_result);
 }

@@ -52,6 +52,8 @@ static int record_take(struct cluster *cluster, const struct meta_entry *entry)
     if (entry->modified_revision <= cluster->revision)
         return 0;
     int result = metadata_cluster_decode(entry->value.data, entry->value.length, &record);
+    if (result == IOMESH_FORMAT)
+        return result; /* With a sentence. */
     if (result != 0)
         return FAIL(result, "%s: the record of the pool: %s", cluster->pool->url,
                     base_error_text(result));

@@ -28,7 +28,8 @@
  *
  * Fields that a newer program added are kept when an older one changes a value (`unknown`; not
  * those within labels and members). One that an older program must not overlook raises the version
- * instead, and is refused; so is a value of an enumeration that is not known.
+ * instead, and is refused with a sentence that names both; so is a value of an enumeration that is
+ * not known.
  *
  * Decoding is total: a value, IOMESH_CORRUPT, IOMESH_FORMAT (newer), -ENOMEM. Encoding asserts.
  * What a decoder filled, and a caller set up with = {0}, holds memory until its _done().

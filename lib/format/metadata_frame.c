@@ -42,8 +42,16 @@ int metadata_kind_of(const void *value, size_t length, enum metadata_kind *ret_k
     if (length < METADATA_HEAD_BYTES || get16(bytes + 4) != MAGIC ||
         get32(bytes) != crc32c(bytes + 4, length - 4))
         return IOMESH_CORRUPT;
-    if (bytes[7] > METADATA_VERSION || bytes[6] > METADATA_PROGRESS)
-        return IOMESH_FORMAT;
+    if (bytes[7] > METADATA_VERSION)
+        return FAIL(IOMESH_FORMAT,
+                    "the metadata has a record (kind %u) of version %u; this program knows "
+                    "versions up to %u: use a newer one",
+                    bytes[6], bytes[7], METADATA_VERSION);
+    if (bytes[6] > METADATA_PROGRESS)
+        return FAIL(IOMESH_FORMAT,
+                    "the metadata has a record of kind %u; this program, of version %u of the "
+                    "metadata, knows kinds up to %u: use a newer one",
+                    bytes[6], METADATA_VERSION, METADATA_PROGRESS);
     if (bytes[7] == 0 || bytes[6] == 0)
         return IOMESH_CORRUPT;
     *ret_kind = (enum metadata_kind)bytes[6];

@@ -18,6 +18,11 @@ int metadata_frame_unpack(enum metadata_kind kind, const ProtobufCMessageDescrip
 /* The fields that were not known, as bytes. 0, IOMESH_CORRUPT or -ENOMEM. */
 int metadata_frame_unknown(const ProtobufCMessage *message, struct metadata_bytes *ret_unknown);
 
+/* The sentence for what a newer program wrote without raising the version. */
+#define METADATA_UNKNOWN                                                                           \
+    "the metadata has %s that is not known to this program, of version %u of the metadata: use a " \
+    "newer one"
+
 /* Copies a text of at most `size` - 1 bytes. False if it is longer. */
 bool metadata_text_take(const char *from, char *to, size_t size);
 /* As above, for a name: one that name_check() refuses is damage. */

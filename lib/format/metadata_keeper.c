@@ -60,7 +60,7 @@ int metadata_wish_encode(const struct metadata_wish *wish, struct metadata_bytes
 static int wish_take(const Metadata__Wish *message, struct metadata_wish *wish)
 {
     if (message->kind > METADATA_WISH_DROP)
-        return IOMESH_FORMAT;
+        return FAIL(IOMESH_FORMAT, METADATA_UNKNOWN, "a wish", METADATA_VERSION);
     if (message->group > UINT16_MAX)
         return IOMESH_CORRUPT;
     wish->volume = message->volume;

@@ -141,7 +141,8 @@ static int store_take(const Metadata__Store *message, struct metadata_store *sto
         !metadata_text_take(message->path, store->path, sizeof store->path))
         return IOMESH_CORRUPT;
     if (message->media > METADATA_HDD || message->state > METADATA_STORE_OUT)
-        return IOMESH_FORMAT;
+        return FAIL(IOMESH_FORMAT, METADATA_UNKNOWN, "a store of a class or state",
+                    METADATA_VERSION);
     store->id = message->id;
     store->media = (enum metadata_media)message->media;
     store->bytes = message->bytes;

@@ -28,7 +28,7 @@ int metadata_snapshot_encode(const struct metadata_snapshot *snapshot,
 static int snapshot_take(const Metadata__Snapshot *message, struct metadata_snapshot *snapshot)
 {
     if (message->state > METADATA_SNAPSHOT_DELETING)
-        return IOMESH_FORMAT;
+        return FAIL(IOMESH_FORMAT, METADATA_UNKNOWN, "a snapshot of a state", METADATA_VERSION);
     if (!metadata_name_take(message->name, snapshot->name) || message->cut >> 48 != 0 ||
         message->uuid.len != sizeof snapshot->uuid || message->first > message->cut ||
         (message->group[0] != '\0' && !metadata_name_take(message->group, snapshot->group)))

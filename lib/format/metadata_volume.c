@@ -184,7 +184,7 @@ static bool import_take(const Metadata__Volume *message, struct metadata_volume 
 static int volume_take(const Metadata__Volume *message, struct metadata_volume *volume)
 {
     if (!volume_known(message))
-        return IOMESH_FORMAT;
+        return FAIL(IOMESH_FORMAT, METADATA_UNKNOWN, "a volume of a kind", METADATA_VERSION);
     if (!metadata_name_take(message->name, volume->name) ||
         !metadata_text_take(message->key_name, volume->key_name, sizeof volume->key_name) ||
         message->wrapped_key.len > sizeof volume->wrapped_key || !volume_numbers_fit(message) ||
@@ -269,7 +269,7 @@ static int group_take(const Metadata__Group *message, struct metadata_group *gro
     for (uint32_t i = 0; i < group->member_count; i++) {
         const Metadata__Member *member = message->members[i];
         if (member->state > METADATA_CATCHING_UP)
-            return IOMESH_FORMAT;
+            return FAIL(IOMESH_FORMAT, METADATA_UNKNOWN, "a copy of a state", METADATA_VERSION);
         group->members[i] = (struct metadata_member){
             .store = member->store,
             .state = (enum metadata_member_state)member->state,

@@ -112,6 +112,8 @@ static int look_cluster(const struct meta_response *response, uint8_t ret_uuid[1
     struct metadata_cluster cluster = {0};
     int result = metadata_cluster_decode(response->entries[0].value.data,
                                          response->entries[0].value.length, &cluster);
+    if (result == IOMESH_FORMAT)
+        return result; /* With a sentence. */
     if (result != 0)
         return FAIL(result, "the record of the pool: %s", base_error_text(result));
     memcpy(ret_uuid, cluster.uuid, sizeof cluster.uuid);

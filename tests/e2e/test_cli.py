@@ -250,6 +250,7 @@ def test_the_making_of_a_pool_shows_how_far_it_is(rig):
     (["volume", "import", "-", "a", "--since", "s"], "--since: unknown flag"),
     (["store", "drain", "first"], "first: is not the number of a store"),
     (["store", "add"], "store add: needs DIR"),
+    (["store", "check"], "store check: needs DIR"),
     (["pool", "rebuild-metadata"], "pool rebuild-metadata: needs --store"),
     (["pool", "init", "--device", ""], "--device: is empty"),
     (["pool", "init", "--device", "/x:1Q"], "not a size"),

@@ -20,7 +20,7 @@ COMPLETED = [
     ("iomesh-cli snapshot group ", {"create", "list", "delete"}),
     ("iomesh-cli snapshot list a", {"alpha"}),
     ("iomesh-cli snapshot group create g ", {"alpha", "beta"}),
-    ("iomesh-cli store ", {"add", "drain", "list", "remove", "undrain"}),
+    ("iomesh-cli store ", {"add", "check", "drain", "list", "remove", "undrain"}),
     ("iomesh-cli volume create x --domain ", {"node", "rack", "store", "zone"}),
     ("iomesh-cli snapshot list alpha --no", {"--no-space", "--node"}),
     ("iomesh-cli volume clone ", {"alpha", "beta"}),
