@@ -9,7 +9,7 @@ uint8_t replica_required(const struct replica *replica)
         const struct replica_copy *copy = &replica->copies[i];
         /* A copy that catches up is asked for everything before the transaction that calls it in
          * sync is sent: whoever opens next may find it committed. */
-        bool joins = copy->catches >= REPLICA_COPYING && !MUTANT(202);
+        bool joins = copy->catches >= REPLICA_COPYING;
         if (copy->state == REPLICA_IN_SYNC || joins)
             mask |= (uint8_t)(1u << i);
     }
@@ -36,6 +36,8 @@ static bool has_all(const struct replica *replica, const struct replica_write *w
 {
     uint8_t required = replica_required(replica);
     uint8_t in_sync = replica_in_sync(replica);
+    if (MUTANT(202))
+        required = in_sync;
     if (MUTANT(200)) {
         if (copies_count(write->acked & in_sync) * 2 > copies_count(replica_placed(replica)))
             return true;

@@ -42,6 +42,10 @@ static void *read_data(const struct store_op *op, uint32_t block)
 static void read_damaged(struct store_op *op, uint32_t block, const char *what)
 {
     REACH(read_damaged);
+    if (MUTANT(384)) {
+        memset(read_data(op, block), 0, BLOCK_BYTES);
+        return;
+    }
     op->store->stats.corrupt_blocks++;
     op->bad[block / 8] |= (uint8_t)(1u << block % 8);
     op->result = IOMESH_CORRUPT;

@@ -290,12 +290,14 @@ void cluster_transact(struct cluster_owner *owner, uint32_t group,
 void cluster_commit_cut(struct cluster_owner *owner, uint64_t cut, uint64_t taken_ns);
 void cluster_commit_drop(struct cluster_owner *owner, uint64_t cut);
 
-/* --- cluster_story.c --- */
+/* --- cluster_story.c, cluster_rules.c --- */
 struct cluster_story {
     const char *name;
     void (*tell)(struct cluster *cluster);
 };
 extern const struct cluster_story cluster_stories[];
 extern const uint32_t cluster_story_count;
+extern const struct cluster_story cluster_rules[];
+extern const uint32_t cluster_rule_count;
 
 #endif

@@ -1,122 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What chance does not find in 2,000 seeds, told by hand. Each is true of the cluster as it is, and
  * false with the bug planted that it is about. */
-#include <stdlib.h>
-#include <string.h>
-
-#include "sim/cluster.h"
-#include "volume/copies_inside.h"
-
-/* --- Telling ---------------------------------------------------------------------------------- */
-
-static bool well(const struct cluster *cluster)
-{
-    return cluster->wrong[0] == '\0';
-}
-
-static void wait_ms(struct cluster *cluster, uint64_t ms)
-{
-    uint64_t until = cluster->worlds.now_ns + ms * NS_PER_MS;
-    while (well(cluster) && cluster->worlds.now_ns < until)
-        (void)cluster_step(cluster);
-}
-
-typedef bool holds_fn(struct cluster *cluster);
-
-/* Stops at the very event after which it holds. */
-static void wait_for(struct cluster *cluster, const char *what, holds_fn *holds)
-{
-    uint64_t until = cluster->worlds.now_ns + 5 * NS_PER_S;
-    while (well(cluster) && !holds(cluster)) {
-        (void)cluster_step(cluster);
-        if (cluster->worlds.now_ns > until)
-            (void)cluster_wrong(cluster, "the story does not get there: %s", what);
-    }
-}
-
-static void expect(struct cluster *cluster, bool holds, const char *what)
-{
-    if (!holds)
-        (void)cluster_wrong(cluster, "the story does not get there: %s", what);
-}
-
-static void cut_both(struct cluster *cluster, unsigned owner, unsigned node, bool is)
-{
-    road_cut(&cluster->owners[owner].roads[node], is, is);
-}
-
-static bool first_opened(struct cluster *cluster)
-{
-    return cluster->owners[0].state == OWNER_OPEN;
-}
-
-static bool second_opened(struct cluster *cluster)
-{
-    return cluster->owners[1].state == OWNER_OPEN;
-}
-
-static void open_volume(struct cluster *cluster, unsigned owner)
-{
-    cluster->owners[owner].wants = true;
-    wait_for(cluster, "somebody opens the volume", owner == 0 ? first_opened : second_opened);
-}
-
-static void begin(struct cluster *cluster, unsigned owner, unsigned slot, enum volume_io_kind kind,
-                  uint32_t first, uint32_t count)
-{
-    struct cluster_owner *of = &cluster->owners[owner];
-    if (!well(cluster))
-        return;
-    expect(cluster, of->state == OWNER_OPEN && !of->requests[slot].busy, "it can be asked");
-    if (well(cluster))
-        cluster_request_start(of, &of->requests[slot], kind, 0, first, count);
-}
-
-static void ask(struct cluster *cluster, unsigned owner, enum volume_io_kind kind, uint32_t first,
-                uint32_t count)
-{
-    begin(cluster, owner, 0, kind, first, count);
-    for (unsigned ms = 0; cluster->owners[owner].requests[0].busy && ms < 3000; ms++)
-        wait_ms(cluster, 1);
-    expect(cluster, !cluster->owners[owner].requests[0].busy, "an answer");
-}
-
-static void write_all(struct cluster *cluster, unsigned owner)
-{
-    for (uint32_t first = 0; first < CLUSTER_REGISTERS; first += 16)
-        ask(cluster, owner, VOLUME_WRITE, first, 16);
-}
-
-static void flush(struct cluster *cluster, unsigned owner)
-{
-    ask(cluster, owner, VOLUME_FLUSH, 0, 0);
-}
-
-static void node_stops(struct cluster *cluster, unsigned node)
-{
-    cluster_node_die(&cluster->nodes[node], false, false);
-    cluster->nodes[node].back_ns = UINT64_MAX;
-}
-
-static void node_starts(struct cluster *cluster, unsigned node)
-{
-    cluster->nodes[node].back_ns = 0;
-}
-
-static bool first_stale(struct cluster *cluster)
-{
-    return cluster_state_of(cluster, 0, 0) == REPLICA_STALE;
-}
-
-static bool first_in_sync(struct cluster *cluster)
-{
-    return cluster_state_of(cluster, 0, 0) == REPLICA_IN_SYNC;
-}
-
-static struct copies_group *group_of(struct cluster *cluster, unsigned owner)
-{
-    return &cluster->owners[owner].copies->groups[0];
-}
+#include "sim/cluster_tell.h"
 
 /* --- 321 -------------------------------------------------------------------------------------- */
 
@@ -125,16 +10,16 @@ static struct copies_group *group_of(struct cluster *cluster, unsigned owner)
 static void reads_past_the_bound(struct cluster *cluster)
 {
     cluster_open_story(cluster, 3, 2);
-    open_volume(cluster, 0);
-    write_all(cluster, 0);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
     cluster->owners[0].cut_off = true;
-    cut_both(cluster, 0, 0, true);
-    cut_both(cluster, 0, 1, true);
-    cut_both(cluster, 1, 2, true);
-    open_volume(cluster, 1);
-    ask(cluster, 1, VOLUME_WRITE, 0, 1);
-    begin(cluster, 0, 0, VOLUME_READ, 0, 1);
-    wait_ms(cluster, 20);
+    tell_cut_both(cluster, 0, 0, true);
+    tell_cut_both(cluster, 0, 1, true);
+    tell_cut_both(cluster, 1, 2, true);
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_WRITE, 0, 1);
+    tell_begin(cluster, 0, 0, VOLUME_READ, 0, 1);
+    tell_wait_ms(cluster, 20);
 }
 
 /* --- 324 -------------------------------------------------------------------------------------- */
@@ -145,19 +30,19 @@ static void newest_unreadable(struct cluster *cluster)
 {
     cluster_open_story(cluster, 2, 2);
     cluster->rot_node = 1;
-    open_volume(cluster, 0);
-    write_all(cluster, 0);
-    flush(cluster, 0);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_flush(cluster, 0);
     cluster->owners[0].cut_off = true;
-    cut_both(cluster, 0, 0, true);
-    begin(cluster, 0, 0, VOLUME_WRITE, 5, 1);
-    wait_ms(cluster, 20);
+    tell_cut_both(cluster, 0, 0, true);
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 5, 1);
+    tell_wait_ms(cluster, 20);
     cluster_owner_die(&cluster->owners[0]);
     cluster->rot_count = 1; /* Damage may be told of. */
-    expect(cluster, cluster_rot(cluster, 1, cluster->next_value), "only node 1 has it");
-    expect(cluster, !cluster_rot(cluster, 0, cluster->next_value), "node 0 does not have it");
-    open_volume(cluster, 1);
-    ask(cluster, 1, VOLUME_READ, 5, 1);
+    tell_expect(cluster, cluster_rot(cluster, 1, cluster->next_value), "only node 1 has it");
+    tell_expect(cluster, !cluster_rot(cluster, 0, cluster->next_value), "node 0 does not have it");
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_READ, 5, 1);
 }
 
 /* --- 325 -------------------------------------------------------------------------------------- */
@@ -165,7 +50,7 @@ static void newest_unreadable(struct cluster *cluster)
 static bool source_lists(struct cluster *cluster)
 {
     struct cluster_owner *owner = &cluster->owners[1];
-    const struct copies_task *task = &group_of(cluster, 1)->resync[0];
+    const struct copies_task *task = &tell_group_of(cluster, 1)->resync[0];
     for (uint32_t i = 0; i < owner->copies_engine->lane_count && task->running; i++) {
         const struct copies_lane *lane = &owner->copies_engine->lanes[i];
         if (lane->task == task && lane->state == LANE_LIST &&
@@ -179,20 +64,21 @@ static bool source_lists(struct cluster *cluster)
 static void list_lost(struct cluster *cluster)
 {
     cluster_open_story(cluster, 2, 2);
-    open_volume(cluster, 0);
-    write_all(cluster, 0);
-    wait_ms(cluster, 1000); /* All is flushed, and it was told so: it will set nothing aside. */
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_wait_ms(cluster,
+                 1000); /* All is flushed, and it was told so: it will set nothing aside. */
     cluster_owner_die(&cluster->owners[0]);
-    open_volume(cluster, 1);
-    wait_ms(cluster, 50);
-    node_stops(cluster, 0);
-    wait_for(cluster, "a copy is stale", first_stale);
-    write_all(cluster, 1);
-    node_starts(cluster, 0);
-    wait_for(cluster, "it is copied to", source_lists);
-    if (well(cluster))
+    tell_open_volume(cluster, 1);
+    tell_wait_ms(cluster, 50);
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
+    tell_write_all(cluster, 1);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it is copied to", source_lists);
+    if (tell_well(cluster))
         road_break(&cluster->owners[1].roads[1]);
-    wait_ms(cluster, 200);
+    tell_wait_ms(cluster, 200);
 }
 
 /* --- 328 -------------------------------------------------------------------------------------- */
@@ -212,29 +98,29 @@ static bool cut_committed(struct cluster *cluster)
 static void set_aside_in_two_views(struct cluster *cluster)
 {
     cluster_open_story(cluster, 2, 1);
-    open_volume(cluster, 0);
-    write_all(cluster, 0);
-    flush(cluster, 0);
-    ask(cluster, 0, VOLUME_WRITE, 1, 1);
-    wait_ms(cluster, 50); /* The watermark is told. */
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_flush(cluster, 0);
+    tell_ask(cluster, 0, VOLUME_WRITE, 1, 1);
+    tell_wait_ms(cluster, 50); /* The watermark is told. */
     cluster->nodes[1].disk->faults.slow_one_in = 1;
     cluster_owner_cut(&cluster->owners[0]);
-    wait_for(cluster, "a cut is taken", cut_taken);
-    begin(cluster, 0, 0, VOLUME_WRITE, 2, 1);
-    wait_ms(cluster, 4);
-    node_stops(cluster, 0);
-    wait_for(cluster, "a copy is stale", first_stale);
+    tell_wait_for(cluster, "a cut is taken", cut_taken);
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 2, 1);
+    tell_wait_ms(cluster, 4);
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
     cluster->nodes[1].disk->faults.slow_one_in = 0;
-    wait_for(cluster, "the cut is committed", cut_committed);
-    node_starts(cluster, 0);
-    wait_ms(cluster, 300);
+    tell_wait_for(cluster, "the cut is committed", cut_committed);
+    tell_node_starts(cluster, 0);
+    tell_wait_ms(cluster, 300);
 }
 
 /* --- 330 -------------------------------------------------------------------------------------- */
 
 static bool views_go(struct cluster *cluster)
 {
-    return group_of(cluster, 0)->resync[0].views_flying;
+    return tell_group_of(cluster, 0)->resync[0].views_flying;
 }
 
 static void cut_and_write(struct cluster *cluster)
@@ -242,9 +128,9 @@ static void cut_and_write(struct cluster *cluster)
     uint32_t count = cluster->owners[0].cut_count + 1;
     cluster_owner_cut(&cluster->owners[0]);
     for (unsigned ms = 0; ms < 100 && cluster->truth.cut_count < count; ms++)
-        wait_ms(cluster, 1);
-    expect(cluster, cluster->truth.cut_count == count, "a cut is taken");
-    write_all(cluster, 0);
+        tell_wait_ms(cluster, 1);
+    tell_expect(cluster, cluster->truth.cut_count == count, "a cut is taken");
+    tell_write_all(cluster, 0);
 }
 
 /* Node 0 comes back, and is told which snapshots are kept. While it drops the others, another is
@@ -252,25 +138,25 @@ static void cut_and_write(struct cluster *cluster)
 static void cut_while_views_go(struct cluster *cluster)
 {
     cluster_open_story(cluster, 2, 1);
-    open_volume(cluster, 0);
-    write_all(cluster, 0);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
     for (unsigned i = 0; i < 4; i++)
         cut_and_write(cluster);
-    flush(cluster, 0);
-    node_stops(cluster, 0);
-    wait_for(cluster, "a copy is stale", first_stale);
+    tell_flush(cluster, 0);
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
     for (unsigned i = 0; i < 4; i++) {
         cluster_owner_drop_cut(&cluster->owners[0]);
-        wait_ms(cluster, 60);
+        tell_wait_ms(cluster, 60);
     }
-    expect(cluster, cluster->truth.cut_count == 0, "the cuts are dropped");
+    tell_expect(cluster, cluster->truth.cut_count == 0, "the cuts are dropped");
     cluster->nodes[0].disk->faults.slow_one_in = 2;
-    node_starts(cluster, 0);
-    wait_for(cluster, "it is told of cuts", views_go);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it is told of cuts", views_go);
     cluster_owner_cut(&cluster->owners[0]);
     for (uint32_t first = 0; first < CLUSTER_REGISTERS; first += 16)
-        begin(cluster, 0, first / 16, VOLUME_WRITE, first, 16);
-    wait_ms(cluster, 200);
+        tell_begin(cluster, 0, first / 16, VOLUME_WRITE, first, 16);
+    tell_wait_ms(cluster, 200);
     cluster->nodes[0].disk->faults.slow_one_in = 0;
 }
 
@@ -278,8 +164,8 @@ static void cut_while_views_go(struct cluster *cluster)
 
 static bool sealing(struct cluster *cluster)
 {
-    return group_of(cluster, 0)->replica.copies[0].catches == REPLICA_SEALING &&
-           (group_of(cluster, 0)->flushing & 1) != 0;
+    return tell_group_of(cluster, 0)->replica.copies[0].catches == REPLICA_SEALING &&
+           (tell_group_of(cluster, 0)->flushing & 1) != 0;
 }
 
 /* The session ends while the copy that catches up flushes; it says then that something is set aside
@@ -287,21 +173,21 @@ static bool sealing(struct cluster *cluster)
 static void flushed_after_the_end(struct cluster *cluster)
 {
     cluster_open_story(cluster, 2, 1);
-    open_volume(cluster, 0);
-    write_all(cluster, 0);
-    node_stops(cluster, 0);
-    wait_for(cluster, "a copy is stale", first_stale);
-    write_all(cluster, 0);
-    node_starts(cluster, 0);
-    wait_for(cluster, "what it got is flushed", sealing);
-    if (well(cluster)) {
-        struct copies_group *group = group_of(cluster, 0);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
+    tell_write_all(cluster, 0);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "what it got is flushed", sealing);
+    if (tell_well(cluster)) {
+        struct copies_group *group = tell_group_of(cluster, 0);
         copies_end(cluster->owners[0].copies, IOMESH_FENCED);
-        cut_both(cluster, 0, 1, true);
+        tell_cut_both(cluster, 0, 1, true);
         replica_flushed(&group->replica, 0, group->tokens[0], group->flushes[0].generation, 1,
                         copies_now(group));
     }
-    wait_ms(cluster, 300);
+    tell_wait_ms(cluster, 300);
 }
 
 /* --- 334 -------------------------------------------------------------------------------------- */
@@ -311,7 +197,7 @@ static bool source_is_read(struct cluster *cluster)
     struct cluster_owner *owner = &cluster->owners[0];
     for (uint32_t i = 0; i < owner->copies_engine->lane_count; i++) {
         const struct copies_lane *lane = &owner->copies_engine->lanes[i];
-        if (lane->task == &group_of(cluster, 0)->resync[0] && lane->state == LANE_READ)
+        if (lane->task == &tell_group_of(cluster, 0)->resync[0] && lane->state == LANE_READ)
             return true;
     }
     return false;
@@ -321,38 +207,39 @@ static bool source_is_read(struct cluster *cluster)
 static void discarded_on_its_way(struct cluster *cluster)
 {
     cluster_open_story(cluster, 2, 1);
-    open_volume(cluster, 0);
-    node_stops(cluster, 0);
-    wait_for(cluster, "a copy is stale", first_stale);
-    write_all(cluster, 0);
-    ask(cluster, 0, VOLUME_WRITE, 1, 1);
+    tell_open_volume(cluster, 0);
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
+    tell_write_all(cluster, 0);
+    tell_ask(cluster, 0, VOLUME_WRITE, 1, 1);
     cluster_owner_cut(&cluster->owners[0]);
-    wait_for(cluster, "a cut is committed", cut_committed);
-    ask(cluster, 0, VOLUME_WRITE, 2, 1);
+    tell_wait_for(cluster, "a cut is committed", cut_committed);
+    tell_ask(cluster, 0, VOLUME_WRITE, 2, 1);
     cluster_owner_drop_cut(&cluster->owners[0]);
-    wait_ms(cluster, 100);
-    node_starts(cluster, 0);
-    wait_for(cluster, "it is copied to", source_is_read);
+    tell_wait_ms(cluster, 100);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it is copied to", source_is_read);
     for (uint32_t i = 0; i < 6; i++)
-        begin(cluster, 0, i, VOLUME_DISCARD, i * 16, 16);
-    wait_ms(cluster, 300);
+        tell_begin(cluster, 0, i, VOLUME_DISCARD, i * 16, 16);
+    tell_wait_ms(cluster, 300);
 }
 
 /* --- 336 -------------------------------------------------------------------------------------- */
 
 static void all_in_sync(struct cluster *cluster, uint64_t ms)
 {
-    for (uint64_t i = 0; well(cluster) && i < ms; i++) {
-        wait_ms(cluster, 1);
-        for (unsigned node = 0; node < cluster->node_count; node++)
-            expect(cluster, cluster_state_of(cluster, 0, node) == REPLICA_IN_SYNC,
-                   "all copies are in sync");
+    for (uint64_t i = 0; tell_well(cluster) && i < ms; i++) {
+        tell_wait_ms(cluster, 1);
+        for (unsigned node = 0; node < cluster->node_count; node++) {
+            if (cluster_state_of(cluster, 0, node) != REPLICA_IN_SYNC)
+                (void)cluster_wrong(cluster, "node %u fell behind", node);
+        }
     }
 }
 
 static uint64_t room_of_node_0(struct cluster *cluster)
 {
-    return well(cluster) ? group_of(cluster, 0)->ports[0]->room_blocks : 0;
+    return tell_well(cluster) ? tell_group_of(cluster, 0)->ports[0]->room_blocks : 0;
 }
 
 /* New data, a little at a time, until there is room for one of those that are written at once then.
@@ -364,16 +251,16 @@ static void fill_up(struct cluster *cluster)
         uint32_t first = round * 4 % CLUSTER_REGISTERS;
         if (first == 0)
             cluster_owner_cut(&cluster->owners[0]); /* What is there stays. */
-        wait_ms(cluster, first == 0 ? 40 : 1);
-        ask(cluster, 0, VOLUME_WRITE, first, 4);
+        tell_wait_ms(cluster, first == 0 ? 40 : 1);
+        tell_ask(cluster, 0, VOLUME_WRITE, first, 4);
     }
-    expect(cluster, room_of_node_0(cluster) <= 36, "there is little space");
+    tell_expect(cluster, room_of_node_0(cluster) <= 36, "there is little space");
     cluster_owner_cut(&cluster->owners[0]);
     all_in_sync(cluster, 40);
     for (uint32_t i = 0; i < CLUSTER_REGISTERS / 16; i++)
-        begin(cluster, 0, i, VOLUME_WRITE, i * 16, 16);
+        tell_begin(cluster, 0, i, VOLUME_WRITE, i * 16, 16);
     all_in_sync(cluster, 100);
-    expect(cluster, cluster->counts.full > full, "space runs out");
+    tell_expect(cluster, cluster->counts.full > full, "space runs out");
 }
 
 static void make_room(struct cluster *cluster)
@@ -381,19 +268,19 @@ static void make_room(struct cluster *cluster)
     uint64_t failed = cluster->counts.failed;
     for (unsigned i = 0; i < CLUSTER_CUTS && cluster->truth.cut_count > 0; i++) {
         cluster_owner_drop_cut(&cluster->owners[0]);
-        wait_ms(cluster, 60);
+        tell_wait_ms(cluster, 60);
     }
-    flush(cluster, 0);
-    wait_ms(cluster, 300);
-    write_all(cluster, 0);
-    expect(cluster, cluster->counts.failed == failed, "space that came free is to be had");
+    tell_flush(cluster, 0);
+    tell_wait_ms(cluster, 300);
+    tell_write_all(cluster, 0);
+    tell_expect(cluster, cluster->counts.failed == failed, "space that came free is to be had");
 }
 
 /* All stores are of one size. */
 static void space_runs_out_evenly(struct cluster *cluster)
 {
     cluster_open_full_story(cluster, 560, 0);
-    open_volume(cluster, 0);
+    tell_open_volume(cluster, 0);
     for (unsigned i = 0; i < 3; i++) {
         fill_up(cluster);
         make_room(cluster);
@@ -404,7 +291,7 @@ static void space_runs_out_evenly(struct cluster *cluster)
 static void one_store_is_full(struct cluster *cluster)
 {
     cluster_open_full_story(cluster, 2000, 560);
-    open_volume(cluster, 0);
+    tell_open_volume(cluster, 0);
     for (unsigned i = 0; i < 3; i++) {
         fill_up(cluster);
         make_room(cluster);
@@ -418,28 +305,29 @@ static void one_store_is_full(struct cluster *cluster)
 static void other_is_away(struct cluster *cluster)
 {
     cluster_open_story(cluster, 3, 1);
-    open_volume(cluster, 0);
-    node_stops(cluster, 0);
-    wait_for(cluster, "a copy is stale", first_stale);
-    write_all(cluster, 0);
-    flush(cluster, 0);
-    node_starts(cluster, 0);
-    wait_for(cluster, "it is told of cuts", views_go);
-    if (!well(cluster))
+    tell_open_volume(cluster, 0);
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
+    tell_write_all(cluster, 0);
+    tell_flush(cluster, 0);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it is told of cuts", views_go);
+    if (!tell_well(cluster))
         return;
-    unsigned source = group_of(cluster, 0)->resync[0].source;
+    unsigned source = tell_group_of(cluster, 0)->resync[0].source;
     struct road *other = &cluster->owners[0].roads[3 - source];
     cluster->rot_count = 1; /* Damage may be told of. */
-    expect(cluster, cluster_rot(cluster, source, cluster->next_value), "it rots at the source");
+    tell_expect(cluster, cluster_rot(cluster, source, cluster->next_value),
+                "it rots at the source");
     road_break(other);
     road_cut(other, true, true);
-    wait_ms(cluster, 20);
+    tell_wait_ms(cluster, 20);
     road_cut(other, false, false);
-    wait_for(cluster, "all are in sync", first_in_sync);
-    node_stops(cluster, 3 - source);
+    tell_wait_for(cluster, "all are in sync", tell_first_in_sync);
+    tell_node_stops(cluster, 3 - source);
     for (uint32_t first = 0; first < CLUSTER_REGISTERS; first += 16)
-        ask(cluster, 0, VOLUME_READ, first, 16);
-    node_starts(cluster, 3 - source);
+        tell_ask(cluster, 0, VOLUME_READ, first, 16);
+    tell_node_starts(cluster, 3 - source);
 }
 
 /* --- 338, 339 --------------------------------------------------------------------------------- */
@@ -452,15 +340,16 @@ static bool first_failed(struct cluster *cluster)
 /* Written last, acknowledged, and not flushed at node 0 when a flush of its fails. */
 static void flush_fails(struct cluster *cluster, unsigned owner)
 {
-    write_all(cluster, owner);
-    flush(cluster, owner);
+    tell_write_all(cluster, owner);
+    tell_flush(cluster, owner);
     for (uint32_t i = 0; i < 24; i++)
-        ask(cluster, owner, VOLUME_WRITE, i, 1); /* Each tells that all before are acknowledged. */
-    if (!well(cluster))
+        tell_ask(cluster, owner, VOLUME_WRITE, i,
+                 1); /* Each tells that all before are acknowledged. */
+    if (!tell_well(cluster))
         return;
     cluster->nodes[0].disk->faults.flush_error_one_in = 1;
-    begin(cluster, owner, 0, VOLUME_FLUSH, 0, 0);
-    wait_for(cluster, "a flush of node 0 fails", first_failed);
+    tell_begin(cluster, owner, 0, VOLUME_FLUSH, 0, 0);
+    tell_wait_for(cluster, "a flush of node 0 fails", first_failed);
 }
 
 /* Its process is started again, on the same boot. */
@@ -469,29 +358,23 @@ static void starts_again(struct cluster *cluster)
     struct cluster_node *node = &cluster->nodes[0];
     node->disk->faults.flush_error_one_in = 0;
     cluster_node_die(node, false, false);
-    node_starts(cluster, 0);
-}
-
-static void read_all(struct cluster *cluster, unsigned owner)
-{
-    for (uint32_t first = 0; first < CLUSTER_REGISTERS; first += 16)
-        ask(cluster, owner, VOLUME_READ, first, 16);
+    tell_node_starts(cluster, 0);
 }
 
 /* The coordinator dies before it has told anybody. */
 static void flush_fails_and_the_coordinator_dies(struct cluster *cluster)
 {
     cluster_open_story(cluster, 2, 2);
-    for (unsigned round = 0; well(cluster) && round < 40; round++) {
+    for (unsigned round = 0; tell_well(cluster) && round < 40; round++) {
         unsigned owner = round % 2;
-        open_volume(cluster, owner);
-        wait_for(cluster, "it is in sync", first_in_sync);
+        tell_open_volume(cluster, owner);
+        tell_wait_for(cluster, "it is in sync", tell_first_in_sync);
         flush_fails(cluster, owner);
         cluster->owners[owner].wants = false;
         cluster_owner_die(&cluster->owners[owner]);
         starts_again(cluster);
-        open_volume(cluster, 1 - owner);
-        read_all(cluster, 1 - owner);
+        tell_open_volume(cluster, 1 - owner);
+        tell_read_all(cluster, 1 - owner);
         cluster->owners[1 - owner].wants = false;
         cluster_owner_die(&cluster->owners[1 - owner]);
     }
@@ -501,13 +384,13 @@ static void flush_fails_and_the_coordinator_dies(struct cluster *cluster)
 static void flush_fails_and_is_not_heard_of(struct cluster *cluster)
 {
     cluster_open_story(cluster, 2, 1);
-    open_volume(cluster, 0);
-    for (unsigned round = 0; well(cluster) && round < 8; round++) {
-        wait_for(cluster, "it is in sync", first_in_sync);
+    tell_open_volume(cluster, 0);
+    for (unsigned round = 0; tell_well(cluster) && round < 8; round++) {
+        tell_wait_for(cluster, "it is in sync", tell_first_in_sync);
         flush_fails(cluster, 0);
         starts_again(cluster);
-        wait_ms(cluster, 400);
-        read_all(cluster, 0);
+        tell_wait_ms(cluster, 400);
+        tell_read_all(cluster, 0);
     }
 }
 

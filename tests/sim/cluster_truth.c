@@ -101,7 +101,8 @@ static int truth_transact(struct cluster *cluster, struct call *call)
 {
     struct replica_record *group = &cluster->truth.groups[call->group];
     cluster->counts.transactions++;
-    if (!truth_owns(cluster, call) || group->generation + 1 != call->record.generation) {
+    if ((!truth_owns(cluster, call) && !MUTANT(221)) ||
+        group->generation + 1 != call->record.generation) {
         cluster->counts.refused++;
         return 0;
     }

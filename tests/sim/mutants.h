@@ -295,6 +295,21 @@
     X(339, "a store that lost something on the same boot says that it is the same boot",          \
       "flush_fails_and_is_not_heard_of")
 
+/* The rules of the protocol, in whole clusters: X(number, what the bug does, the story that catches
+ * it). */
+#define CLUSTER_RULE_MUTANTS(X)                                                                \
+    X(200, "acknowledge by majority, without a transaction", "all_acknowledge")                \
+    X(201, "acknowledge before the transaction that drops a copy is known", "all_acknowledge") \
+    X(44, "a pointer moves whatever its sequence", "older_comes_late")                         \
+    X(209, "resync copies what was set aside, not what is above the watermark",                \
+      "heard_while_catching_up")                                                               \
+    X(202, "a copy is added without its acknowledgements being required first",                \
+      "joins_with_everything")                                                                 \
+    X(275, "setting aside again sets aside again", "told_twice")                               \
+    X(384, "a block that does not match its sum is read as zeros", "bad_is_read_elsewhere")    \
+    X(92, "a read waits for no write that is under way", "seen_too_early")                     \
+    X(221, "a transaction does not look at the epoch", "old_transaction")
+
 /* 340 .. 359: the keeper, what it wishes, what it keeps. */
 #define KEEPER_MUTANTS(X)                                                               \
     X(340, "a copy goes because the keeper wished it, though it is needed since")       \

@@ -7,7 +7,7 @@
 #define SILENT_NS (2 * NS_PER_S)
 #define CONNECT_NS (2 * NS_PER_MS)
 
-enum where { THERE, HELD_THERE, AT_STORE, BACK, HELD_BACK, CANCELLED };
+enum where { THERE, HELD_THERE, KEPT_THERE, AT_STORE, BACK, HELD_BACK, KEPT_BACK, CANCELLED };
 
 /* A request on the road, with all that it points to. */
 struct road_request {
@@ -182,6 +182,10 @@ static void road_answered(struct part_request *far, int result)
         return;
     }
     road_chance(road);
+    if ((road->held_back >> far->kind & 1) != 0) {
+        request->where = KEPT_BACK;
+        return;
+    }
     if (road->cut_back || road->stalled) {
         request->where = HELD_BACK;
         return;
@@ -225,6 +229,10 @@ static void road_again(struct road_request *of)
 static void road_leave(struct road_request *request)
 {
     struct road *road = request->road;
+    if ((road->held_there >> request->far.kind & 1) != 0) {
+        request->where = KEPT_THERE;
+        return;
+    }
     if (road->cut_there || road->stalled) {
         request->where = HELD_THERE;
         return;
@@ -285,7 +293,8 @@ static void road_cancel(struct part_port *port, struct part_request *near)
             continue;
         road->counts.cancelled++;
         request_end(request, -ECANCELED);
-        if (request->where == HELD_THERE || request->where == HELD_BACK)
+        if (request->where == HELD_THERE || request->where == HELD_BACK ||
+            request->where == KEPT_BACK)
             request_free(request);
         return;
     }
@@ -307,7 +316,8 @@ static void road_breaks(struct road *road)
         if (request->near != NULL && request->where != CANCELLED)
             request_end(request, -ECONNRESET);
         /* What a cut held may come yet, as a late packet does. */
-        if (request->where == HELD_BACK || (request->where == HELD_THERE && !road->cut_there))
+        bool back = request->where == HELD_BACK || request->where == KEPT_BACK;
+        if (back || (request->where == HELD_THERE && !road->cut_there))
             request_free(request);
     }
     road->port.changed(road->port.context, &road->port);
@@ -372,7 +382,7 @@ void road_near_died(struct road *road)
     LIST_EACH_SAFE (&road->requests, node, after) {
         struct road_request *request = LIST_ENTRY(node, struct road_request, node);
         request->near = NULL;
-        if (request->where != THERE && request->where != AT_STORE)
+        if (request->where != THERE && request->where != AT_STORE && request->where != KEPT_THERE)
             request_free(request);
     }
     road->port.state = PART_PORT_DOWN;
@@ -426,4 +436,25 @@ void road_cut(struct road *road, bool there, bool back)
     }
     if ((there || back) && road->port.state == PART_PORT_UP)
         road_change(road, road->silent_ns);
+}
+
+void road_hold(struct road *road, uint32_t there, uint32_t back)
+{
+    road->held_there = there;
+    road->held_back = back;
+}
+
+void road_release(struct road *road)
+{
+    road_hold(road, 0, 0);
+    LIST_EACH_SAFE (&road->requests, node, after) {
+        struct road_request *request = LIST_ENTRY(node, struct road_request, node);
+        if (request->where == KEPT_THERE) {
+            road_leave(request);
+        } else if (request->where == KEPT_BACK) {
+            request->where = BACK;
+            request->event.fire = road_back;
+            road_send(request, road->near, &road->last_back_ns);
+        }
+    }
 }

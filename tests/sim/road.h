@@ -37,6 +37,8 @@ struct road {
     bool cut_there, cut_back;  /* What is sent that way waits. */
     bool orphaned;             /* The process that had the session at the far end is gone. */
     bool stalled;              /* Nothing comes through until the session breaks. */
+    uint32_t held_there;       /* Kinds of requests that wait on their way, a bit each, */
+    uint32_t held_back;        /* and of answers. */
     uint64_t silent_ns;        /* A silent session breaks after so long. */
     uint64_t last_ns;          /* What is sent comes in order, */
     uint64_t last_back_ns;     /* either way. */
@@ -62,5 +64,11 @@ void road_reset(struct road *road);
 void road_break(struct road *road);
 /* What waited because it was cut goes on when it is not any more. */
 void road_cut(struct road *road, bool there, bool back);
+/* From now on requests of these kinds (1u << kind) wait on their way there, and answers back; none:
+ * what comes from now on passes those that wait. Whatever breaks or dies, a request that waits is
+ * still on its way. */
+void road_hold(struct road *road, uint32_t there, uint32_t back);
+/* They go on, and nothing is held any more. */
+void road_release(struct road *road);
 
 #endif

@@ -11,9 +11,10 @@
  *                   [--but SEED]...
  *
  * With --stories, and without arguments, stories come first: what chance does not find
- * (cluster_story.c). --reach: a file with a branch per line; one that no seed and no story reached
- * is a failure, and so is a situation (CLUSTER_COUNTS) that there never was. --branches shows them.
- * --but: this seed is left out.
+ * (cluster_story.c, cluster_rules.c). --mutants: each planted bug must fail its story; with
+ * --seeds, seeds are run with each instead. --reach: a file with a branch per line; one that no
+ * seed and no story reached is a failure, and so is a situation (CLUSTER_COUNTS) that there never
+ * was. --branches shows them. --but: this seed is left out.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@ struct storm {
     const char *story;
     bool verbose;
     bool mutants;
+    bool hunts;    /* Seeds were asked for. */
     bool told;     /* Stories first. */
     bool all;      /* Goes on after a seed that failed. */
     bool branches; /* Prints which were reached. */
@@ -81,11 +83,21 @@ static void seed_run(uint64_t seed, bool verbose)
     assert(right || cluster.wrong[0] != '\0');
 }
 
+/* Those of cluster_story.c, then those of cluster_rules.c. */
+static const struct cluster_story *story_at(uint32_t index)
+{
+    if (index < cluster_story_count)
+        return &cluster_stories[index];
+    index -= cluster_story_count;
+    return index < cluster_rule_count ? &cluster_rules[index] : NULL;
+}
+
 static const struct cluster_story *story_of(const char *name)
 {
-    for (uint32_t i = 0; i < cluster_story_count; i++) {
-        if (strcmp(cluster_stories[i].name, name) == 0)
-            return &cluster_stories[i];
+    const struct cluster_story *story;
+    for (uint32_t i = 0; (story = story_at(i)) != NULL; i++) {
+        if (strcmp(story->name, name) == 0)
+            return story;
     }
     return NULL;
 }
@@ -224,9 +236,10 @@ static bool child(const struct storm *storm)
 
 static bool storm_stories(const struct storm *storm)
 {
-    for (uint32_t i = 0; i < cluster_story_count; i++) {
+    const struct cluster_story *story;
+    for (uint32_t i = 0; (story = story_at(i)) != NULL; i++) {
         struct storm one = *storm;
-        one.story = cluster_stories[i].name;
+        one.story = story->name;
         if (!child(&one))
             return false;
     }
@@ -329,24 +342,39 @@ static void storm_print(const struct storm *storm)
     }
 }
 
-static int storm_mutant(const struct storm *of, int number, const char *sentence, const char *story)
+struct planted {
+    int number;
+    const char *sentence;
+    const char *story; /* NULL: seeds alone catch it. */
+};
+
+static bool storm_catches(const struct storm *of, const struct planted *planted, const char *story)
 {
     struct storm storm = *of;
-    storm.mutant = number;
+    storm.mutant = planted->number;
     storm.story = story;
     results->wrong[0] = '\0';
     bool caught = !storm_seeds(&storm);
     bool lost = strstr(results->wrong, "the story does not get there") != NULL;
-    printf("planted %d, %s: %s\n", number, sentence, caught ? results->wrong : "NOT CAUGHT");
-    return caught && !lost ? 0 : 1;
+    printf("planted %d, %s: %s\n", planted->number, planted->sentence,
+           caught ? results->wrong : "NOT CAUGHT");
+    return caught && !lost;
 }
 
+/* Each by its story. With --seeds each by seeds alone: those that have a story need not be caught
+ * so, and those that have none must be. */
 static int storm_mutants(const struct storm *storm)
 {
     int missed = 0;
-#define RUN(number, sentence, story) missed += storm_mutant(storm, number, sentence, story);
-    CLUSTER_MUTANTS(RUN)
-#undef RUN
+#define PLANT(number, sentence, story) {number, sentence, story},
+    static const struct planted all[] = {CLUSTER_RULE_MUTANTS(PLANT) CLUSTER_MUTANTS(PLANT)};
+#undef PLANT
+    for (size_t i = 0; i < COUNT_OF(all); i++) {
+        if (storm->hunts)
+            missed += storm_catches(storm, &all[i], NULL) || all[i].story != NULL ? 0 : 1;
+        else if (all[i].story != NULL)
+            missed += storm_catches(storm, &all[i], all[i].story) ? 0 : 1;
+    }
     return missed;
 }
 
@@ -374,6 +402,7 @@ static int storm_parse(struct storm *storm, int argc, char **argv)
         } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
             storm->first = strtoull(argv[++i], NULL, 10);
             storm->count = strtoull(argv[++i], NULL, 10);
+            storm->hunts = true;
         } else if (strcmp(argv[i], "--mutant") == 0 && i + 1 < argc) {
             storm->mutant = (int)strtol(argv[++i], NULL, 10);
         } else {

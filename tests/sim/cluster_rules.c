@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rules of the protocol, each told as a schedule that goes wrong without it: those that the
+ * design marks, and those of which the model was deprived. Each is true of the cluster as it is,
+ * and false with the bugs planted whose numbers are above it.
+ */
+#include "sim/cluster_tell.h"
+
+static void truth_goes(struct cluster *cluster, bool away)
+{
+    cluster->truth.away = away;
+}
+
+/* Node 0 is stale, and what it has nobody doubts: it will set nothing aside. */
+static void first_goes_stale(struct cluster *cluster)
+{
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_wait_ms(cluster, 1000); /* All is flushed, and all were told so. */
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
+}
+
+/* --- 200, 201 --------------------------------------------------------------------------------- */
+
+/* Node 0 is not reached, nor is the truth: what the others have is not acknowledged, for node 0 may
+ * be the only one that comes back. */
+static void all_acknowledge(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 3, 2);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_wait_ms(cluster, 90); /* The lease is as new as can be. */
+    cluster->owners[0].cut_off = true;
+    tell_cut_both(cluster, 0, 0, true);
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 1, 1);
+    tell_wait_ms(cluster, 300);
+    tell_owner_dies(cluster, 0);
+    tell_cut_both(cluster, 1, 1, true);
+    tell_cut_both(cluster, 1, 2, true);
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_READ, 1, 1);
+}
+
+/* --- 44 --------------------------------------------------------------------------------------- */
+
+/* A write was sent again on another connection, and a newer one is there, when it comes. */
+static void older_comes_late(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_WRITE));
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 5, 1);
+    tell_wait_ms(cluster, 5);
+    tell_hold(cluster, 0, 0, 0);
+    road_break(&cluster->owners[0].roads[0]);
+    tell_wait_ms(cluster, 20);
+    tell_ask(cluster, 0, VOLUME_WRITE, 5, 1);
+    tell_release(cluster, 0, 0);
+    tell_wait_ms(cluster, 20);
+    tell_read_all(cluster, 0);
+}
+
+/* --- 209, 272, 273 ---------------------------------------------------------------------------- */
+
+/* Node 0 is interrupted as it catches up. Meanwhile it heard how far the others are, and an old
+ * message told it that it is in sync: it does not have what it lacks for that. */
+static void heard_while_catching_up(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    first_goes_stale(cluster);
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_ROLE));
+    tell_node_starts(cluster, 0);
+    tell_wait_ms(cluster, 20);
+    tell_release(cluster, 0, 0);
+    tell_wait_for(cluster, "it joins", tell_first_joins);
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_ROLE));
+    tell_wait_for(cluster, "it is in sync", tell_first_in_sync);
+    tell_wait_ms(cluster, 5);
+    tell_hold(cluster, 0, 0, 0);
+    road_break(&cluster->owners[0].roads[0]);
+    tell_wait_ms(cluster, 1000);
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
+    tell_write_all(cluster, 0);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it is copied to", tell_first_copies);
+    tell_release(cluster, 0, 0);
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_RESYNC));
+    tell_wait_ms(cluster, 5);
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 7, 1);
+    tell_wait_ms(cluster, 50);
+    tell_owner_dies(cluster, 0);
+    tell_open_volume(cluster, 1);
+    tell_wait_ms(cluster, 300);
+}
+
+/* --- 202 -------------------------------------------------------------------------------------- */
+
+/* The transaction that calls node 0 in sync is on its way: a write needs node 0, too. */
+static void joins_with_everything(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    first_goes_stale(cluster);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it joins", tell_first_joins);
+    truth_goes(cluster, true);
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_WRITE));
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 7, 1);
+    tell_wait_ms(cluster, 5);
+    truth_goes(cluster, false);
+    tell_wait_for(cluster, "it is in sync", tell_first_in_sync);
+    tell_owner_dies(cluster, 0);
+    tell_cut_both(cluster, 1, 1, true);
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_READ, 7, 1);
+}
+
+/* --- 275 -------------------------------------------------------------------------------------- */
+
+/* That it shall catch up comes to node 0 once more, after it has all: it sets nothing aside. */
+static void told_twice(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    first_goes_stale(cluster);
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_ROLE));
+    tell_node_starts(cluster, 0);
+    tell_wait_state(cluster, 0, REPLICA_CATCHING_UP);
+    tell_wait_ms(cluster, 5);
+    tell_hold(cluster, 0, 0, 0);
+    road_break(&cluster->owners[0].roads[0]);
+    tell_wait_for(cluster, "it joins", tell_first_joins);
+    truth_goes(cluster, true);
+    tell_ask(cluster, 0, VOLUME_WRITE, 7, 1);
+    tell_release(cluster, 0, 0);
+    tell_wait_ms(cluster, 10);
+    truth_goes(cluster, false);
+    tell_wait_for(cluster, "it is in sync", tell_first_in_sync);
+    tell_owner_dies(cluster, 0);
+    tell_cut_both(cluster, 1, 1, true);
+    tell_open_volume(cluster, 1);
+    tell_try(cluster, 1, 0, VOLUME_READ, 7);
+    tell_wait_ms(cluster, 300);
+}
+
+/* --- 384 -------------------------------------------------------------------------------------- */
+
+/* What node 0 cannot read is read from node 1. */
+static void bad_is_read_elsewhere(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_flush(cluster, 0);
+    cluster->rot_count = 1; /* Damage may be told of. */
+    tell_expect(cluster, cluster_rot(cluster, 0, cluster->next_value), "it rots");
+    for (unsigned slot = 0; slot < 4; slot++)
+        tell_begin(cluster, 0, slot, VOLUME_READ, CLUSTER_REGISTERS - 1, 1);
+    tell_wait_ms(cluster, 20);
+}
+
+/* --- 92 --------------------------------------------------------------------------------------- */
+
+/* Node 0 has what node 1 has not: whoever read it would have seen what never happened. */
+static void seen_too_early(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_hold(cluster, 0, 1, TELL_KIND(PART_WRITE));
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 5, 1);
+    tell_wait_ms(cluster, 5);
+    tell_begin(cluster, 0, 1, VOLUME_READ, 5, 1);
+    tell_begin(cluster, 0, 2, VOLUME_READ, 5, 1);
+    tell_wait_ms(cluster, 5);
+    tell_owner_dies(cluster, 0);
+    tell_cut_both(cluster, 1, 0, true);
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_READ, 5, 1);
+}
+
+/* --- 221 -------------------------------------------------------------------------------------- */
+
+static bool second_opens(struct cluster *cluster)
+{
+    return cluster->owners[1].state == OWNER_OPENING;
+}
+
+/* Owner 0 asked for node 0 to be called in sync, and is dead. It is not heard after owner 1. */
+static void old_transaction(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    first_goes_stale(cluster);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it joins", tell_first_joins);
+    cluster->owners[0].cut_off = true;
+    tell_wait_ms(cluster, 5);
+    tell_owner_dies(cluster, 0);
+    cluster->owners[1].wants = true;
+    tell_wait_for(cluster, "owner 1 opens", second_opens);
+    cluster->owners[1].cut_off = true;
+    cluster->owners[0].cut_off = false;
+    tell_wait_ms(cluster, 30);
+    tell_ask(cluster, 1, VOLUME_WRITE, 7, 1);
+    tell_owner_dies(cluster, 1);
+    tell_cut_both(cluster, 0, 1, true);
+    cluster->owners[0].wants = true;
+    tell_wait_ms(cluster, 1500);
+    tell_try(cluster, 0, 0, VOLUME_READ, 7);
+    tell_wait_ms(cluster, 20);
+}
+
+const struct cluster_story cluster_rules[] = {
+    {"all_acknowledge", all_acknowledge},
+    {"older_comes_late", older_comes_late},
+    {"heard_while_catching_up", heard_while_catching_up},
+    {"joins_with_everything", joins_with_everything},
+    {"told_twice", told_twice},
+    {"bad_is_read_elsewhere", bad_is_read_elsewhere},
+    {"seen_too_early", seen_too_early},
+    {"old_transaction", old_transaction},
+};
+const uint32_t cluster_rule_count = COUNT_OF(cluster_rules);
