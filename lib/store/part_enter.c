@@ -28,7 +28,7 @@ int part_obeys(struct parts *parts, struct part *part, const struct part_request
     struct part_state *state = &part->state;
     if (part_views(request))
         return part_shows(part, request);
-    if (request->epoch != state->epoch || part->retired)
+    if ((request->epoch != state->epoch && !MUTANT(381)) || part->retired)
         return IOMESH_FENCED;
     if (request->generation < state->generation && !MUTANT(272))
         return IOMESH_CONFLICT;

@@ -58,7 +58,7 @@ static bool takes(struct tree_enter *enter, const struct spot *spot, unsigned in
 {
     if (enter->how == TREE_ASIDE)
         return old->sequence > enter->above && old->kind != POINTER_SET_ASIDE &&
-               old->kind != POINTER_HOLE;
+               old->kind != POINTER_HOLE && !MUTANT(383);
     unsigned i = index - enter->index;
     bool above = spot->owner > enter->sequences[i];
     if (enter->skip[i] || !above)

@@ -193,7 +193,7 @@ void cluster_calm(struct cluster *cluster)
     cluster->by_hand = false;
     cluster->faults = (struct cluster_faults){.node_cut = cluster->faults.node_cut};
     for (unsigned i = 0; i < cluster->owner_count; i++) {
-        cluster->owners[i].cut_off = false;
+        cluster->owners[i].cut_off = cluster->owners[i].deaf = false;
         for (unsigned n = 0; n < cluster->node_count; n++) {
             struct road *road = &cluster->owners[i].roads[n];
             road->faults.twice_one_in = road->faults.slow_one_in = road->faults.lost_one_in = 0;

@@ -97,6 +97,7 @@ struct cluster_owner {
     uint32_t views_flying;
     bool wants, forces; /* By hand: it takes the volume. */
     bool cut_off;       /* It does not reach the truth. */
+    bool deaf;          /* What the truth answers waits. */
     struct timer wake;
     struct cluster_request requests[CLUSTER_REQUESTS];
     uint64_t stopped_until_ns;

@@ -89,7 +89,9 @@ static void heard_while_catching_up(struct cluster *cluster)
     tell_release(cluster, 0, 0);
     tell_hold(cluster, 0, 0, TELL_KIND(PART_RESYNC));
     tell_wait_ms(cluster, 5);
-    tell_begin(cluster, 0, 0, VOLUME_WRITE, 7, 1);
+    tell_ask(cluster, 0, VOLUME_WRITE, 7, 1);
+    tell_wait_ms(cluster, 50);
+    tell_flush(cluster, 0);
     tell_wait_ms(cluster, 50);
     tell_owner_dies(cluster, 0);
     tell_open_volume(cluster, 1);
@@ -211,6 +213,203 @@ static void old_transaction(struct cluster *cluster)
     tell_wait_ms(cluster, 20);
 }
 
+/* --- 205, 225 --------------------------------------------------------------------------------- */
+
+/* Owner 0 dropped node 2, and has not heard that this was committed. Owner 1 takes over by force
+ * and does not reach node 2; owner 0 does, and reads there: it may, until its lease is over. */
+static void unreached_copy(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 3, 2);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_cut_both(cluster, 1, 2, true);
+    tell_node_stops(cluster, 2);
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 1, 1);
+    tell_wait_state(cluster, 2, REPLICA_STALE);
+    cluster->owners[0].deaf = true;
+    tell_node_starts(cluster, 2);
+    tell_cut_both(cluster, 0, 0, true);
+    tell_cut_both(cluster, 0, 1, true);
+    cluster->owners[1].forces = true;
+    tell_open_volume(cluster, 1);
+    tell_begin(cluster, 1, 0, VOLUME_WRITE, 0, 1);
+    tell_wait_ms(cluster, 3);
+    tell_begin(cluster, 0, 1, VOLUME_READ, 0, 1);
+    tell_wait_ms(cluster, 600);
+}
+
+/* --- 381 -------------------------------------------------------------------------------------- */
+
+/* A write of owner 0 comes to node 0 when owner 1 has the volume. */
+static void fenced_write(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_WRITE));
+    tell_hold(cluster, 0, 1, TELL_KIND(PART_WRITE));
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 5, 1);
+    tell_wait_ms(cluster, 5);
+    tell_owner_dies(cluster, 0);
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_READ, 5, 1);
+    tell_release(cluster, 0, 0);
+    tell_wait_ms(cluster, 20);
+    for (unsigned slot = 0; slot < 4; slot++)
+        tell_begin(cluster, 1, slot, VOLUME_READ, 5, 1);
+    tell_wait_ms(cluster, 20);
+}
+
+/* --- 204 -------------------------------------------------------------------------------------- */
+
+/* Only a copy that is stale is reached: nobody opens. */
+static void stale_and_alone(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    first_goes_stale(cluster);
+    tell_write_all(cluster, 0);
+    tell_owner_dies(cluster, 0);
+    tell_cut_both(cluster, 1, 1, true);
+    tell_node_starts(cluster, 0);
+    cluster->owners[1].wants = true;
+    tell_wait_ms(cluster, 1500);
+    tell_try(cluster, 1, 0, VOLUME_READ, 7);
+    tell_wait_ms(cluster, 20);
+}
+
+/* --- 320 -------------------------------------------------------------------------------------- */
+
+static bool cut_committed(struct cluster *cluster)
+{
+    return cluster->truth.cut_count == 1;
+}
+
+/* A snapshot is taken while node 0 catches up, and all that it shows is overwritten. */
+static void cut_while_catching_up(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    first_goes_stale(cluster);
+    tell_write_all(cluster, 0);
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_RESYNC));
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it is copied to", tell_first_copies);
+    tell_wait_ms(cluster, 10);
+    cluster_owner_cut(&cluster->owners[0]);
+    tell_wait_for(cluster, "the cut is committed", cut_committed);
+    tell_write_all(cluster, 0);
+    tell_release(cluster, 0, 0);
+    tell_wait_ms(cluster, 300);
+}
+
+/* --- 276, 383 --------------------------------------------------------------------------------- */
+
+/* Node 0 has two writes that nobody else has, one of them where there was nothing. Others go on
+ * without it; when it is back it has neither. */
+static void one_write_ahead(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    tell_open_volume(cluster, 0);
+    tell_ask(cluster, 0, VOLUME_WRITE, 0, 16);
+    tell_wait_ms(cluster, 1000);
+    tell_hold(cluster, 0, 1, TELL_KIND(PART_WRITE));
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 5, 1);
+    tell_begin(cluster, 0, 1, VOLUME_WRITE, 40, 1);
+    tell_wait_ms(cluster, 30);
+    tell_owner_dies(cluster, 0);
+    tell_cut_both(cluster, 1, 0, true);
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_READ, 5, 1);
+    tell_cut_both(cluster, 1, 0, false);
+    tell_wait_ms(cluster, 300);
+}
+
+/* --- 278 -------------------------------------------------------------------------------------- */
+
+/* What node 0 has of a block is mended, after that was written again and rotted again. */
+static void repaired_late(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_ask(cluster, 0, VOLUME_WRITE, 5, 1);
+    tell_flush(cluster, 0);
+    cluster->rot_count = 1; /* Damage may be told of. */
+    tell_expect(cluster, cluster_rot(cluster, 0, cluster->next_value), "it rots");
+    tell_hold(cluster, 0, 0, TELL_KIND(PART_REPAIR));
+    for (unsigned slot = 0; slot < 4; slot++)
+        tell_begin(cluster, 0, slot, VOLUME_READ, 5, 1);
+    tell_wait_ms(cluster, 20);
+    tell_hold(cluster, 0, 0, 0);
+    road_break(&cluster->owners[0].roads[0]);
+    tell_wait_ms(cluster, 20);
+    tell_ask(cluster, 0, VOLUME_WRITE, 5, 1);
+    tell_flush(cluster, 0);
+    tell_expect(cluster, cluster_rot(cluster, 0, cluster->next_value), "it rots again");
+    tell_release(cluster, 0, 0);
+    tell_wait_ms(cluster, 20);
+    for (unsigned slot = 0; slot < 4; slot++)
+        tell_begin(cluster, 0, slot, VOLUME_READ, 5, 1);
+    tell_wait_ms(cluster, 20);
+}
+
+/* --- 206 -------------------------------------------------------------------------------------- */
+
+/* Node 0 has a write, and says so. Before node 1 has it node 0 falls behind, catches up from node
+ * 1, and has it no more: it is sent there again. */
+static void acknowledged_before(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_wait_ms(cluster, 1000);
+    tell_hold(cluster, 0, 1, TELL_KIND(PART_WRITE));
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 5, 1);
+    tell_wait_ms(cluster, 30);
+    tell_node_stops(cluster, 0);
+    tell_wait_for(cluster, "a copy is stale", tell_first_stale);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it joins", tell_first_joins);
+    tell_release(cluster, 0, 1);
+    tell_wait_ms(cluster, 50);
+    for (unsigned slot = 1; slot < 5; slot++)
+        tell_begin(cluster, 0, slot, VOLUME_READ, 5, 1);
+    tell_wait_ms(cluster, 20);
+}
+
+/* --- 270 -------------------------------------------------------------------------------------- */
+
+static bool third_obeys(struct cluster *cluster)
+{
+    const struct cluster_owner *owner = &cluster->owners[1];
+    return owner->copies != NULL && tell_group_of(cluster, 1)->replica.copies[2].fenced;
+}
+
+/* Owner 1 takes the volume by force from owner 0, which does not know. Node 2 obeys, and then its
+ * power goes, and it is dropped: it does not obey owner 0 again. */
+static void power_after_the_fence(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 3, 2);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_flush(cluster, 0);
+    tell_wait_ms(cluster, 1000);
+    cluster->owners[0].deaf = true;
+    for (unsigned node = 0; node < 3; node++)
+        tell_cut_both(cluster, 0, node, true);
+    cluster->owners[1].wants = cluster->owners[1].forces = true;
+    tell_wait_for(cluster, "node 2 obeys", third_obeys);
+    tell_node_loses_power(cluster, 2);
+    tell_wait_state(cluster, 2, REPLICA_STALE);
+    tell_cut_both(cluster, 1, 2, true);
+    tell_node_starts(cluster, 2);
+    tell_cut_both(cluster, 0, 2, false);
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_WRITE, 5, 1);
+    tell_wait_ms(cluster, 5);
+    tell_begin(cluster, 0, 0, VOLUME_READ, 5, 1);
+    tell_wait_ms(cluster, 50);
+}
+
 const struct cluster_story cluster_rules[] = {
     {"all_acknowledge", all_acknowledge},
     {"older_comes_late", older_comes_late},
@@ -220,5 +419,13 @@ const struct cluster_story cluster_rules[] = {
     {"bad_is_read_elsewhere", bad_is_read_elsewhere},
     {"seen_too_early", seen_too_early},
     {"old_transaction", old_transaction},
+    {"unreached_copy", unreached_copy},
+    {"fenced_write", fenced_write},
+    {"stale_and_alone", stale_and_alone},
+    {"cut_while_catching_up", cut_while_catching_up},
+    {"one_write_ahead", one_write_ahead},
+    {"repaired_late", repaired_late},
+    {"acknowledged_before", acknowledged_before},
+    {"power_after_the_fence", power_after_the_fence},
 };
 const uint32_t cluster_rule_count = COUNT_OF(cluster_rules);

@@ -221,6 +221,10 @@ static void call_back(struct world_event *event)
 {
     struct call *call = CONTAINER_OF(event, struct call, event);
     struct cluster_owner *owner = call->owner;
+    if (owner->deaf) {
+        world_at(&owner->world, &call->event, 10 * NS_PER_MS);
+        return;
+    }
     if (call->life == owner->life && (call->kind == CALL_ACQUIRE || call->epoch == owner->epoch)) {
         switch (call->kind) {
         case CALL_ACQUIRE:

@@ -273,10 +273,12 @@
  * 335 are not here: docs/cluster-storm.md. Nor is 380, "recovery logs states of parts before its
  * checkpoint": the unit test unit/store/mutant-380 catches it. */
 #define CLUSTER_MUTANTS(X)                                                                        \
-    X(320, "a snapshot taken while a copy catches up is not gone through", NULL)                  \
+    X(320, "a snapshot taken while a copy catches up is not gone through",                        \
+      "cut_while_catching_up")                                                                    \
     X(321, "data in hand is answered whatever the lease says", "reads_past_the_bound")            \
-    X(322, "catching up looks at the head only", NULL)                                            \
-    X(323, "what is set aside is taken for newer than what the source has", NULL)                 \
+    X(322, "catching up looks at the head only", "cut_while_catching_up")                         \
+    X(323, "what is set aside is taken for newer than what the source has",                       \
+      "set_aside_in_two_views")                                                                   \
     X(324, "a version that gets a new sequence is not written to those who have it",              \
       "newest_unreadable")                                                                        \
     X(325, "a list that could not be had counts as empty", "list_lost")                           \
@@ -297,18 +299,36 @@
 
 /* The rules of the protocol, in whole clusters: X(number, what the bug does, the story that catches
  * it). */
-#define CLUSTER_RULE_MUTANTS(X)                                                                \
-    X(200, "acknowledge by majority, without a transaction", "all_acknowledge")                \
-    X(201, "acknowledge before the transaction that drops a copy is known", "all_acknowledge") \
-    X(44, "a pointer moves whatever its sequence", "older_comes_late")                         \
-    X(209, "resync copies what was set aside, not what is above the watermark",                \
-      "heard_while_catching_up")                                                               \
-    X(202, "a copy is added without its acknowledgements being required first",                \
-      "joins_with_everything")                                                                 \
-    X(275, "setting aside again sets aside again", "told_twice")                               \
-    X(384, "a block that does not match its sum is read as zeros", "bad_is_read_elsewhere")    \
-    X(92, "a read waits for no write that is under way", "seen_too_early")                     \
-    X(221, "a transaction does not look at the epoch", "old_transaction")
+#define CLUSTER_RULE_MUTANTS(X)                                                                   \
+    X(200, "acknowledge by majority, without a transaction", "all_acknowledge")                   \
+    X(201, "acknowledge before the transaction that drops a copy is known", "all_acknowledge")    \
+    X(44, "a pointer moves whatever its sequence", "older_comes_late")                            \
+    X(209, "resync copies what was set aside, not what is above the watermark",                   \
+      "heard_while_catching_up")                                                                  \
+    X(202, "a copy is added without its acknowledgements being required first",                   \
+      "joins_with_everything")                                                                    \
+    X(275, "setting aside again sets aside again", "told_twice")                                  \
+    X(384, "a block that does not match its sum is read as zeros", "bad_is_read_elsewhere")       \
+    X(92, "a read waits for no write that is under way", "seen_too_early")                        \
+    X(203, "no reconcile at takeover", "newest_unreadable")                                       \
+    X(221, "a transaction does not look at the epoch", "old_transaction")                         \
+    X(205, "a forced takeover fences those in sync only, and waits for nobody", "unreached_copy") \
+    X(225, "one copy that was not fenced is not waited for", "unreached_copy")                    \
+    X(273, "a watermark is adopted while catching up", "heard_while_catching_up")                 \
+    X(381, "a store looks at no epoch as a request arrives", "fenced_write")                      \
+    X(204, "a stale copy is promoted", "stale_and_alone")                                         \
+    X(383, "a copy that catches up sets nothing aside", "one_write_ahead")                        \
+    X(272, "the generation is not looked at", "heard_while_catching_up")                          \
+    X(278, "a repair does not look at the sequence", "repaired_late")                             \
+    X(206, "an acknowledgement of an older membership counts", "acknowledged_before")             \
+    X(208, "the owner ignores its lease bound", "reads_past_the_bound")                           \
+    X(276, "a hole does not replace what is set aside", "one_write_ahead")                        \
+    X(270, "a fence is not durable", "power_after_the_fence")                                     \
+    X(235, "an older version that wins keeps its sequence", "newest_unreadable")                  \
+    X(226, "the oldest wins at reconcile", "flush_fails_and_the_coordinator_dies")                \
+    X(232, "the session goes on after what it acknowledged was lost",                             \
+      "flush_fails_and_is_not_heard_of")                                                          \
+    X(274, "a watermark is trusted after another boot", "flush_fails_and_the_coordinator_dies")
 
 /* 340 .. 359: the keeper, what it wishes, what it keeps. */
 #define KEEPER_MUTANTS(X)                                                               \
