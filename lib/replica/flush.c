@@ -105,6 +105,17 @@ void replica_flushed(struct replica *replica, uint8_t index, uint64_t token, uin
     replica_plan(replica, now);
 }
 
+void replica_flush_refused(struct replica *replica, uint8_t index, uint64_t token,
+                           uint32_t generation)
+{
+    struct replica_copy *copy = &replica->copies[index];
+    if (token == 0 || copy->flush_token != token || generation >= replica->generation ||
+        replica->phase == REPLICA_ENDED || MUTANT(410))
+        return;
+    REACH(replica_flush_refused);
+    copy->todo |= TODO_FLUSH;
+}
+
 void replica_flush_tick(struct replica *replica, uint64_t now)
 {
     EACH_COPY(replica, copy)

@@ -155,6 +155,23 @@ static void tick_copy(struct replica *replica, struct replica_copy *copy, uint64
         copy->todo |= TODO_WATERMARK;
 }
 
+/* It failed, is there, and cannot be spared: those left would be too few. Nothing but what it owes
+ * can make it well, and what was asked of it is answered already. */
+static void ask_again(struct replica *replica, struct replica_copy *copy, uint64_t now)
+{
+    if (copy->state != REPLICA_IN_SYNC || !copy->failed || copy->lost || !copy->connected ||
+        replica->transacting || now - copy->again_ns < replica->options.copy_timeout_ns ||
+        MUTANT(411))
+        return;
+    REACH(replica_asked_again);
+    copy->again_ns = now;
+    if (replica_owes_role(replica, copy))
+        copy->todo |= TODO_ROLE;
+    if (copy->flush_token != 0)
+        copy->todo |= TODO_FLUSH;
+    replica_writes_forget(replica, copy_bit(replica, copy), false, now);
+}
+
 void replica_tick(struct replica *replica, uint64_t now)
 {
     if (replica->phase == REPLICA_IDLE || replica->phase >= REPLICA_ENDED)
@@ -175,6 +192,8 @@ void replica_tick(struct replica *replica, uint64_t now)
         replica->todo |= TODO_TRANSACT;
     replica_find_sources(replica, now);
     replica_plan(replica, now);
+    EACH_COPY(replica, copy)
+    ask_again(replica, copy, now);
 }
 
 static bool busy(const struct replica *replica)

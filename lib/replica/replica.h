@@ -258,6 +258,7 @@ struct replica_copy {
     uint64_t told_flushed;
     uint64_t flush_token; /* Of the flush under way; 0: none. */
     uint64_t flush_ns;    /* Since when it is owed. */
+    uint64_t again_ns;    /* When all that it owes was asked again, though it had failed. */
     uint64_t sampled_ns;
 };
 
@@ -353,6 +354,9 @@ void replica_resynced(struct replica *replica, uint8_t copy, uint32_t attempt, b
 /* `set_aside`: blocks that the copy still has set aside, in all views. */
 void replica_flushed(struct replica *replica, uint8_t copy, uint64_t token, uint32_t generation,
                      uint64_t set_aside, uint64_t now);
+/* The copy refused it: it knows a newer generation. It is asked again if that is known here. */
+void replica_flush_refused(struct replica *replica, uint8_t copy, uint64_t token,
+                           uint32_t generation);
 
 /* The next thing to do; false: nothing, for now. */
 bool replica_next(struct replica *replica, uint64_t now, struct replica_action *ret_action);

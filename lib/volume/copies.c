@@ -178,6 +178,8 @@ static void group_flushed(struct part_request *request, int result)
     if (group_hears(group, copy, result, request))
         replica_flushed(&group->replica, copy, group->tokens[copy], request->generation,
                         request->state.aside, copies_now(group));
+    else if (result == IOMESH_CONFLICT && request->port == group->ports[copy])
+        replica_flush_refused(&group->replica, copy, group->tokens[copy], request->generation);
     copies_group_ready(group);
 }
 

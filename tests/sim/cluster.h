@@ -30,6 +30,7 @@
 #define CLUSTER_TTL_NS (500 * NS_PER_MS)
 #define CLUSTER_LOT (1u << 20)
 #define CLUSTER_ROTS 64u
+#define CLUSTER_PLACES 4u
 
 struct cluster;
 
@@ -46,6 +47,7 @@ struct cluster_node {
     bool waiting;
     int ended;
     uint64_t incarnation;
+    uint64_t died_ns; /* When its process ended last. */
     uint64_t back_ns; /* When it is started again. */
     uint64_t stopped_until_ns;
     bool failed; /* Its disk did: whoever runs it turns it off and on again. */
@@ -173,6 +175,9 @@ struct cluster_rot {
     unsigned node;
     uint32_t group, cell;
     uint64_t value;
+    uint64_t written_ns;           /* When its write was answered. */
+    uint64_t bits[CLUSTER_PLACES]; /* Of the disk, that flipped. */
+    uint32_t bit_count;
     uint64_t alone; /* As of then: since then somebody else always had it, if that is the same. */
 };
 
@@ -281,6 +286,10 @@ bool cluster_disk_is_bad(const struct cluster *cluster);
 void cluster_count_alone(struct cluster *cluster);
 /* The block that a node has of a value, if any, is not readable any more. False: it has none. */
 bool cluster_rot(struct cluster *cluster, unsigned node, uint64_t value);
+/* The node is about to die: what was written within the last second, and rotted, did not. Of such
+ * a block the store cannot tell that it ever arrived, and is back at the older version: the one
+ * thing that it promises of a single copy alone. */
+void cluster_rot_spares(struct cluster *cluster, unsigned node);
 
 /* --- cluster_truth.c --- */
 void cluster_truth_open(struct cluster *cluster);

@@ -178,21 +178,51 @@ static void disk_fails(struct cluster *cluster)
         faults->flush_error_one_in = 1;
 }
 
-bool cluster_rot(struct cluster *cluster, unsigned number, uint64_t value)
+static bool place_shows(const struct sim_disk *disk, uint64_t block, uint64_t value)
+{
+    uint64_t words[4];
+    sim_disk_peek(disk, block * BLOCK_BYTES + 1024, sizeof words, words);
+    return words[0] == value && words[1] == value && words[2] == value && words[3] == value;
+}
+
+/* Answers how many bits flipped: `bits`, of the disk. */
+static uint32_t value_rots(struct cluster *cluster, unsigned number, uint64_t value,
+                           uint64_t bits[CLUSTER_PLACES])
 {
     struct sim_disk *disk = cluster->nodes[number].disk;
-    bool found = false;
+    uint32_t count = 0;
     for (uint64_t block = 0; block < disk->disk.size_bytes / BLOCK_BYTES; block++) {
-        uint64_t words[4];
-        uint64_t offset = block * BLOCK_BYTES;
-        sim_disk_peek(disk, offset + 1024, sizeof words, words);
-        if (words[0] != value || words[1] != value || words[2] != value || words[3] != value)
-            continue;
-        (void)sim_disk_rot(disk, offset, BLOCK_BYTES);
-        found = true;
+        if (place_shows(disk, block, value) && count < CLUSTER_PLACES)
+            bits[count++] = sim_disk_rot(disk, block * BLOCK_BYTES, BLOCK_BYTES);
     }
-    cluster->counts.rotten += found ? 1 : 0;
-    return found;
+    cluster->counts.rotten += count > 0 ? 1 : 0;
+    return count;
+}
+
+bool cluster_rot(struct cluster *cluster, unsigned number, uint64_t value)
+{
+    uint64_t bits[CLUSTER_PLACES];
+    return value_rots(cluster, number, value, bits) > 0;
+}
+
+void cluster_rot_spares(struct cluster *cluster, unsigned number)
+{
+    struct sim_disk *disk = cluster->nodes[number].disk;
+    for (uint32_t i = 0; i < cluster->rot_count; i++) {
+        struct cluster_rot *rot = &cluster->rots[i];
+        if (rot->node != number || rot->written_ns + NS_PER_S < cluster->worlds.now_ns)
+            continue;
+        for (uint32_t b = 0; b < rot->bit_count; b++) {
+            uint64_t bit = rot->bits[b];
+            uint8_t byte;
+            if (!place_shows(disk, bit / 8 / BLOCK_BYTES, rot->value))
+                continue; /* Something else is there by now. */
+            sim_disk_peek(disk, bit / 8, 1, &byte);
+            byte ^= (uint8_t)(1u << bit % 8);
+            sim_disk_poke(disk, bit / 8, 1, &byte);
+        }
+        rot->bit_count = 0;
+    }
 }
 
 /* Of one node only, and not of what nobody else in sync has. Where nothing was flushed since, it
@@ -209,17 +239,22 @@ static void block_rots(struct cluster *cluster)
         if (!op->write || op->value != value)
             continue;
         uint32_t group = cluster_group_of(cluster_block(op->cell)) % cluster->group_count;
-        if (op->zero || !others_whole(cluster, group, number) ||
-            !cluster_rot(cluster, number, value))
+        struct cluster_rot rot = {.node = number,
+                                  .group = group,
+                                  .cell = op->cell,
+                                  .value = value,
+                                  .written_ns = MIN(op->ended, cluster->worlds.now_ns),
+                                  .alone = cluster->alone[group][number]};
+        const struct cluster_node *node = &cluster->nodes[number];
+        bool young = !node->runs && rot.written_ns + NS_PER_S > node->died_ns;
+        if (op->zero || young || !others_whole(cluster, group, number))
+            return;
+        rot.bit_count = value_rots(cluster, number, value, rot.bits);
+        if (rot.bit_count == 0)
             return;
         cluster_say(cluster, "node %u: what it has of value %llu rots", number,
                     (unsigned long long)value);
-        cluster->rots[cluster->rot_count++] =
-            (struct cluster_rot){.node = number,
-                                 .group = group,
-                                 .cell = op->cell,
-                                 .value = value,
-                                 .alone = cluster->alone[group][number]};
+        cluster->rots[cluster->rot_count++] = rot;
         if (cluster_may_lose(cluster, op)) {
             cluster->nodes[number].lossy |= 1u << group;
             cluster_count_alone(cluster);

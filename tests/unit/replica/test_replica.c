@@ -124,7 +124,8 @@ Test(replica, a_silent_copy_is_dropped_and_only_then_is_the_write_done)
     cr_assert_eq(replica_in_sync(&replica), 3);
 }
 
-Test(replica, below_min_copies_nobody_is_dropped_and_nothing_is_done)
+/* Two copies, of which neither can be spared. */
+static void open_two(void)
 {
     begin("IIs", 0);
     fence(0, 900, false);
@@ -134,6 +135,11 @@ Test(replica, below_min_copies_nobody_is_dropped_and_nothing_is_done)
     tell_role(0, REPLICA_IN_SYNC);
     tell_role(1, REPLICA_IN_SYNC);
     look();
+}
+
+Test(replica, below_min_copies_nobody_is_dropped_and_nothing_is_done)
+{
+    open_two();
     struct replica_write write;
     write_to(&write, 1001);
     told(&write, 0);
@@ -143,6 +149,68 @@ Test(replica, below_min_copies_nobody_is_dropped_and_nothing_is_done)
     replica_lease(&replica, now + 1000 * MS);
     told(&write, 1);
     cr_assert_eq(counts[REPLICA_DO_WRITE_DONE], 1, "it came back");
+}
+
+Test(replica, who_fails_and_cannot_be_spared_is_asked_again_what_it_owes)
+{
+    open_two();
+    struct replica_write write;
+    struct replica_flush flush = {0};
+    write_to(&write, 1001);
+    told(&write, 0);
+    told(&write, 1);
+    replica_flush_start(&replica, &flush, now);
+    look();
+    struct replica_action asked = last[REPLICA_DO_FLUSH];
+    cr_assert_eq(counts[REPLICA_DO_FLUSH], 2);
+    replica_flushed(&replica, 0, replica.copies[0].flush_token, replica.generation, 0, now);
+    write_to(&write, 1002);
+    told(&write, 0);
+    replica_failed(&replica, 1, now); /* It answered both with an error, and is there. */
+    pass(4200);
+    cr_assert_eq(counts[REPLICA_DO_TRANSACT], 0, "too few would be left");
+    cr_assert_eq(sent_to, 1u << 1, "nothing makes it well but what it owes");
+    cr_assert_geq(counts[REPLICA_DO_FLUSH], 1);
+    cr_assert_eq(last[REPLICA_DO_FLUSH].copy, 1);
+    cr_assert_eq(last[REPLICA_DO_FLUSH].token, asked.token);
+    pass(1000);
+    cr_assert_eq(sent_to, 0, "not all the time");
+    replica_lease(&replica, now + 1000 * MS);
+    told(&write, 1);
+    cr_assert_eq(counts[REPLICA_DO_WRITE_DONE], 1);
+    replica_flushed(&replica, 1, asked.token, replica.generation, 0, now);
+    look();
+    cr_assert_eq(counts[REPLICA_DO_FLUSH_DONE], 1);
+}
+
+Test(replica, a_flush_that_was_refused_for_its_generation_is_asked_again_at_once)
+{
+    open_all();
+    struct replica_flush flush = {0};
+    struct replica_write write;
+    write_to(&write, 1001);
+    for (uint8_t copy = 0; copy < COPIES; copy++)
+        told(&write, copy);
+    replica_flush_start(&replica, &flush, now);
+    look();
+    uint64_t token = replica.copies[1].flush_token;
+    uint32_t generation = replica.generation;
+    replica_flush_refused(&replica, 1, token, generation);
+    look();
+    cr_assert_eq(counts[REPLICA_DO_FLUSH], 0, "there is nothing newer to say");
+    replica_failed(&replica, 2, now);
+    look();
+    commit();
+    look();
+    cr_assert_gt(replica.generation, generation);
+    replica_flush_refused(&replica, 1, token + 1, generation);
+    look();
+    cr_assert_eq(counts[REPLICA_DO_FLUSH], 0, "that is another one's");
+    replica_flush_refused(&replica, 1, token, generation);
+    look();
+    cr_assert_eq(counts[REPLICA_DO_FLUSH], 1);
+    cr_assert_eq(last[REPLICA_DO_FLUSH].copy, 1);
+    cr_assert_eq(last[REPLICA_DO_FLUSH].token, token);
 }
 
 Test(replica, a_reset_copy_has_its_grace)
