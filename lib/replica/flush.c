@@ -112,7 +112,6 @@ void replica_flush_refused(struct replica *replica, uint8_t index, uint64_t toke
     if (token == 0 || copy->flush_token != token || generation >= replica->generation ||
         replica->phase == REPLICA_ENDED || MUTANT(410))
         return;
-    REACH(replica_flush_refused);
     copy->todo |= TODO_FLUSH;
 }
 

@@ -6,8 +6,6 @@
 
 #include "sim/cluster.h"
 
-#define RESERVE_BLOCKS 320u /* No store is made with less (lib/store/sizes.c). */
-
 #define STEPS_MAX 200000u
 
 static void node_roads(struct cluster_node *node, struct part_port *port)
@@ -125,7 +123,7 @@ static void node_draw(struct cluster_node *node)
     if (node->cluster->full) {
         options->batch_blocks_max = 2;
         options->journal_bytes = 24ull * BLOCK_BYTES;
-        options->reserve_bytes = (RESERVE_BLOCKS + prng_below(prng, 64)) * BLOCK_BYTES;
+        options->reserve_bytes = (64 + prng_below(prng, 64)) * BLOCK_BYTES;
     }
     options->segments_max = 64;
     options->parts_max = 64;
@@ -142,7 +140,6 @@ void cluster_node_open(struct cluster *cluster, unsigned number)
     node->machine = worlds_add(&cluster->worlds, &node->world);
     bool small = number == 0 && cluster->small_blocks != 0;
     uint64_t blocks = small ? cluster->small_blocks : cluster->disk_blocks;
-    blocks += cluster->full ? RESERVE_BLOCKS + 64 : 0;
     node->disk = sim_disk_open(&node->world, "disk", blocks * BLOCK_BYTES);
     node_draw(node);
     node_boot(node);
