@@ -277,7 +277,7 @@ static void stale_and_alone(struct cluster *cluster)
     tell_wait_ms(cluster, 20);
 }
 
-/* --- 320 -------------------------------------------------------------------------------------- */
+/* --- 277, 320, 322 ---------------------------------------------------------------------------- */
 
 static bool cut_committed(struct cluster *cluster)
 {
@@ -410,6 +410,156 @@ static void power_after_the_fence(struct cluster *cluster)
     tell_wait_ms(cluster, 50);
 }
 
+/* --- 233 -------------------------------------------------------------------------------------- */
+
+/* Acknowledged one after the other, and not flushed: each tells that those before are. */
+static void write_unflushed(struct cluster *cluster, unsigned owner)
+{
+    for (uint32_t i = 0; i < 24; i++)
+        tell_ask(cluster, owner, VOLUME_WRITE, i, 1);
+}
+
+/* The power of all goes, and only node 1 is back: what was flushed is there. */
+static void flushed_everywhere(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    write_unflushed(cluster, 0);
+    tell_flush(cluster, 0);
+    cluster_power_goes(cluster, 3);
+    tell_node_loses_power(cluster, 0);
+    tell_node_loses_power(cluster, 1);
+    tell_owner_dies(cluster, 0);
+    tell_node_starts(cluster, 1);
+    tell_open_volume(cluster, 1);
+    tell_read_all(cluster, 1);
+}
+
+/* --- 231 -------------------------------------------------------------------------------------- */
+
+/* Node 0 is about to be called in sync, and its power goes at this very moment; the other is not
+ * reached any more. */
+static void in_sync_and_durable(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    first_goes_stale(cluster);
+    tell_write_all(cluster, 0);
+    tell_flush(cluster, 0);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it joins", tell_first_joins);
+    tell_node_loses_power(cluster, 0);
+    tell_wait_for(cluster, "it is in sync", tell_first_in_sync);
+    tell_owner_dies(cluster, 0);
+    tell_cut_both(cluster, 1, 1, true);
+    tell_node_starts(cluster, 0);
+    tell_open_volume(cluster, 1);
+    tell_read_all(cluster, 1);
+}
+
+/* --- 237 -------------------------------------------------------------------------------------- */
+
+/* Node 0 acknowledged writes that node 1 did not, and loses them with its power: they are sent
+ * there again. */
+static void acknowledged_and_lost(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_flush(cluster, 0);
+    tell_wait_ms(cluster, 1000);
+    tell_hold(cluster, 0, 1, TELL_KIND(PART_WRITE));
+    for (unsigned slot = 0; slot < CLUSTER_REQUESTS; slot++)
+        tell_begin(cluster, 0, slot, VOLUME_WRITE, slot, 1);
+    tell_wait_ms(cluster, 30);
+    tell_node_loses_power(cluster, 0);
+    tell_node_starts(cluster, 0);
+    tell_wait_ms(cluster, 40);
+    tell_release(cluster, 0, 1);
+    tell_wait_ms(cluster, 50);
+    tell_read_all(cluster, 0);
+}
+
+/* --- 241 -------------------------------------------------------------------------------------- */
+
+/* The transaction that calls node 0 in sync is on its way when it goes away: it is needed still. */
+static void joins_and_breaks(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    first_goes_stale(cluster);
+    tell_node_starts(cluster, 0);
+    tell_wait_for(cluster, "it joins", tell_first_joins);
+    truth_goes(cluster, true);
+    tell_node_stops(cluster, 0);
+    tell_begin(cluster, 0, 0, VOLUME_WRITE, 7, 1);
+    tell_wait_ms(cluster, 100);
+    truth_goes(cluster, false);
+    tell_wait_for(cluster, "it is in sync", tell_first_in_sync);
+    tell_owner_dies(cluster, 0);
+    tell_cut_both(cluster, 1, 1, true);
+    tell_node_starts(cluster, 0);
+    tell_open_volume(cluster, 1);
+    tell_ask(cluster, 1, VOLUME_READ, 7, 1);
+}
+
+/* --- 234 -------------------------------------------------------------------------------------- */
+
+/* Two copies are needed, and one is there: writes wait for another. */
+static void too_few(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 2);
+    cluster->min_copies = 2;
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_owner_dies(cluster, 0);
+    tell_node_stops(cluster, 0);
+    tell_open_volume(cluster, 1);
+    tell_begin(cluster, 1, 0, VOLUME_WRITE, 5, 1);
+    tell_wait_ms(cluster, 300);
+    if (tell_well(cluster) && !cluster->owners[1].requests[0].busy)
+        (void)cluster_wrong(cluster, "a write was acknowledged by one copy of two");
+}
+
+/* --- 243 -------------------------------------------------------------------------------------- */
+
+/* Nobody writes any more: every copy hears that all is acknowledged. */
+static void told_at_rest(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 2, 1);
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_wait_ms(cluster, 500);
+    for (unsigned i = 0; tell_well(cluster) && i < 2; i++) {
+        const struct replica *replica = &tell_group_of(cluster, 0)->replica;
+        if (replica->copies[i].told < replica_watermark(replica))
+            (void)cluster_wrong(cluster, "node %u was not told what is acknowledged", i);
+    }
+}
+
+/* --- 332 -------------------------------------------------------------------------------------- */
+
+/* Two copies are needed, node 1 alone is in sync, and node 2 is away. Node 0 is to go, and is
+ * needed yet. */
+static void needed_yet(struct cluster *cluster)
+{
+    cluster_open_story(cluster, 3, 2);
+    cluster->min_copies = 2;
+    tell_open_volume(cluster, 0);
+    tell_write_all(cluster, 0);
+    tell_owner_dies(cluster, 0);
+    tell_node_stops(cluster, 0);
+    tell_node_stops(cluster, 2);
+    tell_open_volume(cluster, 1);
+    if (tell_well(cluster))
+        copies_drop(cluster->owners[1].copies, 0, 1);
+    tell_wait_ms(cluster, 100);
+    tell_node_starts(cluster, 0);
+    tell_begin(cluster, 1, 0, VOLUME_WRITE, 5, 1);
+    tell_wait_ms(cluster, 1000);
+    if (tell_well(cluster) && cluster->owners[1].requests[0].busy)
+        (void)cluster_wrong(cluster, "a copy went that was needed");
+}
+
 const struct cluster_story cluster_rules[] = {
     {"all_acknowledge", all_acknowledge},
     {"older_comes_late", older_comes_late},
@@ -427,5 +577,12 @@ const struct cluster_story cluster_rules[] = {
     {"repaired_late", repaired_late},
     {"acknowledged_before", acknowledged_before},
     {"power_after_the_fence", power_after_the_fence},
+    {"flushed_everywhere", flushed_everywhere},
+    {"in_sync_and_durable", in_sync_and_durable},
+    {"acknowledged_and_lost", acknowledged_and_lost},
+    {"joins_and_breaks", joins_and_breaks},
+    {"too_few", too_few},
+    {"told_at_rest", told_at_rest},
+    {"needed_yet", needed_yet},
 };
 const uint32_t cluster_rule_count = COUNT_OF(cluster_rules);

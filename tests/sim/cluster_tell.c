@@ -137,7 +137,9 @@ void tell_release(struct cluster *cluster, unsigned owner, unsigned node)
 void tell_node_loses_power(struct cluster *cluster, unsigned node)
 {
     cluster_power_goes(cluster, 1u << node);
+    cluster->nodes[node].disk->faults.cut_drops_all = true;
     cluster_node_die(&cluster->nodes[node], true, false);
+    cluster->nodes[node].disk->faults.cut_drops_all = false;
     cluster->nodes[node].back_ns = UINT64_MAX;
 }
 

@@ -26,6 +26,7 @@ void tell_cut_both(struct cluster *cluster, unsigned owner, unsigned node, bool 
 void tell_hold(struct cluster *cluster, unsigned owner, unsigned node, uint32_t kinds);
 void tell_release(struct cluster *cluster, unsigned owner, unsigned node);
 void tell_node_stops(struct cluster *cluster, unsigned node);
+/* With all that it had not flushed. */
 void tell_node_loses_power(struct cluster *cluster, unsigned node);
 void tell_node_starts(struct cluster *cluster, unsigned node);
 void tell_owner_dies(struct cluster *cluster, unsigned owner);

@@ -417,6 +417,8 @@ void sim_disk_restart(struct sim_disk *disk)
     enum cut_mood mood = prng_one_in(&disk->chance, 2)
                              ? CUT_MIXED
                              : (enum cut_mood)prng_below(&disk->chance, CUT_MOODS);
+    if (disk->faults.cut_drops_all)
+        mood = CUT_DROPS;
     cut_flushes(disk);
     /* Any order: take from the front, put at either end. */
     struct list shuffled;

@@ -42,6 +42,7 @@ struct sim_faults {
     /* After a failed flush reads still show what it dropped, as a page cache does. Only a power cut
      * tells: a process that starts again without one is deceived. */
     bool failed_flush_hides;
+    bool cut_drops_all; /* A power cut leaves nothing that was not flushed. */
     /* Bytes that answer -EIO to every read that touches them; length 0: none. */
     uint64_t unreadable_offset, unreadable_length;
 };

@@ -285,7 +285,7 @@
     X(326, "a copy that was away trusts its own watermark", NULL)                                 \
     X(329, "recovery begins the new log beside a checkpoint of the old", NULL)                    \
     X(330, "a list of snapshots counts for those that are newer than it", "cut_while_views_go")   \
-    X(332, "a copy that is to go goes although the others are too few", NULL)                     \
+    X(332, "a copy that is to go goes although the others are too few", "needed_yet")             \
     X(333, "on a full store a checkpoint waits for what waits for it", NULL)                      \
     X(334, "zeros over nothing are no change at a copy that catches up", "discarded_on_its_way")  \
     X(331, "who has ended begins to copy anew when a flush is answered", "flushed_after_the_end") \
@@ -328,7 +328,16 @@
     X(226, "the oldest wins at reconcile", "flush_fails_and_the_coordinator_dies")                \
     X(232, "the session goes on after what it acknowledged was lost",                             \
       "flush_fails_and_is_not_heard_of")                                                          \
-    X(274, "a watermark is trusted after another boot", "flush_fails_and_the_coordinator_dies")
+    X(274, "a watermark is trusted after another boot", "flush_fails_and_the_coordinator_dies")   \
+    X(277, "a resynced write enters only the head", "cut_while_catching_up")                      \
+    X(233, "a flush asks one copy", "flushed_everywhere")                                         \
+    X(231, "a copy is called in sync before what it copied is durable", "in_sync_and_durable")    \
+    X(237, "what a copy acknowledged before its machine restarted counts",                        \
+      "acknowledged_and_lost")                                                                    \
+    X(241, "a copy that fails while it is being added is not required any more",                  \
+      "joins_and_breaks")                                                                         \
+    X(234, "writes are acknowledged below min_copies", "too_few")                                 \
+    X(243, "no watermark is sent when no write carries it", "told_at_rest")
 
 /* 340 .. 359: the keeper, what it wishes, what it keeps. */
 #define KEEPER_MUTANTS(X)                                                               \
