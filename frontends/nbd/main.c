@@ -156,6 +156,16 @@ static int listen_everywhere(struct program *program)
     return EXIT_SUCCESS;
 }
 
+/* Before anybody can connect: who is served may ask for the end, too. The loop acts on it. */
+static void watch_signals(struct program *program)
+{
+    ev_signal_init(&program->terminate, on_signal, SIGTERM);
+    ev_signal_init(&program->interrupt, on_signal, SIGINT);
+    program->terminate.data = program->interrupt.data = program;
+    ev_signal_start(EV_DEFAULT, &program->terminate);
+    ev_signal_start(EV_DEFAULT, &program->interrupt);
+}
+
 static int start(struct program *program)
 {
     struct server *server = &program->server;
@@ -170,7 +180,10 @@ static int start(struct program *program)
     if (settings->tls_directory != NULL &&
         tls_context_open(settings->tls_directory, sentence, sizeof sentence, &server->tls) != 0)
         return report_failure("--tls-certificates", sentence);
-    if (open_pool(program) != EXIT_SUCCESS || listen_everywhere(program) != EXIT_SUCCESS)
+    if (open_pool(program) != EXIT_SUCCESS)
+        return EXIT_FAILURE;
+    watch_signals(program);
+    if (listen_everywhere(program) != EXIT_SUCCESS)
         return EXIT_FAILURE;
     const struct http_pages pages = {metrics_page, metrics_health, server};
     if (settings->metrics != NULL && http_open(EV_DEFAULT, settings->metrics, &pages, sentence,
@@ -185,14 +198,9 @@ static void watch(struct program *program)
     loop_init(&program->loop, ev, program->server.engine);
     program->loop.turned = on_turned;
     program->loop.turned_context = program;
-    ev_signal_init(&program->terminate, on_signal, SIGTERM);
-    ev_signal_init(&program->interrupt, on_signal, SIGINT);
     ev_timer_init(&program->tick, on_tick, tick_seconds, tick_seconds);
     ev_timer_init(&program->drain_limit, on_drain_limit, drain_seconds_max, drain_seconds_max);
-    program->terminate.data = program->interrupt.data = program;
     program->tick.data = program->drain_limit.data = program;
-    ev_signal_start(ev, &program->terminate);
-    ev_signal_start(ev, &program->interrupt);
     ev_timer_start(ev, &program->tick);
 }
 

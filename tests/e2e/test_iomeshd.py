@@ -18,6 +18,7 @@ import pytest
 import rig as rigs
 
 SIZE = 256 << 20
+LABELS = b"IMDV", b"VDMI"  # How a formatted store begins, by the order of bytes.
 
 
 class Notified:
@@ -260,21 +261,31 @@ def test_in_place_of_a_wiped_store_another_one_is_made(pool):
     assert first["uuid"] != second["uuid"]
 
 
+def label_of(file):
+    with open(file, "rb") as opened:
+        return opened.read(4096)
+
+
 def test_what_was_made_before_the_metadata_heard_of_it_is_taken_up(pool):
-    """As if it had been killed between formatting and the record."""
+    """As if it had been killed between formatting and the record: etcd ends as that begins."""
     pool.daemon("a", pool.store()).ready().process.kill()
-    fresh = pool.rig.path("fresh")
-    # Formatted, and never opened: made, its record taken away.
-    while True:
-        daemon = pool.daemon("b", f"{fresh}:{SIZE}")
-        rigs.wait_until("a file", (fresh / "store").exists)
+    for number in range(8):
+        node, file = f"b{number}", pool.rig.path(f"fresh{number}") / "store"
+        daemon = pool.daemon(node, f"{file.parent}:{SIZE}")
+        while not file.exists() and daemon.process.running():
+            pass  # Formatting takes milliseconds.
+        pool.etcd.kill()
+        daemon.process.must_run("its label", lambda: label_of(file)[4:8] in LABELS)
         daemon.process.kill()
-        label = (fresh / "store").read_bytes()[:4096] if (fresh / "store").exists() else b""
-        if label[4:8] == b"IMDV" or label[4:8] == b"VDMI":
-            break
-        shutil.rmtree(fresh)
-    pool.daemon("b", fresh).ready().ends()
-    assert sum(store["node"] == "b" for store in pool.stores().values()) == 1
+        pool.start()
+        if all(store["node"] != node for store in pool.stores().values()):
+            break  # Else the record was faster, and another node tries.
+    else:
+        raise AssertionError("it was always registered before etcd ended")
+    label = label_of(file)
+    pool.daemon(node, file.parent).ready().ends()
+    assert sum(store["node"] == node for store in pool.stores().values()) == 1
+    assert label_of(file) == label, "it was made again"
 
 
 def test_a_device_is_a_store(pool):

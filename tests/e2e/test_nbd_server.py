@@ -172,6 +172,12 @@ def test_sigterm_answers_what_is_in_flight_and_keeps_it(rig):
         assert peer.read(0, MIB) == data
 
 
+def test_sigterm_right_after_it_listens_ends_it_well(rig):
+    """Whoever is served may ask for its end; here it is not yet ready for anything else."""
+    server = Server(rig, env={**os.environ, "LD_PRELOAD": rigs.program("slow-listen.so")})
+    server.stop()
+
+
 def test_sigterm_with_a_client_that_takes_nothing(rig):
     server = Server(rig)
     with server.open() as peer:
